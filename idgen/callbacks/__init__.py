@@ -1,0 +1,1 @@
+"""Fidelity scores, kept drawings, adapter-only checkpoints, clean termination."""

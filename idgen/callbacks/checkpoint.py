@@ -1,0 +1,106 @@
+"""Keeping the best checkpoints by a score and the last one, each written whole or not at all."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from idgen.errors import UserError
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, syncs, renames: a killed run leaves the old checkpoint whole."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Saves a checkpoint.
+
+        Args:
+            checkpoint: What to save.
+            path: The local file.
+            storage_options: None.
+
+        Raises:
+            UserError: If there is no space, or no right to write.
+        """
+        target = Path(path)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except (OSError, RuntimeError) as error:
+            temporary.unlink(missing_ok=True)
+            raise UserError(
+                f"cannot write the checkpoint {target} ({error}); free some space, resume with "
+                f"--ckpt_path {target.parent / 'last.ckpt'}"
+            ) from error
+
+
+class AdapterCheckpoint(ModelCheckpoint):
+    """Keeps the best checkpoints by a score, and `last.ckpt`, in the run's folder.
+
+    The default score, `val/balance`, is the geometric mean of DINO and CLIP-T: a model that
+    copies the photos whatever the prompt says has a high DINO and a low CLIP-T, one that ignores
+    the subject the other way round, and either lowers the product. A mean of logarithms does not
+    care that the two live on different scales.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val/balance",
+        mode: Literal["max", "min"] = "max",
+        keep: int = 1,
+        dirpath: Path | None = None,
+    ) -> None:
+        """Sets what is kept.
+
+        Args:
+            monitor: A logged score: `val/balance`, `val/dino`, `val/clip_i`, `val/clip_t`.
+            mode: Whether more is better.
+            keep: How many of the best; 0 keeps the last alone.
+            dirpath: Where; `checkpoints/` in the run's folder by default.
+        """
+        super().__init__(
+            dirpath=dirpath,
+            filename="best-step{step:06d}",
+            monitor=monitor,
+            mode=mode,
+            save_top_k=keep,
+            save_last=True,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+        )
+        self._given_dirpath = dirpath
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Settles the folder."""
+        if self._given_dirpath is None:
+            self.dirpath = str(Path(trainer.default_root_dir).absolute() / "checkpoints")
+        super().setup(trainer, pl_module, stage)
+
+    @property
+    def last_path(self) -> Path:
+        """Where the last checkpoint is."""
+        assert self.dirpath is not None, "the trainer has not set up the callback yet"
+        return Path(self.dirpath) / "last.ckpt"
+
+    def save_last_now(self, trainer: L.Trainer) -> None:
+        """Writes `last.ckpt` for the step that training is at; call it on all processes."""
+        self.last_model_path = str(self.last_path)
+        if self._last_global_step_saved == trainer.global_step and self.last_path.exists():
+            return
+        self._save_checkpoint(trainer, str(self.last_path))
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leaves a `last.ckpt` of the final step, validated or not."""
+        if not trainer.fast_dev_run and trainer.global_step > 0:
+            self.save_last_now(trainer)

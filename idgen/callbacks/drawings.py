@@ -1,0 +1,280 @@
+"""Keeps what is drawn: image files, captioned grids, tables of scores."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+import torch.distributed
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info
+from PIL import Image
+from torch import Tensor
+
+from idgen import __version__
+from idgen.callbacks.fidelity import FidelityScores, ScoredDrawing
+from idgen.data.datamodule import SubjectDataModule
+from idgen.errors import UserError
+from idgen.files import atomic_write
+from idgen.pictures import PromptRow, captioned_grid, save_png
+from idgen.sampling import DrawingRequest, Drawings
+
+_SCORES = ("dino", "clip_i", "clip_t")
+_STAGES = {"validate": "validation", "fit": "validation", "test": "test", "predict": "predict"}
+
+
+@dataclass
+class _Kept:
+    request: DrawingRequest
+    image: Tensor
+    scores: dict[str, float]
+
+    @classmethod
+    def scored(cls, drawing: ScoredDrawing) -> "_Kept":
+        scores = {name: getattr(drawing, name) for name in _SCORES}
+        return cls(drawing.request, drawing.image, scores)
+
+
+class DrawingRecorder(Callback):
+    """Writes drawings to files, and validation's grid to TensorBoard as well.
+
+    Validation gives a grid a time and a line in `scores.csv`, below `validation/`. `test` and
+    `predict` write a folder each: one PNG an image, `grid.png`, and for `test` `images.csv`
+    with one row an image and `metrics.json`.
+    """
+
+    def __init__(self, output: Path | None = None, grid_prompts: int = 30) -> None:
+        """Sets where drawings go.
+
+        Args:
+            output: Folder of `test` or `predict`; by default `test/` or `predict/` in the run's
+                folder, numbered where there is one already.
+            grid_prompts: Prompts a grid shows at most; further ones get further grids.
+        """
+        self.output = output
+        self.grid_prompts = grid_prompts
+        self._kept: list[_Kept] = []
+        self._folder: Path | None = None
+
+    # Where
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuses a folder that holds other drawings, before any work starts.
+
+        Raises:
+            UserError: If the given output folder is not empty.
+        """
+        self._folder = None
+        folder = self.output
+        if folder is not None and stage in ("test", "predict") and trainer.is_global_zero:
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise UserError(f"{folder} is not empty; name a new folder for the drawings")
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(f"cannot write to {folder} ({error.strerror})") from error
+        self.stage_folder(trainer, stage)
+
+    def stage_folder(self, trainer: L.Trainer, stage: str) -> Path:
+        """The folder that this run's drawings go to.
+
+        Args:
+            trainer: The trainer.
+            stage: `fit`, `validate`, `test` or `predict`.
+        """
+        if self._folder is None:
+            name = _STAGES[stage]
+            if self.output is not None and stage in ("test", "predict"):
+                self._folder = self.output
+            elif stage == "fit":
+                self._folder = Path(trainer.default_root_dir) / name
+            else:
+                self._folder = _unused(Path(trainer.default_root_dir) / name)
+        return self._folder
+
+    # What
+
+    def _keep(self, trainer: L.Trainer, drawings: Drawings) -> None:
+        each = zip(drawings.requests, drawings.images, strict=True)
+        self._kept += [_Kept(request, image, {}) for request, image in each]
+
+    def on_predict_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Keeps a batch."""
+        self._keep(trainer, outputs)
+
+    def _gathered(self, trainer: L.Trainer) -> list[_Kept]:
+        scores = _find_scores(trainer)
+        if scores is not None and scores.scored:
+            self._kept = [_Kept.scored(drawing) for drawing in scores.scored]
+        everyone = [self._kept]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            everyone = [[] for _ in range(trainer.world_size)]
+            torch.distributed.all_gather_object(everyone, self._kept)
+        self._kept = []
+        drawings = [kept for of_process in everyone for kept in of_process]
+        return sorted(drawings, key=lambda k: (k.request.prompt_index, k.request.number))
+
+    # Validation
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes the grid of this step, to a file and to TensorBoard, and a line of scores."""
+        drawings = self._gathered(trainer)
+        if not trainer.is_global_zero or not drawings:
+            return
+        folder, step = self.stage_folder(trainer, "validate"), trainer.global_step
+        folder.mkdir(parents=True, exist_ok=True)
+        grids = self._grids(trainer, drawings, f"step {step}")
+        for index, grid in enumerate(grids):
+            suffix = f"-{index + 1}" if len(grids) > 1 else ""
+            _save_image(grid, folder / f"step-{step:06d}{suffix}.png")
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                pixels = np.asarray(grids[0])
+                logger.experiment.add_image("validation", pixels, step, dataformats="HWC")
+        scores = _find_scores(trainer)
+        if scores is not None:
+            _append_scores(folder / "scores.csv", step, scores.scores)
+
+    # Test and predict
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes images, grids, images.csv and metrics.json."""
+        drawings = self._gathered(trainer)
+        if not trainer.is_global_zero:
+            return
+        folder = self.stage_folder(trainer, "test")
+        files = self._write_images(trainer, folder, drawings)
+        _write_table(folder / "images.csv", drawings, files)
+        report = self._report(trainer, drawings)
+        atomic_write(folder / "metrics.json", json.dumps(report, indent=2).encode() + b"\n")
+        rank_zero_info(f"scores and drawings are in {folder}")
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes images and grids."""
+        drawings = self._gathered(trainer)
+        if not trainer.is_global_zero:
+            return
+        folder = self.stage_folder(trainer, "predict")
+        self._write_images(trainer, folder, drawings)
+        rank_zero_info(f"{len(drawings)} drawings are in {folder}")
+
+    def _write_images(
+        self, trainer: L.Trainer, folder: Path, drawings: Sequence[_Kept]
+    ) -> list[Path]:
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        files = [_image_name(kept.request) for kept in drawings]
+        for kept, file in zip(drawings, files, strict=True):
+            save_png(kept.image, folder / file)
+        grids = self._grids(trainer, drawings, folder.name)
+        for index, grid in enumerate(grids):
+            _save_image(grid, folder / (f"grid-{index + 1}.png" if len(grids) > 1 else "grid.png"))
+        return files
+
+    def _grids(
+        self, trainer: L.Trainer, drawings: Sequence[_Kept], title: str
+    ) -> list[Image.Image]:
+        by_prompt: dict[int, list[_Kept]] = {}
+        for kept in drawings:
+            by_prompt.setdefault(kept.request.prompt_index, []).append(kept)
+        rows = [_row(of_prompt) for of_prompt in by_prompt.values()]
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(datamodule, SubjectDataModule)
+        photos = datamodule.reference_photos()
+        name = datamodule.subject.photos_folder.name
+        size = self.grid_prompts
+        return [
+            captioned_grid(rows[start : start + size], f"{name}: {title}", photos)
+            for start in range(0, len(rows), size)
+        ]
+
+    def _report(self, trainer: L.Trainer, drawings: Sequence[_Kept]) -> dict[str, Any]:
+        scores = _find_scores(trainer)
+        module = trainer.lightning_module
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        return {
+            **({} if scores is None else scores.scores),
+            "images": len(drawings),
+            "prompts": len({kept.request.prompt_index for kept in drawings}),
+            "subject": datamodule.subject.photos_folder.name,
+            "class_noun": datamodule.subject.class_noun,
+            "checkpoint": None if trainer.ckpt_path is None else str(trainer.ckpt_path),
+            "step": getattr(module, "trained_steps", 0),
+            "method": module.method,
+            "backbone": module.backbone.source,
+            "backbone_identity": module.backbone.identity,
+            "sampler": vars(module.sampler),
+            "drawing_seed": datamodule.drawing_seed,
+            "protocol": {} if scores is None else scores.protocol(),
+            "idgen_version": __version__,
+        }
+
+
+def _find_scores(trainer: L.Trainer) -> FidelityScores | None:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((c for c in callbacks if isinstance(c, FidelityScores)), None)
+
+
+def _row(drawings: Sequence[_Kept]) -> PromptRow:
+    request = drawings[0].request
+    note = ""
+    if all(kept.scores for kept in drawings):
+        means = {n: sum(k.scores[n] for k in drawings) / len(drawings) for n in _SCORES}
+        note = f"DINO {means['dino']:.2f} · CLIP-I {means['clip_i']:.2f} · CLIP-T {means['clip_t']:.2f}"
+    return PromptRow(request.prompt, [kept.image for kept in drawings], note)
+
+
+def _image_name(request: DrawingRequest) -> Path:
+    words = re.sub(r"[^\w]+", "-", request.prompt).strip("-")[:60]
+    return Path("images") / f"{request.prompt_index:03d}-{words}-{request.number}.png"
+
+
+def _unused(folder: Path) -> Path:
+    candidate, number = folder, 1
+    while candidate.exists() and any(candidate.iterdir()):
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate
+
+
+def _save_image(image: Image.Image, path: Path) -> None:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    atomic_write(path, buffer.getvalue())
+
+
+def _append_scores(path: Path, step: int, scores: dict[str, float]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(["step", *scores])
+        writer.writerow([step, *(f"{value:.6f}" for value in scores.values())])
+
+
+def _write_table(path: Path, drawings: Sequence[_Kept], files: Sequence[Path]) -> None:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(["prompt", "plain_prompt", "number", "seed", "file", *_SCORES])
+    for kept, file in zip(drawings, files, strict=True):
+        request = kept.request
+        scores = [f"{kept.scores[name]:.6f}" if name in kept.scores else "" for name in _SCORES]
+        writer.writerow(
+            [request.prompt, request.plain_prompt, request.number, request.seed, file.as_posix()]
+            + scores
+        )
+    atomic_write(path, buffer.getvalue().encode())

@@ -1,0 +1,89 @@
+"""The command line: light until a command is known."""
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+
+from idgen import __version__
+from idgen.errors import UserError
+
+COMMANDS = {
+    "prepare": "photos -> masks, subject-free backgrounds, features (offline, cached)",
+    "fit": "train adapters on a prepared subject, scored while it trains",
+    "validate": "draw and score the validation prompts of a checkpoint",
+    "test": "draw and score the whole prompt suite: metrics.json, a CSV, image grids",
+    "predict": "draw the config's prompts with a checkpoint",
+    "sample": "draw one prompt with a checkpoint",
+}
+_TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
+DEBUG_VARIABLE = "IDGEN_DEBUG"
+
+
+def help_text() -> str:
+    """What `idgen --help` prints."""
+    lines = [f"  {name:<10}{line}" for name, line in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: idgen COMMAND [options]",
+            "",
+            "Teach a text-to-image diffusion model one subject from a few photos.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "start here:",
+            "  idgen fit --config configs/base.yaml",
+            "  idgen test --ckpt_path runs/base/checkpoints/last.ckpt",
+            '  idgen sample runs/base/checkpoints/last.ckpt "a [V] dog on the beach" -n 4 --out out',
+            "",
+            "idgen COMMAND --help explains a command; idgen --version prints the version.",
+            f"Set {DEBUG_VARIABLE}=1 for tracebacks.",
+        ]
+    )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        args: The command and its options; None takes them from the process.
+
+    Returns:
+        The exit code: 0; 2 for an error the user can mend; 130 after Ctrl-C; 143 after SIGTERM.
+    """
+    arguments = list(sys.argv[1:] if args is None else args)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(help_text())
+        return 0
+    if arguments[0] == "--version":
+        print(f"idgen {__version__}")
+        return 0
+    try:
+        return _run(arguments[0], arguments[1:])
+    except UserError as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        print(f"idgen {arguments[0]}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"idgen {arguments[0]}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(command: str, options: list[str]) -> int:
+    if command in _TRAINER_COMMANDS:
+        from idgen.commands.train import run_trainer
+
+        return run_trainer(command, options)
+    if command == "prepare":
+        from idgen.commands.prepare import run_prepare
+
+        return run_prepare(options)
+    if command == "sample":
+        from idgen.commands.sample import run_sample
+
+        return run_sample(options)
+    near = difflib.get_close_matches(command, COMMANDS, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UserError(f"no such command; {hint}there are {', '.join(COMMANDS)}")

@@ -1,0 +1,1 @@
+"""One file a command, imported when the command is run."""

@@ -1,0 +1,82 @@
+"""A LightningCLI parser whose errors are one line, with the nearest right key."""
+
+import difflib
+import inspect
+import re
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from idgen.errors import UserError
+
+_UNKNOWN = (
+    re.compile(r"Key ['\"](?P<key>[\w.+-]+)['\"] is not expected"),
+    re.compile(r"[Uu]nrecognized arguments: --(?P<key>[\w.+-]+)"),
+    re.compile(r"No action for key ['\"](?P<key>[\w.+-]+)['\"]"),
+    re.compile(r"does not accept nested key ['\"](?P<key>[\w.+-]+)['\"]"),
+)
+
+
+class OneLineParser(LightningArgumentParser):
+    """Raises a `UserError` where argparse would print its usage and exit."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Turns a parsing error into one line.
+
+        Raises:
+            UserError: Always, unless the parser is one that jsonargparse tries a type with.
+        """
+        if not self.exit_on_error:
+            super().error(message, ex)
+        cause: BaseException | None = ex
+        while cause is not None:
+            if isinstance(cause, UserError):
+                raise cause
+            cause = cause.__cause__ or cause.__context__
+        raise UserError(_shorten(message) + self._suggestion(message)) from ex
+
+    def _suggestion(self, message: str) -> str:
+        match = next((m for m in (p.search(message) for p in _UNKNOWN) if m), None)
+        if match is None:
+            return ""
+        key = match["key"]
+        known = sorted(set(self._known_keys()))
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+        if not near:
+            last = difflib.get_close_matches(key.split(".")[-1], known, n=1, cutoff=0.6)
+            near = last
+        return f"; did you mean {near[0]!r}?" if near else ""
+
+    def _known_keys(self) -> Iterable[str]:
+        parsers: list[Any] = [self]
+        while parsers:
+            parser = parsers.pop()
+            for action in parser._actions:
+                if action.dest and action.dest != "help":
+                    yield action.dest
+                    yield action.dest.split(".")[-1]
+                choices = getattr(action, "choices", None)
+                if isinstance(choices, dict):
+                    parsers += [c for c in choices.values() if hasattr(c, "_actions")]
+        for part in _configurable_parts():
+            yield from (name for name in inspect.signature(part).parameters)
+
+
+def _configurable_parts() -> list[type]:
+    from idgen.metrics.encoders import ClipScorer, DinoScorer
+    from idgen.models.conditioning import DecoupledFusion
+    from idgen.models.encoders import ImageEncoder
+    from idgen.models.stable_diffusion import StableDiffusionBackbone
+    from idgen.models.tuning import LoraTuning
+    from idgen.prepare import MaskFiles, OpenCVInpainter, SamSegmenter
+
+    return [
+        *(StableDiffusionBackbone, LoraTuning, DecoupledFusion, ImageEncoder),
+        *(ClipScorer, DinoScorer, SamSegmenter, MaskFiles, OpenCVInpainter),
+    ]
+
+
+def _shorten(message: str) -> str:
+    lines = [line.strip(" -") for line in message.strip().splitlines() if line.strip(" -")]
+    return " ".join(lines)[:600]

@@ -1,0 +1,97 @@
+"""A run's whole config: beside its checkpoints, and inside them."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import yaml
+from lightning.pytorch.cli import SaveConfigCallback
+
+from idgen.callbacks.drawings import DrawingRecorder
+from idgen.data.datamodule import SubjectDataModule
+from idgen.errors import UserError
+from idgen.module import CHECKPOINT_KEY
+
+_STORED = ("seed_everything", "trainer", "model", "data", "fidelity", "drawings", "checkpoint")
+
+
+class RunConfig(SaveConfigCallback):
+    """Saves the config in the run's folder on fit, and in the drawings' folder otherwise."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Takes LightningCLI's parser and config."""
+        super().__init__(*args, save_to_log_dir=False, **kwargs)
+
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Writes config.yaml; a resumed run keeps the earlier ones under numbers."""
+        if stage == "fit":
+            folder = Path(trainer.default_root_dir)
+        else:
+            recorder = next(c for c in trainer.callbacks if isinstance(c, DrawingRecorder))  # type: ignore[attr-defined]
+            folder = recorder.stage_folder(trainer, stage)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "config.yaml"
+        text = self._text(trainer)
+        if path.exists() and path.read_text() != text:
+            taken = sum(1 for _ in folder.glob("config.*.yaml"))
+            path.rename(folder / f"config.{taken + 1}.yaml")
+        path.write_text(text)
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Stores the config, so that the checkpoint is enough by itself."""
+        checkpoint.setdefault(CHECKPOINT_KEY, {})["config"] = self._text(trainer)
+
+    def _text(self, trainer: L.Trainer) -> str:
+        everything = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
+        config = {key: everything[key] for key in _STORED if key in everything}
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(datamodule, SubjectDataModule)
+        _make_absolute(config, datamodule)
+        return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+
+
+def _make_absolute(config: dict[str, Any], datamodule: SubjectDataModule) -> None:
+    """Makes paths absolute, so that the checkpoint can be used from any folder."""
+    data = config["data"]
+    subject = data["subject"]
+    subject["prepared"] = str(datamodule.subject.prepared_folder.absolute())
+    if not subject["photos"].startswith("mini:"):
+        subject["photos"] = str(datamodule.subject.photos_folder.absolute())
+    for key in ("validation_prompts", "test_prompts", "predict_prompts"):
+        if isinstance(data[key], str) and data[key] != "mini":
+            data[key] = str(Path(data[key]).expanduser().absolute())
+    config["drawings"]["output"] = None
+
+
+def checkpoint_config(ckpt_path: str | None) -> str | None:
+    """The config a checkpoint carries.
+
+    Args:
+        ckpt_path: The checkpoint, or None or Lightning's words `best`, `last`.
+
+    Returns:
+        YAML, or None where no checkpoint is named.
+
+    Raises:
+        UserError: If the file is missing, damaged, or was not written by idgen.
+    """
+    if ckpt_path is None or ckpt_path in ("null", "best", "last", "hpc"):
+        return None
+    path = Path(ckpt_path).expanduser()
+    if not path.is_file():
+        raise UserError(f"--ckpt_path: there is no file {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises several kinds for a damaged file
+        raise UserError(
+            f"--ckpt_path: cannot read {path} ({str(error).strip().splitlines()[0][:120]}); it is "
+            "damaged or no checkpoint"
+        ) from error
+    made = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
+    if made is None:
+        raise UserError(f"--ckpt_path: {path} was not written by idgen")
+    config: str | None = made.get("config")
+    return config

@@ -1,0 +1,70 @@
+"""`idgen sample`: one prompt, drawn with a checkpoint; `predict` with the options people type."""
+
+import argparse
+from typing import NoReturn
+from collections.abc import Sequence
+
+import yaml
+
+from idgen.errors import UserError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see idgen sample --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="idgen sample",
+        description="Draws a prompt with what a checkpoint has learnt.",
+        epilog='example: idgen sample last.ckpt "a [V] car on the beach" -n 4 --out drawings',
+        allow_abbrev=False,
+    )
+    parser.add_argument("checkpoint", metavar="CKPT", help="a checkpoint of idgen fit")
+    parser.add_argument("prompt", metavar="PROMPT", nargs="+", help="with [V] for the subject")
+    parser.add_argument("-n", "--number", type=int, default=4, help="images a prompt (4)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
+    parser.add_argument("--reference", metavar="PHOTO", help="keep this photo's scene and pose")
+    parser.add_argument(
+        "--reference-weight", type=float, default=1.0, help="how much of it, 1 as in training (1)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other images (0)")
+    parser.add_argument("--steps", type=int, help="denoising steps, instead of the config's")
+    parser.add_argument("--guidance", type=float, help="guidance scale, instead of the config's")
+    return parser
+
+
+def run_sample(options: Sequence[str]) -> int:
+    """Draws.
+
+    Args:
+        options: The command's options.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: For anything the user can mend.
+    """
+    given = _parser().parse_args(list(options))
+    settings = {
+        "--data.predict_prompts": yaml.safe_dump(given.prompt, default_flow_style=True, width=9999),
+        "--data.predict_images": given.number,
+        "--data.drawing_seed": given.seed,
+        "--drawings.output": given.out,
+        "--trainer.devices": 1,
+        "--trainer.strategy": "auto",
+    }
+    if given.reference is not None:
+        settings["--data.reference"] = given.reference
+        settings["--data.reference_weight"] = given.reference_weight
+    if given.steps is not None:
+        settings["--model.sampler.init_args.steps"] = given.steps
+    if given.guidance is not None:
+        settings["--model.sampler.init_args.guidance"] = given.guidance
+
+    from idgen.commands.train import run_trainer
+
+    flags = [f"{key}={str(value).strip()}" for key, value in settings.items()]
+    return run_trainer("predict", [f"--ckpt_path={given.checkpoint}", *flags])

@@ -1,0 +1,1 @@
+"""Prepared subjects to batches; prompt suites."""

@@ -1,0 +1,39 @@
+"""The batches that loaders yield."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from idgen.models.decoupling import PhotoFeatures
+from idgen.models.text import TextTokens
+from idgen.sampling import DrawingRequest
+
+
+class SubjectBatch(NamedTuple):
+    """Views of a subject's photos, for training.
+
+    Attributes:
+        latent_mean: Mean of the autoencoder's posterior, unscaled, `B C h w`.
+        latent_log_variance: Its log-variance, `B C h w`.
+        features: f_p and f'_i of the same views, `B D` each.
+        tokens: Their prompts, `B N`.
+    """
+
+    latent_mean: Tensor
+    latent_log_variance: Tensor
+    features: PhotoFeatures
+    tokens: TextTokens
+
+
+class DrawingBatch(NamedTuple):
+    """Images to draw together.
+
+    Attributes:
+        requests: One an image; none where this process has less to do than others.
+        reference: A photo's f_p and f'_i, `1 D` each, whose scene is kept; or None.
+        reference_weight: How much of it.
+    """
+
+    requests: list[DrawingRequest]
+    reference: PhotoFeatures | None
+    reference_weight: float

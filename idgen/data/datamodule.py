@@ -1,0 +1,222 @@
+"""The LightningDataModule: a prepared subject's batches, and prompts to draw."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from idgen.data.batch import DrawingBatch, SubjectBatch
+from idgen.data.prompts import read_suite, without_token
+from idgen.data.shard import ShardedBatches, drawing_requests
+from idgen.data.stream import SubjectStream
+from idgen.data.subject import Subject
+from idgen.errors import UserError
+from idgen.models.backbone import Backbone
+from idgen.models.decoupling import PhotoFeatures
+from idgen.models.text import TextTokens
+from idgen.prepare import (
+    Photo,
+    Preparation,
+    PreparedSubject,
+    SubjectViews,
+    find_photos,
+    read_photo,
+)
+from idgen.sampling import DrawingRequest
+
+Suite = str | list[str]
+
+
+class SubjectDataModule(L.LightningDataModule):
+    """One subject's photos as cached features, and the prompts to draw it for.
+
+    `prepare_data` runs the offline preparation where the prepared subject is missing or stale.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        backbone: Backbone,
+        preparation: Preparation | None = None,
+        batch_size: int = 1,
+        steps_per_epoch: int = 1000,
+        validation_prompts: Suite = "mini",
+        validation_images: int = 2,
+        test_prompts: Suite = "mini",
+        test_images: int = 4,
+        predict_prompts: Suite = "mini",
+        predict_images: int = 4,
+        drawing_batch_size: int = 16,
+        drawing_seed: int = 0,
+        reference: Path | None = None,
+        reference_weight: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        """Checks photos and prompts; no model is loaded.
+
+        Args:
+            subject: What is learnt.
+            backbone: Whose latents and tokens the batches hold.
+            preparation: How photos become features; None for the mini models' way.
+            batch_size: Views a step on each process.
+            steps_per_epoch: Steps that are called an epoch; the photos' order runs on across.
+            validation_prompts: `mini`, a file in DreamBench's form, or a list of prompts with
+                [V] in them, in which `{class_noun}` is filled in.
+            validation_images: Images of each in validation.
+            test_prompts: The same for `test`.
+            test_images: Images of each in `test`.
+            predict_prompts: The same for `predict`.
+            predict_images: Images of each in `predict`.
+            drawing_batch_size: Images drawn at once; fixed whatever the number of processes.
+            drawing_seed: Seed of the drawings' starting noise.
+            reference: `predict` only: a photo whose scene and pose are to be kept.
+            reference_weight: How much of it, 1 as much as in training.
+            seed: Of the order of the photos.
+
+        Raises:
+            UserError: If photos, prompts or widths cannot be used.
+        """
+        super().__init__()
+        self.subject = subject
+        self.backbone = backbone
+        self.preparation = preparation or Preparation()
+        self.batch_size = batch_size
+        self.steps_per_epoch = steps_per_epoch
+        self.validation_images = validation_images
+        self.test_images = test_images
+        self.predict_images = predict_images
+        self.drawing_batch_size = drawing_batch_size
+        self.drawing_seed = drawing_seed
+        self.reference = reference
+        self.reference_weight = reference_weight
+        self.seed = seed
+        self._check_sizes()
+        self._check_widths()
+        subject.check(backbone)
+        self.photos: list[Photo] = find_photos(subject.photos_folder)
+        self.training_tokens: TextTokens = backbone.tokenize([subject.spoken(subject.prompt)])
+        self.validation_prompts = self._read_prompts(validation_prompts)
+        self.test_prompts = self._read_prompts(test_prompts)
+        self.predict_prompts = self._read_prompts(predict_prompts)
+        self._reference_photo = None if reference is None else read_photo(reference)
+        self._reference_features: PhotoFeatures | None = None
+        self._views: SubjectViews | None = None
+
+    def _check_sizes(self) -> None:
+        names = ("batch_size", "steps_per_epoch", "drawing_batch_size")
+        images = ("validation_images", "test_images", "predict_images")
+        for name in (*names, *images):
+            if getattr(self, name) < 1:
+                raise UserError(f"--data.{name} must be 1 or more")
+
+    def _check_widths(self) -> None:
+        width = self.preparation.image_encoder.width
+        if width != self.backbone.width:
+            raise UserError(
+                f"--data.preparation.image_encoder.model: its embeddings have width {width}, the "
+                f"backbone {self.backbone.source!r} takes {self.backbone.width}; use the image "
+                "twin of its text encoder (SD 2.x: ViT-H-14, SD 1.x: ViT-L-14, mini: mini)"
+            )
+
+    def _read_prompts(self, suite: Suite) -> list[tuple[str, str]]:
+        if isinstance(suite, str):
+            live, noun = self.subject.live, self.subject.class_noun
+            suite = read_suite(suite, live=live, class_noun=noun)
+        suite = [prompt.replace("{class_noun}", self.subject.class_noun) for prompt in suite]
+        if not suite:
+            raise UserError("a list of prompts is empty; name one with [V] in it")
+        prompts = [(self.subject.spoken(prompt), without_token(prompt)) for prompt in suite]
+        self.backbone.tokenize([prompt for prompt, _ in prompts])
+        return prompts
+
+    # Preparation
+
+    def prepare_data(self) -> None:
+        """Runs the offline preparation where it is missing or stale; on one process."""
+        folder = self.subject.prepared_folder
+        if self.preparation.is_fresh(self.subject.photos_folder, folder, self.backbone):
+            return
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.preparation.run(self.subject.photos_folder, folder, self.backbone, device)
+        rank_zero_info(f"prepared {len(self.photos)} photos: look at {folder}/contact_sheet.png")
+
+    def setup(self, stage: str) -> None:
+        """Reads the prepared subject, or the features of the reference photo.
+
+        Args:
+            stage: `fit`, `validate`, `test` or `predict`.
+        """
+        if stage == "fit" and self._views is None:
+            self._views = PreparedSubject(self.subject.prepared_folder).load_views()
+        if stage == "predict" and self._reference_photo is not None:
+            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            photo, background = self.preparation.reference(
+                self._reference_photo, self.backbone, device
+            )
+            self._reference_features = PhotoFeatures(photo, background)
+
+    # Training
+
+    def train_dataloader(self) -> Iterable[SubjectBatch]:
+        """The endless stream of views."""
+        assert self._views is not None, "setup('fit') comes first"
+        rank, world_size = self._process()
+        return SubjectStream(
+            self._collate,
+            views=len(self._views.photo_digests),
+            batch_size=self.batch_size,
+            steps_per_epoch=self.steps_per_epoch,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def _collate(self, indices: Sequence[int]) -> SubjectBatch:
+        views = self._views
+        assert views is not None
+        chosen = torch.tensor(indices)
+        tokens = TextTokens(*(t.expand(len(indices), -1) for t in self.training_tokens))
+        return SubjectBatch(
+            views.latent_mean[chosen],
+            views.latent_log_variance[chosen],
+            PhotoFeatures(views.photo_embedding[chosen], views.background_embedding[chosen]),
+            tokens,
+        )
+
+    # Drawing
+
+    def val_dataloader(self) -> DataLoader[DrawingRequest]:
+        """The validation prompts, this process's share."""
+        return self._drawing_loader(self.validation_prompts, self.validation_images)
+
+    def test_dataloader(self) -> DataLoader[DrawingRequest]:
+        """The test suite, this process's share."""
+        return self._drawing_loader(self.test_prompts, self.test_images)
+
+    def predict_dataloader(self) -> DataLoader[DrawingRequest]:
+        """The prompts of `predict`, this process's share."""
+        return self._drawing_loader(self.predict_prompts, self.predict_images)
+
+    def _drawing_loader(
+        self, prompts: Sequence[tuple[str, str]], images: int
+    ) -> DataLoader[DrawingRequest]:
+        requests = drawing_requests(prompts, images, self.drawing_seed)
+        rank, world_size = self._process()
+        batches = ShardedBatches(len(requests), self.drawing_batch_size, rank, world_size)
+        # A list is all a DataLoader needs of a map-style dataset.
+        return DataLoader(requests, batch_sampler=batches, collate_fn=self._collate_drawings)  # type: ignore[arg-type]
+
+    def _collate_drawings(self, requests: list[DrawingRequest]) -> DrawingBatch:
+        return DrawingBatch(requests, self._reference_features, self.reference_weight)
+
+    def _process(self) -> tuple[int, int]:
+        trainer = self.trainer
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+    def reference_photos(self) -> list[Tensor]:
+        """The subject's photos, each `3 H W` uint8, for scores and grids."""
+        return [torch.from_numpy(photo.pixels()).permute(2, 0, 1) for photo in self.photos]

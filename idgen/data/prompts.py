@@ -1,0 +1,88 @@
+"""Prompts: the subject's placeholder [V], and suites of templates."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from idgen.errors import UserError
+
+PLACEHOLDER = "[V]"
+_MINI_SUITE = Path(__file__).parents[1] / "mini" / "prompts.txt"
+_HEADINGS = {
+    "objects": re.compile(r"(?i)^(# *objects?\b|object prompts?)"),
+    "live": re.compile(r"(?i)^(# *live\b|live subject prompts?)"),
+}
+_QUOTED = re.compile(r"""(?P<quote>['"])(?P<template>.*\{[01]\}.*)(?P=quote)""")
+
+
+def with_token(prompt: str, token: str) -> str:
+    """The prompt as the backbone reads it: [V] becomes the rare token.
+
+    Raises:
+        UserError: If the prompt lacks [V].
+    """
+    if PLACEHOLDER not in prompt:
+        raise UserError(
+            f"prompt {prompt!r} does not name the subject: put {PLACEHOLDER} where it belongs, "
+            f"such as 'a {PLACEHOLDER} dog on the beach'"
+        )
+    return " ".join(prompt.replace(PLACEHOLDER, token).split())
+
+
+def without_token(prompt: str) -> str:
+    """The prompt without [V], as CLIP-T reads it."""
+    return " ".join(prompt.replace(PLACEHOLDER, "").split())
+
+
+def read_suite(source: str, *, live: bool, class_noun: str) -> list[str]:
+    """Reads a prompt suite in DreamBench's form, its templates filled in.
+
+    Two lists of templates, one for objects and one for live subjects, under headings such as
+    `# objects` and `# live` or as DreamBench's own file has them; a file without headings is one
+    list for all. In a template `{0}` is the subject's token and `{1}` its class noun; lines may
+    hold [V] instead.
+
+    Args:
+        source: `mini`, or a text file.
+        live: Whether the subject is alive.
+        class_noun: Such as `dog`.
+
+    Returns:
+        Prompts with [V] in them.
+
+    Raises:
+        UserError: If the file cannot be read or holds no prompt for the subject.
+    """
+    path = _MINI_SUITE if source == "mini" else Path(source).expanduser()
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"prompts: cannot read {path} ({error}); give 'mini' or a file") from error
+    prompts = [
+        template.replace("{0}", PLACEHOLDER).replace("{1}", class_noun)
+        for template in _templates(lines, "live" if live else "objects")
+    ]
+    if not prompts:
+        raise UserError(
+            f"prompts: {path} has no prompt for {'live' if live else 'object'} subjects"
+        )
+    for prompt in prompts:
+        with_token(prompt, "")
+    return prompts
+
+
+def _templates(lines: Sequence[str], wanted: str) -> list[str]:
+    current, found = None, []
+    headed = any(pattern.match(line) for line in lines for pattern in _HEADINGS.values())
+    for line in (line.strip() for line in lines):
+        heading = next((name for name, p in _HEADINGS.items() if p.match(line)), None)
+        if heading:
+            current = heading
+            continue
+        if line.startswith("#") or (headed and current != wanted):
+            continue
+        quoted = _QUOTED.search(line)
+        template = quoted["template"] if quoted else line
+        if "{0}" in template or PLACEHOLDER in template:
+            found.append(template)
+    return found

@@ -1,0 +1,77 @@
+"""An endless, resumable order of training batches."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from idgen.data.batch import SubjectBatch
+
+
+class SubjectStream:
+    """Yields batches whose order is a function of the seed and the position alone.
+
+    A few photos make an epoch of a few steps, and a GPU that idles between them; this stream
+    runs through permutation after permutation of the views instead, and calls a fixed number of
+    steps an epoch. Its state is a position, so that a run resumed in mid-epoch goes on where it
+    was. Every process takes its own part of one global batch.
+    """
+
+    def __init__(
+        self,
+        collate: Callable[[list[int]], SubjectBatch],
+        views: int,
+        batch_size: int,
+        steps_per_epoch: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Starts at position 0.
+
+        Args:
+            collate: Makes a batch of view indices.
+            views: How many views there are.
+            batch_size: Views a step on each process.
+            steps_per_epoch: Batches an epoch.
+            seed: Decides the order.
+            rank: This process.
+            world_size: How many processes share a global batch.
+        """
+        self._collate = collate
+        self._views = views
+        self._batch_size = batch_size
+        self._steps_per_epoch = steps_per_epoch
+        self._seed = seed
+        self._rank = rank
+        self._world_size = world_size
+        self._position = 0
+
+    def __len__(self) -> int:
+        return self._steps_per_epoch
+
+    def indices(self, position: int) -> list[int]:
+        """The views of this process's batch at a position."""
+        start = (position * self._world_size + self._rank) * self._batch_size
+        return [self._view_at(start + offset) for offset in range(self._batch_size)]
+
+    def _view_at(self, place: int) -> int:
+        lap, within = divmod(place, self._views)
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + lap)
+        return int(torch.randperm(self._views, generator=generator)[within])
+
+    def __iter__(self) -> Iterator[SubjectBatch]:
+        while True:
+            batch = self._collate(self.indices(self._position))
+            self._position += 1
+            yield batch
+            if self._position % self._steps_per_epoch == 0:
+                return
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position, for the checkpoint."""
+        return {"position": self._position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint's position."""
+        self._position = state["position"]

@@ -1,0 +1,85 @@
+"""What the user says about the subject."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from idgen.data.prompts import PLACEHOLDER, with_token
+from idgen.errors import UserError
+from idgen.models.backbone import Backbone
+
+_MINI = "mini:"
+
+
+@dataclass
+class Subject:
+    """A subject to learn.
+
+    Attributes:
+        photos: A folder of its photos, or `mini:NAME` for a demo subject that ships with idgen.
+        class_noun: What it is, such as `dog`.
+        token: The rare word that stands for [V] in prompts; one token of the backbone's
+            tokenizer that no caption uses, such as `sks`.
+        live: Whether it is alive, which decides DreamBench's list of prompts.
+        prepared: The folder of its prepared features; by default `prepared/` and the name of the
+            photos' folder.
+        training_prompt: The prompt of all photos, with [V] in it and `{class_noun}`.
+    """
+
+    photos: str
+    class_noun: str
+    token: str = "sks"
+    live: bool = False
+    prepared: str | None = None
+    training_prompt: str = "a photo of a [V] {class_noun}"
+
+    @property
+    def photos_folder(self) -> Path:
+        """The folder of photos.
+
+        Raises:
+            UserError: If there is no such demo subject.
+        """
+        if self.photos.startswith(_MINI):
+            from idgen.mini.subjects import subject_path
+
+            return subject_path(self.photos.removeprefix(_MINI))
+        return Path(self.photos).expanduser()
+
+    @property
+    def prepared_folder(self) -> Path:
+        """The folder of prepared features."""
+        if self.prepared is not None:
+            return Path(self.prepared).expanduser()
+        return Path("prepared") / self.photos_folder.resolve().name
+
+    @property
+    def prompt(self) -> str:
+        """The training prompt, with [V] in it and the class noun filled in."""
+        return self.training_prompt.replace("{class_noun}", self.class_noun)
+
+    def spoken(self, prompt: str) -> str:
+        """A prompt as the backbone reads it, [V] replaced by the token.
+
+        Raises:
+            UserError: If the prompt lacks [V].
+        """
+        return with_token(prompt, self.token)
+
+    def check(self, backbone: Backbone) -> None:
+        """Checks words against the backbone's tokenizer.
+
+        Raises:
+            UserError: If the token is no single token of its own, or the training prompt does
+                not name the subject.
+        """
+        if not self.class_noun.strip():
+            raise UserError("--data.subject.class_noun is empty; say what it is, such as 'dog'")
+        ids = backbone.word_ids(self.token)
+        if len(ids) != 1 or ids[0] == backbone.unknown_id:
+            raise UserError(
+                f"--data.subject.token {self.token!r} is "
+                f"{'unknown' if len(ids) == 1 else f'{len(ids)} tokens'} to the tokenizer of "
+                f"{backbone.source!r}; choose a rare word that is one token, such as 'sks'"
+            )
+        if PLACEHOLDER not in self.training_prompt:
+            raise UserError(f"--data.subject.training_prompt lacks {PLACEHOLDER}")

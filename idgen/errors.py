@@ -1,0 +1,11 @@
+"""The one exception that means "the user can mend this"."""
+
+
+class UserError(Exception):
+    """An expected error: its text is one line that names the file or key and the mend.
+
+    The command line prints it without a traceback and exits with code 2.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))

@@ -1,0 +1,43 @@
+"""Files that are either whole or not there."""
+
+import os
+import secrets
+from pathlib import Path
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Replaces a file as a whole: a killed process leaves the old one, or none.
+
+    The content goes to a temporary file in the same folder, which is flushed to the disk and then
+    renamed. A process killed meanwhile leaves a file `.tmp-*` there, which may be deleted.
+
+    Args:
+        path: The file to write; its folder has to exist.
+        content: All of it.
+
+    Raises:
+        OSError: If the folder cannot be written or the disk is full.
+    """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+    try:
+        # Not the tempfile module: its files are private to the user, and so would the result be.
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Makes a rename in a folder last through a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,90 @@
+"""The losses of arXiv 2505.22360, L = sum_k l_k L_k, and DisenBooth's weak denoising."""
+
+from dataclasses import dataclass, fields
+
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+
+@dataclass
+class LossWeights:
+    """The weights l1 to l5.
+
+    Attributes:
+        diffusion: l1, of the denoising error under the refined condition f_r.
+        implicit_text: l2, of the cosine between f_i and f_s.
+        implicit_explicit: l3, of minus the cosine between f_i and f'_i.
+        text_explicit: l4, of the cosine between f_s and f'_i.
+        weak_denoising: l5, of the denoising error under f_s alone (DisenBooth); 0 leaves that
+            second pass through the denoiser out.
+    """
+
+    diffusion: float = 1.0
+    implicit_text: float = 1e-3
+    implicit_explicit: float = 1e-3
+    text_explicit: float = 1e-3
+    weak_denoising: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuses negative weights, which would turn a loss around.
+
+        Raises:
+            ValueError: If a weight is negative.
+        """
+        for field in fields(self):
+            if getattr(self, field.name) < 0:
+                raise ValueError(f"the loss weight {field.name} must not be negative")
+
+
+def denoising_loss(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """L1 (under f_r) and L5 (under f_s): the mean squared error to the noise or to v.
+
+    Args:
+        prediction: The denoiser's output, `B C h w`.
+        target: What it should have been, `B C h w`.
+        weight: Weights over time, `B`, or None for 1.
+
+    Returns:
+        A scalar.
+    """
+    error = (prediction.float() - target.float()).square().mean(dim=(1, 2, 3))
+    return (error if weight is None else error * weight).mean()
+
+
+def implicit_text_loss(implicit: Tensor, text: Tensor) -> Tensor:
+    """L2 = mean cos(f_i, f_s): pushes what is irrelevant to the identity off the text.
+
+    Args:
+        implicit: f_i, `B D`.
+        text: f_s pooled over its real tokens, `B D`.
+
+    Returns:
+        A scalar in [-1, 1].
+    """
+    return cosine_similarity(implicit.float(), text.float(), dim=-1).mean()
+
+
+def implicit_explicit_loss(implicit: Tensor, explicit: Tensor) -> Tensor:
+    """L3 = -mean cos(f_i, f'_i): pulls the implicit feature to the subject-free photo's.
+
+    Args:
+        implicit: f_i, `B D`.
+        explicit: f'_i, `B D`.
+
+    Returns:
+        A scalar in [-1, 1].
+    """
+    return -cosine_similarity(implicit.float(), explicit.float(), dim=-1).mean()
+
+
+def text_explicit_loss(text: Tensor, explicit: Tensor) -> Tensor:
+    """L4 = mean cos(f_s, f'_i): pushes the identity's text feature off the background.
+
+    Args:
+        text: f_s pooled over its real tokens, `B D`.
+        explicit: f'_i, `B D`.
+
+    Returns:
+        A scalar in [-1, 1].
+    """
+    return cosine_similarity(text.float(), explicit.float(), dim=-1).mean()

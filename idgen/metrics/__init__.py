@@ -1,0 +1,6 @@
+"""Scores of drawings: pure functions on embeddings, a `torchmetrics.Metric` each, and the encoders.
+
+`similarity` compares embeddings, `encoders` makes them, `scorer` is what the encoders share and
+`preprocessing` what they see. The metrics hold no encoder: a network that is a metric's attribute
+would end up in the checkpoint and among the parameters of whatever module holds the metric.
+"""

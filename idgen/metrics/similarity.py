@@ -1,0 +1,184 @@
+"""DINO, CLIP-I and CLIP-T: raw cosines between embeddings, averaged over drawings.
+
+The three scores of DreamBooth (Ruiz et al., 2023, arXiv 2208.12242, section 4.2). DINO and CLIP-I
+are the same formula on embeddings of two encoders; CLIP-T compares a drawing with its prompt.
+Neither the factor 2.5 nor the clipping at 0 of CLIPScore is applied.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+from torchmetrics import Metric
+
+
+def mean_reference_similarity(drawings: Tensor, references: Tensor) -> Tensor:
+    r"""Each drawing's mean cosine to every reference photo: DINO or CLIP-I, by the encoder.
+
+    .. math:: s_b = \frac{1}{R} \sum_r \frac{d_b \cdot p_r}{\lVert d_b \rVert \lVert p_r \rVert}
+
+    Args:
+        drawings: Embeddings of drawings, ``B E``, of any length and floating type. B may be 0.
+        references: Embeddings of the subject's photos, ``R E``, R at least 1.
+
+    Returns:
+        ``B`` cosines in [-1, 1] as float64. A zero vector has cosine 0 to everything.
+
+    Raises:
+        ValueError: If the shapes do not fit, or there is no reference.
+    """
+    _require_embeddings("drawings", drawings)
+    _require_embeddings("references", references)
+    if references.shape[0] == 0:
+        raise ValueError("references: at least one embedding is needed")
+    _require_same_width("references", references, drawings)
+    return (_unit(drawings) @ _unit(references).T).mean(dim=1)
+
+
+def text_alignment(drawings: Tensor, prompts: Tensor) -> Tensor:
+    r"""Each drawing's cosine to its own prompt: CLIP-T.
+
+    .. math:: s_b = \frac{d_b \cdot t_b}{\lVert d_b \rVert \lVert t_b \rVert}
+
+    Args:
+        drawings: Image embeddings of drawings, ``B E``, of any length and type. B may be 0.
+        prompts: Text embeddings ``B E``, of each drawing's prompt without the subject's token.
+
+    Returns:
+        ``B`` cosines in [-1, 1] as float64. A zero vector has cosine 0 to everything.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    _require_embeddings("drawings", drawings)
+    _require_embeddings("prompts", prompts)
+    _require_same_width("prompts", prompts, drawings)
+    if prompts.shape[0] != drawings.shape[0]:
+        raise ValueError(
+            f"prompts: one a drawing is needed, got {prompts.shape[0]} for {drawings.shape[0]}"
+        )
+    return (_unit(drawings) * _unit(prompts)).sum(dim=1)
+
+
+class MeanScore(Metric):
+    """Mean of scores over all drawings of all processes.
+
+    The states are a float64 sum and an int64 count, both summed over processes, so the mean does
+    not depend on how the drawings were shared out, batched or ordered, beyond float64 rounding.
+    A process without a drawing adds zero to both.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    plot_lower_bound = -1.0
+    plot_upper_bound = 1.0
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Starts at no drawing.
+
+        Args:
+            **kwargs: Settings of `torchmetrics.Metric`, such as ``sync_on_compute``.
+        """
+        super().__init__(**kwargs)
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, scores: Tensor) -> None:
+        """Adds scores of some drawings.
+
+        Args:
+            scores: ``B`` real numbers, one a drawing. B may be 0.
+
+        Raises:
+            ValueError: If ``scores`` has another number of dimensions.
+        """
+        if scores.ndim != 1:
+            raise ValueError(f"scores: one dimension is needed, got shape {tuple(scores.shape)}")
+        # Out of place: a state made under inference mode could not be changed outside of it.
+        self.total = self.total + scores.to(self.total).sum()
+        self.count = self.count + scores.numel()
+
+    def compute(self) -> Tensor:
+        """The mean over all drawings.
+
+        Under DDP it has to be called on every process.
+
+        Returns:
+            A float64 scalar; NaN if there was no drawing on any process.
+        """
+        return self.total / self.count
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Self:
+        # Metric guards its states against module.bfloat16(), but not against module.to(bfloat16).
+        def moved(tensor: Tensor) -> Tensor:
+            applied = fn(tensor)
+            return applied if applied.dtype == tensor.dtype else tensor.to(applied.device)
+
+        super()._apply(moved, exclude_state)
+        return self
+
+
+class ImageSimilarity(MeanScore):
+    """Mean over drawings of `mean_reference_similarity`: DINO or CLIP-I, by the encoder.
+
+    Range [-1, 1], higher is more like the photos. High with a low CLIP-T means a copy of a photo
+    as readily as a faithful subject.
+    """
+
+    def update(self, drawings: Tensor, references: Tensor) -> None:  # type: ignore[override]
+        """Adds some drawings of one subject.
+
+        Args:
+            drawings: Embeddings of drawings, ``B E``. B may be 0.
+            references: Embeddings of all photos of the subject, ``R E``.
+
+        Raises:
+            ValueError: If the shapes do not fit, or there is no reference.
+        """
+        super().update(mean_reference_similarity(drawings, references))
+
+
+class TextAlignment(MeanScore):
+    """Mean over drawings of `text_alignment`: CLIP-T.
+
+    Range [-1, 1]; with CLIP ViT-B/32 real captions of real photos lie around 0.3.
+    """
+
+    def update(self, drawings: Tensor, prompts: Tensor) -> None:  # type: ignore[override]
+        """Adds some drawings with their prompts.
+
+        Args:
+            drawings: Image embeddings of drawings, ``B E``. B may be 0.
+            prompts: Text embeddings of their prompts, ``B E``.
+
+        Raises:
+            ValueError: If the shapes differ.
+        """
+        super().update(text_alignment(drawings, prompts))
+
+
+def _unit(embeddings: Tensor) -> Tensor:
+    # float64 is out of the reach of autocast and TF32, which would cost three digits.
+    return normalize(embeddings.to(torch.float64), dim=1)
+
+
+def _require_embeddings(name: str, embeddings: Tensor) -> None:
+    if embeddings.ndim != 2 or not embeddings.is_floating_point():
+        raise ValueError(
+            f"{name}: floating-point embeddings of shape B E are needed, "
+            f"got {embeddings.dtype} {tuple(embeddings.shape)}"
+        )
+
+
+def _require_same_width(name: str, embeddings: Tensor, drawings: Tensor) -> None:
+    if embeddings.shape[1] != drawings.shape[1]:
+        raise ValueError(
+            f"{name}: width {embeddings.shape[1]} differs from the drawings' {drawings.shape[1]}: "
+            "were they embedded by one encoder?"
+        )

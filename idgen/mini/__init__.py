@@ -1,0 +1,1 @@
+"""The embedded default: a small drawn world and the small models trained on it."""

@@ -1,0 +1,79 @@
+"""Where the weights of the mini models are, and whether they are whole."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+from idgen.errors import UserError
+from idgen.fingerprint import file_digest
+
+PARTS: tuple[str, ...] = ("pipeline", "encoder", "clip", "dino", "sam")
+CHECKSUMS = "checksums.json"
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def mini_path(part: str) -> Path:
+    """Return the folder of one of the mini models, checked against the stored checksums.
+
+    The files are read once in the life of the process.
+
+    Args:
+        part: ``pipeline``, ``encoder``, ``clip``, ``dino`` or ``sam``.
+
+    Raises:
+        UserError: If there is no such part, or its files are missing or damaged; the message names
+            the file and lists the parts that exist.
+    """
+    return _checked(WEIGHTS, part)
+
+
+def part_files(folder: Path) -> list[Path]:
+    """List the files of a part, sorted, hidden ones left out."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith(".") and "__pycache__" not in path.parts
+    )
+
+
+@cache
+def _checked(weights: Path, part: str) -> Path:
+    folder = weights / part
+    if part not in PARTS:
+        raise UserError(f"no mini model '{part}'; there are: {', '.join(PARTS)}")
+    digests = _digests(weights)
+    wanted = {name: digest for name, digest in digests.items() if name.startswith(f"{part}/")}
+    if not wanted:
+        raise UserError(
+            f"the mini model '{part}' is missing: {weights / CHECKSUMS} names no file of it; "
+            f"there are: {_existing(digests)}; reinstall idgen"
+        )
+    for name, digest in wanted.items():
+        path = weights / name
+        if not path.is_file():
+            raise UserError(
+                f"the mini model '{part}' lacks {path}; there are: {_existing(digests)}; "
+                "reinstall idgen"
+            )
+        if file_digest(path) != digest:
+            raise UserError(
+                f"the mini model '{part}' is damaged: {path} is not the file that was released; "
+                f"there are: {_existing(digests)}; reinstall idgen"
+            )
+    return folder
+
+
+def _digests(weights: Path) -> dict[str, str]:
+    path = weights / CHECKSUMS
+    if not path.is_file():
+        raise UserError(f"the mini models' checksums {path} are missing; reinstall idgen")
+    try:
+        read = json.loads(path.read_text())
+        return {str(name): str(digest) for name, digest in read.items()}
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"cannot read the mini models' checksums {path}: {error}") from error
+
+
+def _existing(digests: dict[str, str]) -> str:
+    parts = {name.split("/", 1)[0] for name in digests}
+    return ", ".join(part for part in PARTS if part in parts) or "none"

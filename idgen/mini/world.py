@@ -1,0 +1,160 @@
+"""The mini world: 64 x 64 pictures drawn by code, with everything known about each of them."""
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from idgen.errors import UserError
+from idgen.mini.accessories import ACCESSORIES, paint_accessory
+from idgen.mini.captions import Wording, write_caption
+from idgen.mini.classes import CLASSES, subject_class
+from idgen.mini.colours import COLOUR_WORDS
+from idgen.mini.identity import Identity, sample_identity
+from idgen.mini.pen import Pen, Pose
+from idgen.mini.scenes import SCENES, paint_scene
+
+SIDE = 64
+_SUPERSAMPLE = 2
+
+# Identities of training have seeds below this, held-out ones from here on.
+HELD_OUT_FROM = 1_000_000
+HELD_OUT_ACCESSORIES: frozenset[tuple[str, str]] = frozenset(
+    {("turtle", "black top hat"), ("bird", "rainbow scarf"), ("cat", "red hat")}
+)
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Everything a picture is drawn from.
+
+    Attributes:
+        noun: Class of the subject.
+        identity_seed: Seed of its identity.
+        scene: Name of the scene.
+        pose: Place, size, rotation and flip.
+        attribute: A colour word, an accessory, or None.
+        seed: Variation of the scene and of the caption.
+    """
+
+    noun: str
+    identity_seed: int
+    scene: str
+    pose: Pose
+    attribute: str | None
+    seed: int
+
+    @property
+    def identity(self) -> Identity:
+        """The identity as drawn: recoloured if the attribute is a colour."""
+        identity = sample_identity(self.identity_seed)
+        if self.attribute in COLOUR_WORDS:
+            return identity.recoloured(self.attribute, self.seed)
+        return identity
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture of the mini world and the truth about it.
+
+    Attributes:
+        picture: RGB, 64 x 64 x 3, uint8.
+        mask: Subject, 64 x 64, bool: pixels that it covers by half or more.
+        background: The same scene without the subject, 64 x 64 x 3, uint8.
+        caption: One caption of it.
+        factors: What it was drawn from.
+    """
+
+    picture: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    background: NDArray[np.uint8]
+    caption: str
+    factors: Factors
+
+
+def draw(factors: Factors) -> Drawing:
+    """Draw the picture of ``factors``; the same factors always give the same picture.
+
+    Raises:
+        UserError: If the class, scene or attribute does not exist, or the class cannot wear it.
+    """
+    subject = subject_class(factors.noun)
+    _check_attribute(factors.noun, factors.attribute)
+    identity = factors.identity
+    background = paint_scene(factors.scene, factors.seed, SIDE * _SUPERSAMPLE)
+    pen = Pen(background.copy(), factors.pose, identity)
+    anchors = subject.paint(pen)
+    accessory = factors.attribute if factors.attribute in ACCESSORIES else None
+    if accessory is not None and anchors is not None:
+        paint_accessory(accessory, pen, *anchors)
+    wording = Wording(
+        factors.noun, identity.colour_words, identity.texture, accessory, factors.scene
+    )
+    rng = random.Random(f"caption/{factors.seed}/{factors.identity_seed}")
+    return Drawing(
+        picture=_reduced(pen.canvas),
+        mask=np.asarray(_reduced(pen.mask)) >= 128,
+        background=_reduced(background),
+        caption=write_caption(wording, rng, must_colour=factors.attribute in COLOUR_WORDS),
+        factors=factors,
+    )
+
+
+def _reduced(image: Image.Image) -> NDArray[np.uint8]:
+    return np.asarray(image.reduce(_SUPERSAMPLE), dtype=np.uint8)
+
+
+def _check_attribute(noun: str, attribute: str | None) -> None:
+    if attribute is None or attribute in COLOUR_WORDS:
+        return
+    if attribute not in ACCESSORIES:
+        known = ", ".join((*COLOUR_WORDS, *ACCESSORIES))
+        raise UserError(f"no attribute '{attribute}' in the mini world; there are: {known}")
+    if not CLASSES[noun].live:
+        live = ", ".join(name for name, entry in CLASSES.items() if entry.live)
+        raise UserError(f"a {noun} cannot wear a {attribute}; these classes can: {live}")
+
+
+def sample_pose(rng: random.Random) -> Pose:
+    """Draw a pose: the subject is large, near the middle and nearly upright."""
+    return Pose(
+        x=rng.uniform(0.38, 0.62),
+        y=rng.uniform(0.46, 0.62),
+        size=rng.uniform(0.54, 0.78),
+        angle=rng.uniform(-14, 14),
+        flip=rng.random() < 0.5,
+    )
+
+
+def is_held_out(noun: str, scene: str, attribute: str | None = None) -> bool:
+    """Tell whether training never sees this combination of class, scene and attribute.
+
+    Of the 144 pairs of class and scene 12 are held out, one of each class and of each scene, and
+    three pairs of creature and accessory.
+    """
+    row, column = list(CLASSES).index(noun), list(SCENES).index(scene)
+    if (row * 5 + column) % len(SCENES) == 3:
+        return True
+    return attribute is not None and (noun, attribute) in HELD_OUT_ACCESSORIES
+
+
+def sample_factors(seed: int, held_out_identity: bool = False) -> Factors:
+    """Draw the factors of picture number ``seed``; combinations held out are left out.
+
+    Args:
+        seed: Number of the picture. All else follows from it.
+        held_out_identity: Take the identity from the side that training never sees.
+    """
+    rng = random.Random(f"factors/{seed}/{held_out_identity}")
+    first = HELD_OUT_FROM if held_out_identity else 0
+    while True:
+        noun, scene = rng.choice(list(CLASSES)), rng.choice(list(SCENES))
+        attribute: str | None = None
+        if CLASSES[noun].live and rng.random() < 0.25:
+            attribute = rng.choice(ACCESSORIES)
+        if not is_held_out(noun, scene, attribute):
+            break
+    identity_seed = first + rng.randrange(HELD_OUT_FROM)
+    return Factors(noun, identity_seed, scene, sample_pose(rng), attribute, rng.randrange(2**31))

@@ -1,0 +1,1 @@
+"""Plain modules: backbone, tuning, encoders, decoupling, fusion, conditioning."""

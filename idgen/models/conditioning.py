@@ -1,0 +1,141 @@
+"""How f_s, f_i and f'_i become the condition that the denoiser receives."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from enum import Enum
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from idgen.models.decoupling import ImplicitDecoupling, PhotoFeatures
+from idgen.models.fusion import ExpertFusion
+from idgen.models.text import TextStates
+
+
+class Condition(NamedTuple):
+    """What conditioning made of a batch.
+
+    Attributes:
+        refined: f_r, what cross-attention receives, `B N D`.
+        implicit: f_i, `B D`, or None where the method has none.
+        gates: The router's weights `B N K`, or None where the method has no experts.
+    """
+
+    refined: Tensor
+    implicit: Tensor | None
+    gates: Tensor | None
+
+
+class Conditioning(nn.Module, ABC):
+    """A method's way from features to condition."""
+
+    @abstractmethod
+    def forward(self, text: TextStates, photo: PhotoFeatures) -> Condition:
+        """The condition in training, when the photo is known."""
+
+    @abstractmethod
+    def infer(
+        self, text: TextStates, photo: PhotoFeatures | None = None, weight: float = 0.0
+    ) -> Tensor:
+        """The condition for a new prompt, `B N D`.
+
+        Args:
+            text: f_s of the prompts.
+            photo: A reference photo whose scene and pose are to be kept, or None.
+            weight: How much of it: 0 none, 1 as much as in training.
+        """
+
+
+class FusedFeature(Enum):
+    """Which identity-irrelevant feature enters f_com."""
+
+    explicit = "explicit"
+    implicit = "implicit"
+    both = "both"
+
+
+class DecoupledFusion(Conditioning):
+    """IEDM and FFM: f_com = f_s + the irrelevant feature, f_r = FFM(f_com)."""
+
+    def __init__(
+        self,
+        width: int,
+        fused: FusedFeature = FusedFeature.explicit,
+        experts: int = 4,
+        hidden_ratio: float = 0.25,
+        fuse_at_inference: bool = False,
+    ) -> None:
+        """Builds the adapter and the experts.
+
+        Args:
+            width: D, the backbone's.
+            fused: What is added to f_s: `explicit` f'_i, `implicit` f_i, or `both`, their mean.
+                With `explicit` the adapter gets no gradient from the diffusion loss.
+            experts: K of the fusion module; 0 leaves it out, f_r = f_com.
+            hidden_ratio: Hidden width of an expert as a share of D.
+            fuse_at_inference: Whether a new prompt's f_s passes through the fusion module.
+
+        Raises:
+            ValueError: If experts is negative.
+        """
+        super().__init__()
+        if experts < 0:
+            raise ValueError("experts must be 0 or more")
+        self.fused = fused
+        self.fuse_at_inference = fuse_at_inference
+        self.decoupling = ImplicitDecoupling(width)
+        self.fusion = ExpertFusion(width, experts, hidden_ratio) if experts else None
+
+    def _irrelevant(self, implicit: Tensor, explicit: Tensor) -> Tensor:
+        match self.fused:
+            case FusedFeature.explicit:
+                return explicit
+            case FusedFeature.implicit:
+                return implicit
+            case FusedFeature.both:
+                return (implicit + explicit) / 2
+
+    def forward(self, text: TextStates, photo: PhotoFeatures) -> Condition:
+        """f_r from a prompt and the photo it belongs to.
+
+        Args:
+            text: f_s, `B N D`.
+            photo: f_p and f'_i, `B D` each.
+
+        Returns:
+            f_r, f_i and the gates.
+        """
+        implicit = self.decoupling(photo.photo)
+        irrelevant = self._irrelevant(implicit, photo.background)
+        combined = text.states + irrelevant.unsqueeze(1)
+        if self.fusion is None:
+            return Condition(combined, implicit, None)
+        refined, gates = self.fusion(combined)
+        return Condition(refined, implicit, gates)
+
+    def infer(
+        self, text: TextStates, photo: PhotoFeatures | None = None, weight: float = 0.0
+    ) -> Tensor:
+        """f_s of a new prompt, or FFM(f_s + weight * the irrelevant feature of a reference).
+
+        Args:
+            text: f_s of the prompts, `B N D`.
+            photo: The reference's f_p and f'_i, `1 D` each, or None.
+            weight: How much of the reference; 0 leaves it out.
+
+        Returns:
+            `B N D`.
+        """
+        with_photo = photo is not None and weight != 0
+        states = text.states
+        if photo is not None and with_photo:
+            irrelevant = self._irrelevant(self.decoupling(photo.photo), photo.background)
+            states = states + weight * irrelevant.unsqueeze(1)
+        if self.fusion is None or not (with_photo or self.fuse_at_inference):
+            return states
+        refined: Tensor = self.fusion(states).refined
+        return refined
+
+
+ConditioningCallable = Callable[[int], Conditioning]
+"""Builds a conditioning for a backbone of width D."""

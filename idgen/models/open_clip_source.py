@@ -1,0 +1,163 @@
+"""Names of open_clip models, and how one is found, checked, identified and loaded."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from idgen.errors import UserError
+from idgen.fingerprint import fingerprint_fields, fingerprint_path
+from idgen.mini.assets import mini_path
+
+_LOCAL = "local-dir:"
+_CONFIG = "open_clip_config.json"
+_WEIGHTS = ("*.safetensors", "*.bin", "*.pth", "*.pt")
+
+
+@dataclass(frozen=True)
+class OpenClipSource:
+    """An open_clip model by name; nothing is loaded before `load`.
+
+    Attributes:
+        model: ``mini``, ``local-dir:FOLDER`` with an ``open_clip_config.json`` and weights, or an
+            open_clip architecture such as ``ViT-B-32``.
+        pretrained: For an architecture only: open_clip's name of the weights, such as ``openai``,
+            or a file of them. With a file of OpenAI's weights the architecture is the one with
+            ``-quickgelu`` at its end; by name that is seen to.
+        mini_part: What ``mini`` stands for: ``encoder`` or ``clip``.
+        key: The config key that named the model, for errors.
+    """
+
+    model: str
+    pretrained: str | None
+    mini_part: str
+    key: str
+
+    @property
+    def folder(self) -> Path | None:
+        """The model's folder, None for an architecture.
+
+        Raises:
+            UserError: If it is the mini model's and that is missing or damaged.
+        """
+        if self.model == "mini":
+            return mini_path(self.mini_part)
+        if self.model.startswith(_LOCAL):
+            return Path(self.model.removeprefix(_LOCAL)).expanduser()
+        return None
+
+    @property
+    def name(self) -> str:
+        """The name that open_clip's own functions take."""
+        return self.model if self.folder is None else f"{_LOCAL}{self.folder}"
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """open_clip's ``model_cfg``, read without loading weights.
+
+        Raises:
+            UserError: If there is no such model, or its weights are missing or not named.
+        """
+        return self._named_config() if self.folder is None else self._folder_config(self.folder)
+
+    @property
+    def width(self) -> int:
+        """Length of an embedding; raises what `config` raises."""
+        return int(self.config["embed_dim"])
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of the architecture and the weights; raises what `config` raises."""
+        architecture = json.dumps(self.config, sort_keys=True)
+        weights = self.pretrained
+        if self.folder is not None:
+            weights = fingerprint_path(self.folder)
+        elif weights is not None and Path(weights).is_file():
+            weights = fingerprint_path(Path(weights))
+        return fingerprint_fields(architecture=architecture, weights=weights)
+
+    def load(self) -> nn.Module:
+        """Builds the model with its weights: on the CPU, frozen, in evaluation mode.
+
+        Returns:
+            open_clip's model, image and text tower.
+
+        Raises:
+            UserError: If the weights cannot be had.
+        """
+        import open_clip
+
+        quick_gelu = bool(self.config.get("quick_gelu", False))
+        try:
+            network: nn.Module = open_clip.create_model(
+                self.name,
+                pretrained=self.pretrained if self.folder is None else None,
+                force_quick_gelu=quick_gelu,
+                require_pretrained=True,
+            )
+        except Exception as error:  # open_clip passes on the bare errors of several libraries
+            raise self.unloadable(error) from error
+        return network.requires_grad_(False).eval()
+
+    def unloadable(self, error: Exception) -> UserError:
+        """What to tell the user when open_clip fails on this model.
+
+        Args:
+            error: What open_clip raised.
+
+        Returns:
+            One line with the reason and the way out.
+        """
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        weights = "" if self.folder is not None else f" with weights {self.pretrained!r}"
+        return UserError(
+            f"{self.key}: cannot load {self.model!r}{weights} ({lines[0][:160]}); without a "
+            f"network give {_LOCAL}/path/to/folder"
+        )
+
+    def _folder_config(self, folder: Path) -> dict[str, Any]:
+        path = folder / _CONFIG
+        try:
+            config: dict[str, Any] = json.loads(path.read_text())["model_cfg"]
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{self.key}: cannot read {path} ({error}); give {_LOCAL}/path/to/folder of an "
+                "open_clip model, or 'mini'"
+            ) from error
+        # open_clip would draw random weights and only log a warning.
+        if not any(path for pattern in _WEIGHTS for path in folder.glob(pattern)):
+            raise UserError(
+                f"{self.key}: there are no weights in {folder}; put open_clip_model.safetensors "
+                f"beside its {_CONFIG}"
+            )
+        return config
+
+    def _named_config(self) -> dict[str, Any]:
+        import open_clip
+
+        config: dict[str, Any] | None = open_clip.get_model_config(self.model)
+        if config is None:
+            raise UserError(
+                f"{self.key}: open_clip has no architecture {self.model!r}; give one of its names "
+                f"such as 'ViT-B-32', 'mini', or {_LOCAL}/path/to/folder"
+            )
+        known = ", ".join(open_clip.list_pretrained_tags_by_model(self.model)) or "none"
+        if self.pretrained is None:
+            raise UserError(
+                f"{self.key}: {self.model!r} needs its weights named in 'pretrained', or it would "
+                f"be random; known are {known}"
+            )
+        tag = open_clip.get_pretrained_cfg(self.model, self.pretrained)
+        if not tag and not Path(self.pretrained).is_file():
+            raise UserError(
+                f"{self.key}: {self.pretrained!r} is neither a file nor weights of "
+                f"{self.model!r}; known are {known}"
+            )
+        if tag.get("quick_gelu", False):
+            # OpenAI's weights were trained with QuickGELU, which open_clip's plain architectures
+            # lack: it would only warn, and compute other embeddings.
+            config["quick_gelu"] = True
+        return config

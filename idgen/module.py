@@ -1,0 +1,283 @@
+"""The LightningModule: batch -> condition -> losses -> log."""
+
+import hashlib
+from contextlib import ExitStack
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from idgen.data.batch import DrawingBatch, SubjectBatch
+from idgen.diffusion import add_noise, min_snr_weight, sample_latents, training_target
+from idgen.errors import UserError
+from idgen.losses import (
+    LossWeights,
+    denoising_loss,
+    implicit_explicit_loss,
+    implicit_text_loss,
+    text_explicit_loss,
+)
+from idgen.models.backbone import Backbone
+from idgen.models.conditioning import Condition, ConditioningCallable
+from idgen.models.fusion import expert_load, router_entropy
+from idgen.models.text import TextStates
+from idgen.models.tuning import Tuning
+from idgen.sampling import Drawings, Sampler
+
+CHECKPOINT_KEY = "idgen"
+
+
+class PersonalizationModule(L.LightningModule):
+    """Trains a tuning and a conditioning on a frozen backbone.
+
+    Checkpoints hold what is trained, and no frozen weight.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        tuning: Tuning,
+        conditioning: ConditioningCallable,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        scheduler: LRSchedulerCallable | None = None,
+        loss_weights: LossWeights | None = None,
+        sampler: Sampler | None = None,
+        min_snr_gamma: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Loads the backbone's weights and puts the parts together.
+
+        Args:
+            backbone: The frozen model.
+            tuning: What is trained inside it.
+            conditioning: How features become the condition, built for the backbone's width.
+            optimizer: Over the trained parameters alone.
+            scheduler: Of the learning rate, stepped each training step; None is constant.
+            loss_weights: l1 to l5.
+            sampler: How validation, test and predict draw.
+            min_snr_gamma: Gamma of Min-SNR weights over time; None weighs all times alike.
+            seed: Of the noise and times in training.
+        """
+        super().__init__()
+        backbone.load()
+        tuning.attach(backbone)
+        self.backbone = backbone
+        self.conditioning = conditioning(backbone.width)
+        self.optimizer_factory = optimizer
+        self.scheduler_factory = scheduler
+        self.loss_weights = loss_weights or LossWeights()
+        self.sampler = sampler or Sampler()
+        self.min_snr_gamma = min_snr_gamma
+        self.seed = seed
+        self.method = f"{type(tuning).__name__} + {type(self.conditioning).__name__}"
+        self.trained_steps = 0
+        self._frozen_keys = self._find_frozen_keys()
+        self._drawing = ExitStack()
+        if self.loss_weights.text_explicit and not tuning.trains_text:
+            rank_zero_warn(
+                "nothing on the text side is trained, so L4 (loss_weights.text_explicit) has no "
+                "gradient: train the text encoder (tuning.init_args.text_rank) or set it to 0"
+            )
+
+    # Training
+
+    def on_train_batch_start(self, batch: SubjectBatch, batch_idx: int) -> None:
+        """Makes the step's randomness a function of seed, epoch, batch and rank.
+
+        So a resumed run draws what an uninterrupted one would have, whatever happened between.
+        """
+        text = f"{self.seed}\0{self.current_epoch}\0{batch_idx}\0{self.global_rank}"
+        torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
+
+    def training_step(self, batch: SubjectBatch, batch_idx: int) -> Tensor:
+        """Section 2 of the method: condition, noise, L1 to L5.
+
+        Args:
+            batch: Cached latents and features of photos, and their prompts' tokens.
+            batch_idx: Unused.
+
+        Returns:
+            L, a scalar.
+        """
+        text = self.backbone.encode_text(batch.tokens)
+        condition = self.conditioning(text, batch.features)
+
+        clean = self.backbone.scale_latents(
+            sample_latents(batch.latent_mean, batch.latent_log_variance)
+        )
+        noise = torch.randn_like(clean)
+        times = self.backbone.schedule.sample_times(len(clean), clean.device)
+        noisy = add_noise(self.backbone.schedule, clean, noise, times)
+        target = training_target(self.backbone.schedule, clean, noise, times)
+        over_time = (
+            None
+            if self.min_snr_gamma is None
+            else min_snr_weight(self.backbone.schedule, times, self.min_snr_gamma)
+        )
+
+        prediction = self.backbone.predict(noisy, times, condition.refined)
+        losses = {"diffusion": denoising_loss(prediction, target, over_time)}
+        losses |= self._decoupling_losses(batch, text, condition)
+        if self.loss_weights.weak_denoising:
+            weak = self.backbone.predict(noisy, times, self.conditioning.infer(text))
+            losses["weak_denoising"] = denoising_loss(weak, target, over_time)
+
+        total = torch.stack(
+            [getattr(self.loss_weights, name) * loss for name, loss in losses.items()]
+        ).sum()
+        self._log_step(total, losses, condition)
+        return total
+
+    def _decoupling_losses(
+        self, batch: SubjectBatch, text: TextStates, condition: Condition
+    ) -> dict[str, Tensor]:
+        pooled, explicit = text.pooled(), batch.features.background
+        losses = {"text_explicit": text_explicit_loss(pooled, explicit)}
+        if condition.implicit is not None:
+            losses["implicit_text"] = implicit_text_loss(condition.implicit, pooled)
+            losses["implicit_explicit"] = implicit_explicit_loss(condition.implicit, explicit)
+        return losses
+
+    def _log_step(self, total: Tensor, losses: dict[str, Tensor], condition: Condition) -> None:
+        values = {f"train/{name}": loss.detach() for name, loss in losses.items()}
+        if condition.gates is not None:
+            gates = condition.gates.detach()
+            values["train/router_entropy"] = router_entropy(gates)
+            for index, load in enumerate(expert_load(gates)):
+                values[f"train/expert_load_{index}"] = load
+        self.log("train/loss", total.detach(), prog_bar=True)
+        self.log_dict(values)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Logs the norm of each trained part's gradient."""
+        if not self._logs_this_step():
+            return
+        for part, module in self._trained_parts().items():
+            gradients = [p.grad for p in module.parameters() if p.grad is not None]
+            if gradients:
+                self.log(f"train/grad_norm_{part}", torch.nn.utils.get_total_norm(gradients))
+
+    def _logs_this_step(self) -> bool:
+        every = self.trainer.log_every_n_steps
+        return every > 0 and (self.global_step + 1) % every == 0
+
+    def _trained_parts(self) -> dict[str, torch.nn.Module]:
+        parts = {"denoiser": self.backbone.denoiser}
+        for index, encoder in enumerate(self.backbone.text_encoders):
+            parts[f"text_encoder_{index}"] = encoder
+        return parts | dict(self.conditioning.named_children())
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over what is trained, and the schedule of its rate."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = self.optimizer_factory(trained)
+        if self.scheduler_factory is None:
+            return optimizer
+        schedule = {"scheduler": self.scheduler_factory(optimizer), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    # Drawing
+
+    def _draw(self, batch: DrawingBatch) -> Drawings:
+        return self.sampler.draw(
+            self.backbone,
+            self.conditioning,
+            batch.requests,
+            self.device,
+            batch.reference,
+            batch.reference_weight,
+        )
+
+    def validation_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:
+        """Draws the batch's prompts; callbacks score and keep the images."""
+        return self._draw(batch)
+
+    def test_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:
+        """Draws the batch's prompts; callbacks score and keep the images."""
+        return self._draw(batch)
+
+    def predict_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:
+        """Draws the batch's prompts; callbacks keep the images."""
+        return self._draw(batch)
+
+    def _open_autoencoder(self) -> None:
+        self._drawing.enter_context(self.backbone.autoencoder(self.device))
+
+    def _close_autoencoder(self) -> None:
+        self._drawing.close()
+
+    on_validation_start = on_test_start = on_predict_start = _open_autoencoder
+    on_validation_end = on_test_end = on_predict_end = _close_autoencoder
+
+    # Checkpoints
+
+    def _find_frozen_keys(self) -> frozenset[str]:
+        trained = {name for name, value in self.named_parameters() if value.requires_grad}
+        return frozenset(set(super().state_dict()) - trained)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """What is trained, by name."""
+        state = super().state_dict(*args, **kwargs)
+        prefix = kwargs.get("prefix", "")
+        for key in self._frozen_keys:
+            state.pop(prefix + key, None)
+        return state
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """Loads what was trained.
+
+        Raises:
+            UserError: If a trained weight is missing, unknown, or of another shape.
+        """
+        wanted = {k: v.shape for k, v in self.named_parameters() if k not in self._frozen_keys}
+        given = {key: value.shape for key, value in state_dict.items()}
+        if strict and wanted != given:
+            differing = sorted(
+                k for k in wanted.keys() | given.keys() if wanted.get(k) != given.get(k)
+            )
+            first = differing[0]
+            raise UserError(
+                f"checkpoint of another method or size: {len(differing)} weights differ, first "
+                f"{first} ({_shape(given.get(first))} in the checkpoint, "
+                f"{_shape(wanted.get(first))} in the config); test it with --ckpt_path alone"
+            )
+        return super().load_state_dict(state_dict, strict=False, assign=assign)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what tells this backbone and method from others."""
+        checkpoint[CHECKPOINT_KEY] = {
+            **checkpoint.get(CHECKPOINT_KEY, {}),
+            "backbone": self.backbone.identity,
+            "backbone_source": self.backbone.source,
+            "method": self.method,
+            "seed": self.seed,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses a checkpoint of another backbone or method.
+
+        Raises:
+            UserError: If it is one, or not idgen's at all.
+        """
+        made = checkpoint.get(CHECKPOINT_KEY)
+        if made is None:
+            raise UserError("the checkpoint was not written by idgen")
+        if made["method"] != self.method:
+            raise UserError(
+                f"the checkpoint was trained with {made['method']}, this config has "
+                f"{self.method}; use the checkpoint's own config: --ckpt_path alone"
+            )
+        if made["backbone"] != self.backbone.identity:
+            raise UserError(
+                f"the checkpoint was trained on the backbone {made['backbone_source']!r}, whose "
+                f"files differ from {self.backbone.source!r}; set "
+                f"--model.backbone.init_args.source {made['backbone_source']}"
+            )
+        self.trained_steps = checkpoint["global_step"]
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "absent" if shape is None else str(tuple(shape))

@@ -1,0 +1,277 @@
+"""Pictures for people: grids of drawings with their prompts, and PNG files."""
+
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from idgen.errors import UserError
+
+_SMALLEST, _LARGEST = 128, 256
+_MARGIN, _BLOCK_GAP, _PICTURE_GAP, _TEXT_GAP = 28, 24, 6, 6
+_TITLE_SIZE, _PROMPT_SIZE, _NOTE_SIZE = 24, 16, 13
+_INK, _GREY, _PAPER = (24, 24, 27), (113, 113, 122), (255, 255, 255)
+_LEAST_REDUCTION = 0.7
+# Captions and photos get this width in pixels even over a single small drawing.
+_LEAST_WIDTH = 400
+_REFERENCES = "photos of the subject"
+
+# More rows than this go into two columns, or the picture would be endless.
+_ROWS_IN_ONE_COLUMN = 10
+# Pairs of a before-after grid fill lines up to this width in pixels.
+_PAIRS_WIDTH = 1100
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """One row of a grid: a prompt and what was drawn for it.
+
+    Attributes:
+        prompt: The caption.
+        drawings: n images ``3 H W``, uint8, RGB, or one tensor ``n 3 H W``.
+        note: Small print under the caption, such as scores; none if empty.
+    """
+
+    prompt: str
+    drawings: Sequence[Tensor] | Tensor
+    note: str = ""
+
+
+def captioned_grid(
+    rows: Sequence[PromptRow],
+    title: str = "",
+    references: Sequence[Tensor] | Tensor = (),
+) -> Image.Image:
+    """Lays out drawings, one row a prompt, under a title and a strip of reference photos.
+
+    Drawings smaller than 128 pixels are enlarged by a whole factor, ones larger than 256 are
+    reduced; photos get the drawings' height, or less to fit
+    one line. More than 10 rows are laid out in two columns.
+
+    Args:
+        rows: Prompts with their drawings; the number of drawings may differ.
+        title: Heading; none if empty.
+        references: The subject's photos, ``3 H W``, uint8, RGB, of any sizes.
+
+    Returns:
+        The grid, RGB on white.
+
+    Raises:
+        ValueError: If a row has no drawing, there is no row, or an image is not uint8 ``3 H W``.
+    """
+    if not rows or not all(len(row.drawings) for row in rows):
+        raise ValueError("rows: at least one, with a drawing in each, is needed")
+    drawn = [_beside([_picture(image) for image in row.drawings], _PICTURE_GAP) for row in rows]
+    width = max(_LEAST_WIDTH, *(row.width for row in drawn))
+    blocks = [
+        _below([*_caption(row, width), images], _TEXT_GAP)
+        for row, images in zip(rows, drawn, strict=True)
+    ]
+    height = max(row.height for row in drawn)
+    return _page(title, references, height, _columns(blocks))
+
+
+def before_after_grid(
+    prompts: Sequence[str],
+    before: Sequence[Tensor] | Tensor,
+    after: Sequence[Tensor] | Tensor,
+    title: str = "",
+    references: Sequence[Tensor] | Tensor = (),
+    labels: tuple[str, str] = ("before", "after"),
+) -> Image.Image:
+    """Shows the drawing of each prompt before training beside the one after it.
+
+    Args:
+        prompts: B prompts.
+        before: B drawings ``3 H W``, uint8, RGB, of the untrained model.
+        after: B drawings of the trained one.
+        title: Heading; none if empty.
+        references: The subject's photos, ``3 H W``, uint8, RGB, of any sizes.
+        labels: What stands under the two drawings.
+
+    Returns:
+        The grid, RGB on white: the photos on top, below them the pairs, several in a line.
+
+    Raises:
+        ValueError: If the numbers differ or are 0, or an image is not uint8 ``3 H W``.
+    """
+    if not len(prompts) == len(before) == len(after) or not prompts:
+        raise ValueError(
+            "prompts: each needs one drawing before and one after, got "
+            f"{len(prompts)} prompts, {len(before)} before, {len(after)} after"
+        )
+    pairs = [
+        _pair(prompt, (_picture(first), _picture(second)), labels)
+        for prompt, first, second in zip(prompts, before, after, strict=True)
+    ]
+    width = max(pair.width for pair in pairs)
+    a_line = max(1, (_PAIRS_WIDTH + _BLOCK_GAP) // (width + _BLOCK_GAP))
+    # As even as possible: 6 pairs where 4 would fit become 3 and 3.
+    a_line = math.ceil(len(pairs) / math.ceil(len(pairs) / a_line))
+    lines = [
+        _beside(pairs[start : start + a_line], _BLOCK_GAP) for start in range(0, len(pairs), a_line)
+    ]
+    height = _picture(before[0]).height
+    return _page(title, references, height, _below(lines, _BLOCK_GAP))
+
+
+def save_png(image: Tensor | Image.Image, path: Path) -> None:
+    """Writes a PNG file, whole or not at all; makes the folder if there is none.
+
+    Args:
+        image: ``3 H W``, uint8, RGB, or a grid of this module.
+        path: The file; an older one is replaced.
+
+    Raises:
+        ValueError: If the image is not uint8 ``3 H W``.
+        UserError: If it cannot be written there.
+    """
+    picture = _pillow(image) if isinstance(image, Tensor) else image
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".png-") as folder:
+            part = Path(folder) / "picture"
+            picture.save(part, format="PNG")
+            os.replace(part, path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}); give a folder with space and "
+            "the right to write"
+        ) from error
+
+
+def _pillow(image: Tensor) -> Image.Image:
+    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"image: uint8 3 H W is needed, got {image.dtype} {tuple(image.shape)}")
+    return Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy())
+
+
+def _picture(image: Tensor) -> Image.Image:
+    picture = _pillow(image)
+    longer = max(picture.size)
+    if longer < _SMALLEST:
+        factor = math.ceil(_SMALLEST / longer)
+        return picture.resize(
+            (picture.width * factor, picture.height * factor), Image.Resampling.LANCZOS
+        )
+    if longer > _LARGEST:
+        return _resized(picture, _LARGEST / longer)
+    return picture
+
+
+def _resized(picture: Image.Image, factor: float) -> Image.Image:
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+    return picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def _caption(row: PromptRow, width: int) -> list[Image.Image]:
+    caption = [_text(row.prompt, width, _PROMPT_SIZE, _INK)]
+    return [*caption, _text(row.note, width, _NOTE_SIZE, _GREY)] if row.note else caption
+
+
+def _pair(
+    prompt: str, pictures: tuple[Image.Image, Image.Image], labels: tuple[str, str]
+) -> Image.Image:
+    labelled = [
+        _below([picture, _text(label, picture.width, _NOTE_SIZE, _GREY)], _TEXT_GAP)
+        for picture, label in zip(pictures, labels, strict=True)
+    ]
+    both = _beside(labelled, _PICTURE_GAP)
+    return _below([both, _text(prompt, both.width, _PROMPT_SIZE, _INK)], _TEXT_GAP // 2)
+
+
+def _columns(blocks: Sequence[Image.Image]) -> Image.Image:
+    if len(blocks) <= _ROWS_IN_ONE_COLUMN:
+        return _below(blocks, _BLOCK_GAP)
+    half = math.ceil(len(blocks) / 2)
+    columns = [_below(part, _BLOCK_GAP) for part in (blocks[:half], blocks[half:])]
+    return _beside(columns, 2 * _BLOCK_GAP)
+
+
+def _page(
+    title: str, references: Sequence[Tensor] | Tensor, height: int, body: Image.Image
+) -> Image.Image:
+    width = max(body.width, _LEAST_WIDTH)
+    parts = [_text(title, width, _TITLE_SIZE, _INK)] if title else []
+    if len(references):
+        photos = [_pillow(photo) for photo in references]
+        strip = _strip([_resized(photo, height / photo.height) for photo in photos], width)
+        label = _text(_REFERENCES, width, _NOTE_SIZE, _GREY)
+        parts.append(_below([label, strip], _TEXT_GAP))
+    content = _below([*parts, body], _BLOCK_GAP)
+    page = Image.new("RGB", (content.width + 2 * _MARGIN, content.height + 2 * _MARGIN), _PAPER)
+    page.paste(content, (_MARGIN, _MARGIN))
+    return page
+
+
+def _strip(pictures: Sequence[Image.Image], width: int) -> Image.Image:
+    # One line if the pictures need not become much smaller for it.
+    # The pixel a picture that is taken off makes up for rounding.
+    available = width - (_PICTURE_GAP + 1) * len(pictures)
+    factor = available / sum(picture.width for picture in pictures)
+    if _LEAST_REDUCTION <= factor < 1:
+        pictures = [_resized(picture, factor) for picture in pictures]
+    lines: list[list[Image.Image]] = [[]]
+    for picture in pictures:
+        if lines[-1] and _beside([*lines[-1], picture], _PICTURE_GAP).width > width:
+            lines.append([])
+        lines[-1].append(picture)
+    return _below([_beside(line, _PICTURE_GAP) for line in lines], _PICTURE_GAP)
+
+
+def _beside(pictures: Sequence[Image.Image], gap: int) -> Image.Image:
+    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
+    sheet = Image.new("RGB", (width, max(picture.height for picture in pictures)), _PAPER)
+    left = 0
+    for picture in pictures:
+        sheet.paste(picture, (left, 0))
+        left += picture.width + gap
+    return sheet
+
+
+def _below(pictures: Sequence[Image.Image], gap: int) -> Image.Image:
+    height = sum(picture.height for picture in pictures) + gap * (len(pictures) - 1)
+    sheet = Image.new("RGB", (max(picture.width for picture in pictures), height), _PAPER)
+    top = 0
+    for picture in pictures:
+        sheet.paste(picture, (0, top))
+        top += picture.height + gap
+    return sheet
+
+
+def _text(text: str, width: int, size: int, colour: tuple[int, int, int]) -> Image.Image:
+    lines = _wrapped(text, width, size)
+    line_height = round(size * 1.3)
+    sheet = Image.new("RGB", (width, line_height * len(lines)), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, line in enumerate(lines):
+        draw.text((0, number * line_height), line, fill=colour, font=_font(size))
+    return sheet
+
+
+def _wrapped(text: str, width: int, size: int) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if _font(size).getlength(longer) <= width:
+            lines[-1] = longer
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:  # a word may be wider than the line
+            if lines[-1] and _font(size).getlength(lines[-1] + letter) > width:
+                lines.append("")
+            lines[-1] += letter
+    return lines
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

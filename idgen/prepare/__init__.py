@@ -1,0 +1,23 @@
+"""Photos to a prepared subject, offline: masks, backgrounds, features, a contact sheet."""
+
+from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
+from idgen.prepare.mask_files import MaskFiles
+from idgen.prepare.photos import Photo, find_photos, read_photo
+from idgen.prepare.preparation import Preparation
+from idgen.prepare.sam import SamSegmenter
+from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.subject import PreparedSubject, SubjectViews
+
+__all__ = [
+    "Inpainter",
+    "MaskFiles",
+    "OpenCVInpainter",
+    "Photo",
+    "Preparation",
+    "PreparedSubject",
+    "SamSegmenter",
+    "Segmenter",
+    "SubjectViews",
+    "find_photos",
+    "read_photo",
+]

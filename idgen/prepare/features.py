@@ -1,0 +1,221 @@
+"""Latents and embeddings of a photo's views, each keyed by what it is computed from."""
+
+import gc
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import astuple, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from idgen.errors import UserError
+from idgen.fingerprint import fingerprint_fields
+from idgen.models.backbone import Autoencoder
+from idgen.prepare.views import VERSION, View
+
+METADATA = "idgen"
+TENSORS = ("latent_mean", "latent_log_variance", "photo_embedding", "background_embedding")
+
+Encode: TypeAlias = Callable[[Tensor], Tensor]
+Parts: TypeAlias = dict[str, tuple[Tensor, ...]]
+"""Key of a latent or an embedding to (mean, log-variance) `C h w` each, or (embedding,) `D`."""
+
+
+class LatentBackbone(Protocol):
+    """What preparation needs of a backbone."""
+
+    identity: str
+    resolution: int
+    width: int
+
+    def autoencoder(self, device: torch.device) -> AbstractContextManager[Autoencoder]:
+        """The autoencoder, in memory only inside the context."""
+        ...
+
+
+@dataclass(frozen=True)
+class ViewKeys:
+    """Keys of what is computed of one view of one photo.
+
+    Attributes:
+        latents: Of the autoencoder's posterior of the photo.
+        photo_embedding: Of f_p.
+        background_embedding: Of f'_i.
+    """
+
+    latents: str
+    photo_embedding: str
+    background_embedding: str
+
+
+@dataclass(frozen=True)
+class FeatureKeys:
+    """Keys of all that one photo's features file holds.
+
+    Attributes:
+        view_names: The views, in order.
+        views: Their keys.
+    """
+
+    view_names: tuple[str, ...]
+    views: tuple[ViewKeys, ...]
+
+    @cached_property
+    def key(self) -> str:
+        """The file's own key: a hash of all of them."""
+        return fingerprint_fields(views=json.dumps([self.view_names, *map(astuple, self.views)]))
+
+
+@dataclass(frozen=True)
+class FeatureRecipe:
+    """What, beside the pictures, decides the features.
+
+    Attributes:
+        autoencoder: Identity of the backbone whose autoencoder encodes.
+        image_encoder: Identity of E_I.
+        resolution: Pixels on a side of a view.
+        views: The views.
+    """
+
+    autoencoder: str
+    image_encoder: str
+    resolution: int
+    views: tuple[View, ...]
+
+    def keys(self, digest: str, mask_key: str, background_key: str) -> FeatureKeys:
+        """The keys of a photo's features; the mask counts because it places the square.
+
+        Args:
+            digest: The photo's.
+            mask_key: Its mask's key.
+            background_key: Its background's key.
+        """
+
+        def key(model: str, picture: str, view: View) -> str:
+            return fingerprint_fields(
+                model=model,
+                picture=picture,
+                mask=mask_key,
+                view=view.name,
+                resolution=self.resolution,
+                version=VERSION,
+            )
+
+        return FeatureKeys(
+            tuple(view.name for view in self.views),
+            tuple(
+                ViewKeys(
+                    key(self.autoencoder, digest, view),
+                    key(self.image_encoder, digest, view),
+                    key(self.image_encoder, background_key, view),
+                )
+                for view in self.views
+            ),
+        )
+
+
+@torch.inference_mode()
+def encode_latents(autoencoder: Autoencoder, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """The autoencoder's posterior of one view.
+
+    Views are encoded one by one: in another batch the last bits differ, and files would too.
+
+    Args:
+        autoencoder: The backbone's.
+        pixels: `3 H W` in [-1, 1], on the autoencoder's device.
+
+    Returns:
+        Mean and log-variance, `C h w` each, unscaled, float32 on the CPU.
+
+    Raises:
+        UserError: If they are not finite, as in half precision where that overflows.
+    """
+    mean, log_variance = (part[0].float().cpu() for part in autoencoder.encode(pixels[None]))
+    if not (mean.isfinite().all() and log_variance.isfinite().all()):
+        raise UserError(
+            "the backbone's autoencoder gives values that are not finite; "
+            "set the backbone's dtype to float32 or bfloat16"
+        )
+    return mean.contiguous(), log_variance.contiguous()
+
+
+@torch.inference_mode()
+def encode_image(encode: Encode, pixels: Tensor) -> Tensor:
+    """E_I of one view; one by one for the reason given at `encode_latents`.
+
+    Args:
+        encode: The loaded image encoder.
+        pixels: `3 H W` in [-1, 1].
+
+    Returns:
+        `D`, float32 on the CPU.
+    """
+    return encode(pixels[None])[0].float().cpu().contiguous()
+
+
+def free(device: torch.device) -> None:
+    """Gives the accelerator's memory back after a model has gone out of use."""
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def features_bytes(keys: FeatureKeys, parts: Parts) -> bytes:
+    """A photo's features file: the tensors of all its views, stacked.
+
+    Args:
+        keys: The photo's keys.
+        parts: Holds at least these.
+
+    Returns:
+        A safetensors file of `latent_mean` and `latent_log_variance` `V C h w`,
+        `photo_embedding` and `background_embedding` `V D`; its metadata holds the keys.
+    """
+    latents = [parts[view.latents] for view in keys.views]
+    tensors = {
+        "latent_mean": torch.stack([mean for mean, _ in latents]),
+        "latent_log_variance": torch.stack([log_variance for _, log_variance in latents]),
+        "photo_embedding": torch.stack([parts[v.photo_embedding][0] for v in keys.views]),
+        "background_embedding": torch.stack([parts[v.background_embedding][0] for v in keys.views]),
+    }
+    description = {
+        "key": keys.key,
+        "views": list(keys.view_names),
+        "parts": [list(astuple(view)) for view in keys.views],
+    }
+    # One entry only: the format does not keep several in a fixed order.
+    content: bytes = save(tensors, {METADATA: json.dumps(description, sort_keys=True)})
+    return content
+
+
+def features_key(path: Path) -> str | None:
+    """The key that a features file was written under; None if it is no whole features file."""
+    try:
+        with safe_open(path, "pt") as file:
+            key = json.loads(file.metadata()[METADATA])["key"]
+    except Exception:  # anything wrong means: not one of ours
+        return None
+    return key if isinstance(key, str) else None
+
+
+def read_parts(path: Path) -> Parts:
+    """All latents and embeddings of a features file, by their keys.
+
+    Args:
+        path: A file for which `features_key` gives a key.
+    """
+    parts: Parts = {}
+    with safe_open(path, "pt") as file:
+        views = json.loads(file.metadata()[METADATA])["parts"]
+        mean, log_variance, photo, background = (file.get_tensor(name) for name in TENSORS)
+    for index, (latents, photo_key, background_key) in enumerate(views):
+        parts[latents] = (mean[index], log_variance[index])
+        parts[photo_key] = (photo[index],)
+        parts[background_key] = (background[index],)
+    return parts

@@ -1,0 +1,144 @@
+"""Masks that the user made."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from idgen.errors import UserError
+from idgen.fingerprint import file_digest, fingerprint_fields
+from idgen.prepare.photos import Photo
+from idgen.prepare.segmenter import Mask, Segment, Segmenter
+
+_MIDDLE = 128
+
+
+class MaskFiles(Segmenter):
+    """Takes the user's masks, found by the photo's name.
+
+    The mask of `00.jpg` is `00.jpg.png` or `00.png` in the folder: an image of the photo's size
+    (as seen, that is after EXIF rotation), white on the subject, black elsewhere. Where a mask
+    has transparency, what is transparent is background.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Names the folder.
+
+        Args:
+            folder: The folder of masks.
+
+        Raises:
+            UserError: If there is no such folder.
+        """
+        self.folder = Path(folder).expanduser()
+        if not self.folder.is_dir():
+            raise UserError(f"no folder of masks {self.folder}; give one with a mask a photo")
+
+    @property
+    def identity(self) -> str:
+        """Hash of the rule by which files become masks; what a file holds is in `key`."""
+        return fingerprint_fields(segmenter="mask files", version=1, threshold=_MIDDLE)
+
+    def path(self, photo: Photo) -> Path | None:
+        """The photo's mask file, or None if there is none."""
+        for name in (f"{photo.name}.png", f"{photo.path.stem}.png"):
+            if (self.folder / name).is_file():
+                return self.folder / name
+        return None
+
+    def _path(self, photo: Photo) -> Path:
+        path = self.path(photo)
+        if path is None:
+            raise self._missing([photo])
+        return path
+
+    def _missing(self, photos: Sequence[Photo]) -> UserError:
+        names = ", ".join(repr(f"{photo.path.stem}.png") for photo in photos)
+        return UserError(f"masks missing in {self.folder}: {names}; draw them or name them so")
+
+    def key(self, photo: Photo) -> str:
+        """Hash of the mask file's content.
+
+        Raises:
+            UserError: If the photo has no mask file.
+        """
+        path = self._path(photo)
+        try:
+            return fingerprint_fields(rule=self.identity, content=file_digest(path))
+        except OSError as error:
+            raise UserError(f"cannot read the mask {path} ({error.strerror})") from error
+
+    def check(self, photos: Sequence[Photo]) -> None:
+        """Checks that every photo has a good mask of its own.
+
+        Raises:
+            UserError: If masks are missing, two photos would share one, or some are damaged, of
+                another size, empty or full.
+        """
+        missing = [photo for photo in photos if self.path(photo) is None]
+        if missing:
+            raise self._missing(missing)
+        owners: dict[Path, Photo] = {}
+        for photo in photos:
+            first = owners.setdefault(self._path(photo), photo)
+            if first is not photo:
+                raise UserError(
+                    f"{first.name!r} and {photo.name!r} would share the mask {self._path(photo)}; "
+                    f"name the masks '{first.name}.png' and '{photo.name}.png'"
+                )
+        faults = [fault for photo in photos if (fault := self._fault(photo)) is not None]
+        if faults:
+            raise UserError("; ".join(faults))
+
+    def _fault(self, photo: Photo) -> str | None:
+        try:
+            self._read(photo)
+        except UserError as error:
+            return str(error)
+        return None
+
+    @contextmanager
+    def loaded(self, device: torch.device) -> Iterator[Segment]:
+        """Nothing to load.
+
+        Yields:
+            The function from photo to mask, which raises a UserError if the mask file is damaged,
+            of another size, empty or full.
+        """
+        yield self._read
+
+    def _read(self, photo: Photo) -> Mask:
+        path = self._path(photo)
+        try:
+            with Image.open(path) as image:
+                values = _brightness(image)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise UserError(f"cannot read the mask {path} ({error}); save it as PNG") from error
+        if values.shape != photo.size():
+            (height, width), (own_height, own_width) = photo.size(), values.shape
+            raise UserError(
+                f"the mask {path} is {own_width} x {own_height}, its photo {photo.name!r} is "
+                f"{width} x {height}; save it at the photo's size"
+            )
+        mask = values >= _MIDDLE
+        if not mask.any():
+            raise UserError(
+                f"the mask {path} is empty (its brightest value is {values.max()} of 255); paint "
+                "the subject white"
+            )
+        if mask.all():
+            raise UserError(f"the mask {path} covers the whole photo; paint the background black")
+        return mask
+
+
+def _brightness(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I"):
+        return (np.asarray(image).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer)
+    return np.asarray(image.convert("L"))

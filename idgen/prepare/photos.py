@@ -1,0 +1,259 @@
+"""The user's photos: found, checked before any work, and read as sRGB."""
+
+import hashlib
+import io
+import warnings
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from idgen.errors import UserError
+
+SMALLEST_SIDE = 32
+_FEWEST = 2
+_IGNORED_SUFFIXES = frozenset({".txt", ".yaml", ".yml", ".json", ".md"})
+_IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini"})
+_ORIENTATION = 0x0112
+_SIDEWAYS = frozenset({5, 6, 7, 8})
+
+
+class _BadPhotoError(Exception):
+    """Why a file cannot be used, with the mend."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo, known by its content.
+
+    Attributes:
+        path: The file.
+        digest: SHA-256 of its bytes, 64 hexadecimal digits.
+    """
+
+    path: Path
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+    def _bytes(self) -> bytes:
+        content = _read_bytes(self.path)
+        if hashlib.sha256(content).hexdigest() != self.digest:
+            raise UserError(f"{self.path} has changed since it was first read; start again")
+        return content
+
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels after EXIF rotation; reads the header only.
+
+        Raises:
+            UserError: If the file cannot be read or has changed.
+        """
+        with _named_errors(self.path), _opened(self._bytes()) as image:
+            width, height = image.size
+            sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
+            return (width, height) if sideways else (height, width)
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The picture as it is meant to be seen.
+
+        EXIF rotation is applied, an embedded colour profile is converted to sRGB, transparency is
+        laid over white, grey becomes RGB.
+
+        Returns:
+            `H W 3` uint8, sRGB.
+
+        Raises:
+            UserError: If the file cannot be read, or its content is no longer `digest`.
+        """
+        with _named_errors(self.path), _opened(self._bytes()) as image:
+            return _to_srgb(image)
+
+
+def find_photos(folder: Path, checked: Container[str] = frozenset()) -> list[Photo]:
+    """Finds the photos of one subject and checks every one of them.
+
+    Hidden files, folders and notes (.txt, .yaml, .yml, .json, .md) are passed over; every other
+    file has to be an image, whatever its suffix. Of files with the same content the first is
+    kept, with a warning.
+
+    Args:
+        folder: A folder of photos.
+        checked: Digests of photos that were decoded before and need not be again.
+
+    Returns:
+        At least two photos of different content, sorted by name.
+
+    Raises:
+        UserError: If there is no such folder, it holds fewer than two photos, or files in it are
+            no usable image: all of them are named, with reason and mend.
+    """
+    paths = _candidates(folder)
+    if not paths:
+        raise UserError(f"no photo in {folder}; put 3 to 6 photos of the subject there")
+    photos: list[Photo] = []
+    bad: list[str] = []
+    for path in paths:
+        try:
+            photos.append(_check(path, checked))
+        except _BadPhotoError as error:
+            bad.append(f"{path.name!r} {error}")
+    if bad:
+        raise UserError(f"photos in {folder} cannot be used: {'; '.join(bad)}")
+    photos = _without_copies(photos)
+    if len(photos) < _FEWEST:
+        raise UserError(
+            f"only one photo in {folder} ({photos[0].name!r}); at least {_FEWEST} different ones "
+            "of the subject are needed, 3 to 6 are best"
+        )
+    return photos
+
+
+def read_photo(path: Path) -> Photo:
+    """Checks one photo, such as a reference whose scene is to be kept.
+
+    Args:
+        path: An image file.
+
+    Returns:
+        The photo.
+
+    Raises:
+        UserError: If it is no usable image; names the reason and the mend.
+    """
+    with _named_errors(path):
+        return _check(path)
+
+
+def _candidates(folder: Path) -> list[Path]:
+    if not folder.exists():
+        raise UserError(f"no folder {folder}; give the folder that holds the subject's photos")
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file; give the folder that holds the subject's photos")
+    try:
+        paths = sorted(folder.iterdir(), key=lambda path: path.name)
+    except OSError as error:
+        raise UserError(f"cannot read the folder {folder} ({error.strerror})") from error
+    return [path for path in paths if not _ignored(path)]
+
+
+def _ignored(path: Path) -> bool:
+    hidden = path.name.startswith(".") or path.name.lower() in _IGNORED_NAMES
+    return hidden or path.suffix.lower() in _IGNORED_SUFFIXES or path.is_dir()
+
+
+def _without_copies(photos: list[Photo]) -> list[Photo]:
+    kept: dict[str, Photo] = {}
+    for photo in photos:
+        first = kept.setdefault(photo.digest, photo)
+        if first is not photo:
+            warnings.warn(
+                f"{photo.name!r} is a copy of {first.name!r} and is left out", stacklevel=3
+            )
+    return list(kept.values())
+
+
+def _check(path: Path, checked: Container[str] = frozenset()) -> Photo:
+    content = _read(path)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest in checked:
+        return Photo(path, digest)
+    if not content:
+        raise _BadPhotoError("is empty (0 bytes): copy it again or remove it")
+    with _opened(content) as image:
+        if getattr(image, "is_animated", False) and image.format != "MPO":
+            raise _BadPhotoError("holds several frames or pages: save one of them as PNG or JPEG")
+        if min(image.size) < SMALLEST_SIDE:
+            width, height = image.size
+            raise _BadPhotoError(
+                f"is {width} x {height} pixels, too small: give one of at least "
+                f"{SMALLEST_SIDE} pixels a side"
+            )
+        # Reads every byte, so that truncation shows, at an eighth of the size where that is quick.
+        image.draft("RGB", (1, 1))
+        image.load()
+    return Photo(path, digest)
+
+
+def _read(path: Path) -> bytes:
+    if path.is_symlink() and not path.exists():
+        raise _BadPhotoError("is a link to a file that is not there: mend the link or remove it")
+    if not path.exists():
+        raise _BadPhotoError("does not exist: check the path")
+    if not path.is_file():
+        raise _BadPhotoError("is no regular file: give an image file")
+    try:
+        return path.read_bytes()
+    except PermissionError as error:
+        raise _BadPhotoError("may not be read: change its permissions") from error
+    except OSError as error:
+        raise _BadPhotoError(f"cannot be read ({error.strerror}): copy it again") from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    with _named_errors(path):
+        return _read(path)
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _BadPhotoError as error:
+        raise UserError(f"photo {str(path)!r} {error}") from error
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[Image.Image]:
+    """Opens an image and turns what Pillow raises meanwhile into reasons."""
+    try:
+        with warnings.catch_warnings():
+            # Between one and two times Pillow's limit lie honest photos; beyond, it refuses.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content)) as image:
+                yield image
+    except UnidentifiedImageError as error:
+        raise _BadPhotoError(
+            "is no image of a known kind: convert it to JPEG or PNG, or remove it"
+        ) from error
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise _BadPhotoError(
+            f"unpacks to more than {most} million pixels: reduce it, or remove it"
+        ) from error
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise _BadPhotoError(f"is truncated or damaged ({reason[:80]}): copy it again") from error
+
+
+def _to_srgb(image: Image.Image) -> NDArray[np.uint8]:
+    profile = image.info.get("icc_profile")
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):
+        wide = np.asarray(upright).astype(np.float64)
+        upright = Image.fromarray((wide / 257).round().clip(0, 255).astype(np.uint8))
+    if upright.has_transparency_data:
+        layer = upright.convert("RGBA")
+        paper = Image.new("RGBA", layer.size, "white")
+        upright = Image.alpha_composite(paper, layer).convert("RGB")
+    if profile:
+        upright = _without_profile(upright, profile)
+    return np.array(upright.convert("RGB"), dtype=np.uint8)
+
+
+def _without_profile(image: Image.Image, profile: bytes) -> Image.Image:
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted = ImageCms.profileToProfile(
+            image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
+    except (ImageCms.PyCMSError, OSError):
+        # A damaged profile, or one of another colour space: browsers, too, show such as sRGB.
+        return image
+    return image if converted is None else converted

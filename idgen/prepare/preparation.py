@@ -1,0 +1,230 @@
+"""Photos to prepared subject: what is missing or stale is made, the rest is kept."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from idgen.errors import UserError
+from idgen.fingerprint import fingerprint_fields
+from idgen.models.encoders import ImageEncoder
+from idgen.prepare.features import FeatureRecipe, LatentBackbone, encode_image, free
+from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
+from idgen.prepare.photos import Photo, find_photos
+from idgen.prepare.sam import SamSegmenter
+from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.stages import Stages, checked_mask, named, progress_bars
+from idgen.prepare.state import State, Target, file_names
+from idgen.prepare.store import Store
+from idgen.prepare.subject import PreparedSubject, read_index
+from idgen.prepare.views import square, views
+
+_SMALLEST_RESOLUTION = 8
+
+
+class Preparation:
+    """Prepares a subject: masks, backgrounds and features of its photos, each made once.
+
+    Everything is keyed by its photo's content and by what it is made with:
+
+    - a mask by the photo and the segmenter;
+    - a background by the mask and the inpainter;
+    - latents by photo, mask (it places the square), view, resolution and backbone;
+    - f_p by photo, mask, view, resolution and image encoder; f'_i by the background instead.
+
+    So a change makes anew exactly what depends on it. Models are loaded one after the other, each
+    only if something is missing, and freed before the next.
+
+    Attributes:
+        segmenter: Finds the subject.
+        inpainter: Takes it out.
+        image_encoder: E_I.
+        flip: Whether mirror images are views too.
+        resolution: Pixels on a side of a view, or None for the backbone's own.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter | None = None,
+        inpainter: Inpainter | None = None,
+        image_encoder: ImageEncoder | None = None,
+        flip: bool = True,
+        resolution: int | None = None,
+    ) -> None:
+        """Puts the parts together; no model is loaded yet.
+
+        Args:
+            segmenter: Finds the subject; None for segment-anything, the mini one.
+            inpainter: Takes it out; None for OpenCV's.
+            image_encoder: E_I, the image twin of the backbone's text encoder; None for the mini
+                one.
+            flip: Whether each photo's mirror image is a training view too; off for subjects
+                with writing on them.
+            resolution: Pixels on a side of a view; None for the backbone's own.
+
+        Raises:
+            UserError: If the resolution is too small.
+        """
+        if resolution is not None and resolution < _SMALLEST_RESOLUTION:
+            raise UserError(
+                f"preparation.resolution: {resolution} pixels are too few; "
+                f"give {_SMALLEST_RESOLUTION} or more, or null for the backbone's own"
+            )
+        self.segmenter = segmenter or SamSegmenter()
+        self.inpainter = inpainter or OpenCVInpainter()
+        self.image_encoder = image_encoder or ImageEncoder()
+        self.flip = flip
+        self.resolution = resolution
+
+    def plan(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> list[str]:
+        """Names what is missing or stale, without changing anything.
+
+        Args:
+            photos_folder: The subject's photos.
+            output: The prepared subject's folder, existing or not.
+            backbone: Whose autoencoder encodes the photos.
+
+        Returns:
+            One short text each, such as ``mask of '00.jpg'``; empty if all is there.
+
+        Raises:
+            UserError: On bad photos, masks, settings, or an output folder that is not ours.
+        """
+        return self._state(photos_folder, output, backbone).missing()
+
+    def is_fresh(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> bool:
+        """Whether nothing is missing or stale; takes and raises what `plan` does."""
+        return not self.plan(photos_folder, output, backbone)
+
+    def run(
+        self,
+        photos_folder: Path,
+        output: Path,
+        backbone: LatentBackbone,
+        device: torch.device,
+        progress: bool = True,
+    ) -> PreparedSubject:
+        """Makes what is missing or stale, and removes what no photo needs any more.
+
+        A killed run leaves only whole files; the next one goes on from them. Runs at the same
+        time wait for each other. The photos are only read.
+
+        Args:
+            photos_folder: The subject's photos.
+            output: The prepared subject's folder.
+            backbone: Whose autoencoder encodes the photos.
+            device: Where models run.
+            progress: Whether to show progress bars on the terminal (stderr).
+
+        Returns:
+            The prepared subject.
+
+        Raises:
+            UserError: On bad photos, masks or settings, before work starts; if a model cannot be
+                loaded; if the output cannot be written.
+        """
+        self._state(photos_folder, output, backbone)
+        store = Store(output)
+        with store.locked(), progress_bars(progress) as bars:
+            # Looked at anew: another run may have been at work until now.
+            state = self._state(photos_folder, output, backbone)
+            state.arrange()
+            stages = Stages(state, device, bars)
+            stages.masks(self.segmenter)
+            stages.backgrounds(self.inpainter)
+            stages.features(backbone, self.image_encoder)
+            stages.index()
+        return PreparedSubject(output)
+
+    def open(self, photos: Sequence[Photo], output: Path) -> PreparedSubject:
+        """Opens what was prepared for exactly these photos.
+
+        Args:
+            photos: The subject's photos.
+            output: The prepared subject's folder.
+
+        Raises:
+            UserError: If nothing is prepared there, or it is of other photos.
+        """
+        subject = PreparedSubject(output)
+        prepared = {photo.digest: photo.name for photo in subject.photos}
+        lacking = [repr(photo.name) for photo in photos if photo.digest not in prepared]
+        extra = prepared.keys() - {photo.digest for photo in photos}
+        if lacking or extra:
+            which = (
+                "lacks " + ", ".join(lacking)
+                if lacking
+                else ("holds other photos: " + ", ".join(sorted(repr(prepared[d]) for d in extra)))
+            )
+            raise UserError(f"{str(output)!r} {which}; run idgen prepare again")
+        return subject
+
+    def reference(
+        self, photo: Photo, backbone: LatentBackbone, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """f_p and f'_i of one photo, whose scene a drawing is to keep; nothing is written.
+
+        Args:
+            photo: The photo, of the subject or of anything else.
+            backbone: For its resolution.
+            device: Where models run.
+
+        Returns:
+            `1 D` each, float32 on the CPU.
+
+        Raises:
+            UserError: If no subject is found in it, or a model cannot be loaded.
+        """
+        self._check_width(backbone)
+        self.segmenter.check([photo])
+        image = photo.pixels()
+        with self.segmenter.loaded(device) as segment:
+            mask = checked_mask(segment(photo), photo)
+        with self.inpainter.loaded(device) as inpaint, named(photo):
+            background = inpaint(image, mask)
+        free(device)
+        resolution = self.resolution or backbone.resolution
+        with self.image_encoder.loaded(device) as encode:
+            f_p, f_i = (
+                encode_image(encode, square(picture, mask, resolution))[None]
+                for picture in (image, background)
+            )
+        free(device)
+        return f_p, f_i
+
+    def _state(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> State:
+        self._check_width(backbone)
+        store = Store(output)
+        store.check()
+        index = read_index(store)
+        checked = {photo.digest for photo in index.photos} if index else set()
+        photos = find_photos(photos_folder, checked)
+        self.segmenter.check(photos)
+        recipe = FeatureRecipe(
+            autoencoder=backbone.identity,
+            image_encoder=self.image_encoder.identity,
+            resolution=self.resolution or backbone.resolution,
+            views=views(self.flip),
+        )
+        state = State(store, recipe, self._targets(photos, recipe), index)
+        state.take_stock()
+        return state
+
+    def _check_width(self, backbone: LatentBackbone) -> None:
+        if self.image_encoder.width != backbone.width:
+            raise UserError(
+                f"preparation.image_encoder: {self.image_encoder.model!r} embeds in "
+                f"{self.image_encoder.width} dimensions, the backbone's condition has "
+                f"{backbone.width}; use the image twin of its text encoder: ViT-H-14 for SD 2.x, "
+                "ViT-L-14 for SD 1.x, mini for mini"
+            )
+
+    def _targets(self, photos: list[Photo], recipe: FeatureRecipe) -> list[Target]:
+        targets = []
+        for photo, name in zip(photos, file_names(photos), strict=True):
+            mask_key = fingerprint_fields(photo=photo.digest, segmenter=self.segmenter.key(photo))
+            background_key = fingerprint_fields(mask=mask_key, inpainter=self.inpainter.identity)
+            features = recipe.keys(photo.digest, mask_key, background_key)
+            targets.append(Target(photo, name, mask_key, background_key, features))
+        return targets

@@ -1,0 +1,56 @@
+"""What finds the subject in a photo."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from idgen.prepare.photos import Photo
+
+Mask: TypeAlias = NDArray[np.bool_]
+"""`H W`, True on the subject."""
+
+Segment: TypeAlias = Callable[[Photo], Mask]
+"""A photo of `H W` pixels to its subject's mask, `H W`."""
+
+
+class Segmenter(ABC):
+    """Finds the subject of a photo; light until `loaded`."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Hash of what decides its masks: weights, settings, version of the algorithm.
+
+        Raises:
+            UserError: If there is no such model.
+        """
+
+    def key(self, photo: Photo) -> str:
+        """Hash of what, beside the photo itself, decides this photo's mask.
+
+        Raises:
+            UserError: If there is no such model or file.
+        """
+        return self.identity
+
+    @abstractmethod
+    def loaded(self, device: torch.device) -> AbstractContextManager[Segment]:
+        """Loads what it needs, and frees it when the context ends.
+
+        Args:
+            device: Where it runs.
+
+        Returns:
+            A context of the function from photo to mask.
+
+        Raises:
+            UserError: If weights cannot be loaded.
+        """
+
+    def check(self, photos: Sequence[Photo]) -> None:  # noqa: B027 (most have nothing to check)
+        """Raises a UserError, before any work, if a photo can have no mask."""

@@ -1,0 +1,212 @@
+"""What a prepared subject should hold, and what it holds."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from idgen.errors import UserError
+from idgen.fingerprint import file_digest, fingerprint_fields
+from idgen.prepare.contact_sheet import SHEET_VERSION
+from idgen.prepare.features import FeatureKeys, FeatureRecipe
+from idgen.prepare.photos import Photo
+from idgen.prepare.segmenter import Mask
+from idgen.prepare.store import (
+    CONTACT_SHEET,
+    INDEX,
+    KINDS,
+    Kind,
+    Store,
+    is_whole_png,
+    png_key,
+    read_png,
+)
+from idgen.prepare.subject import Index, PreparedFile
+from idgen.prepare.views import square
+
+_PART = {"masks": "mask", "backgrounds": "background", "features": "features"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What has to exist for one photo.
+
+    Attributes:
+        photo: The photo.
+        name: Its files' name, without suffix.
+        mask_key: The key its mask carries.
+        background_key: The key its background carries.
+        features: The keys of its features.
+    """
+
+    photo: Photo
+    name: str
+    mask_key: str
+    background_key: str
+    features: FeatureKeys
+
+    def key(self, kind: Kind) -> str:
+        """The key that its file of a kind carries."""
+        keys = {"masks": self.mask_key, "backgrounds": self.background_key}
+        return keys.get(kind, self.features.key)
+
+    def file_name(self, kind: Kind) -> str:
+        """The name of its file of a kind, without suffix."""
+        return self.features.key if kind == "features" else self.name
+
+
+@dataclass
+class State:
+    """What should be and what is, of one prepared subject.
+
+    Attributes:
+        store: Its folder.
+        recipe: What decides the features.
+        targets: One a photo, sorted by the photo's name.
+        index: The index as it is, if there is one.
+        held: Of which keys there are files, whatever their names.
+        ours: Files that are as they were made.
+    """
+
+    store: Store
+    recipe: FeatureRecipe
+    targets: list[Target]
+    index: Index | None
+    held: dict[Kind, dict[str, Path]] = field(default_factory=dict)
+    ours: set[Path] = field(default_factory=set)
+
+    def path(self, target: Target, kind: Kind) -> Path:
+        """Where a photo's file of a kind belongs."""
+        return self.store.path(kind, target.file_name(kind))
+
+    def lacking(self, kind: Kind) -> list[Target]:
+        """The photos whose file of a kind is missing or stale."""
+        return [target for target in self.targets if target.key(kind) not in self.held[kind]]
+
+    def keep(self, target: Target, kind: Kind, content: bytes) -> None:
+        """Writes a photo's file of a kind."""
+        path = self.path(target, kind)
+        self.store.write(path, content)
+        self.held[kind][target.key(kind)] = path
+
+    def take_stock(self) -> None:
+        """Looks which files there are.
+
+        Raises:
+            UserError: If one that would be replaced was changed by hand, or is not ours.
+        """
+        self.ours = set()
+        for kind in KINDS:
+            self.held[kind] = self._files(kind)
+
+    def _files(self, kind: Kind) -> dict[str, Path]:
+        entries = self.index.photos if self.index else []
+        recorded = {file.key: file.sha256 for p in entries for file in [_file(p, kind)]}
+        belongs = {self.path(target, kind) for target in self.targets}
+        held: dict[str, Path] = {}
+        for file in self.store.files(kind):
+            as_made = file.key is not None and (
+                file_digest(file.path) == recorded[file.key]
+                if file.key in recorded
+                else kind == "features" or is_whole_png(file.path)
+            )
+            if as_made and file.key is not None:
+                if file.path in belongs or file.key not in held:
+                    held[file.key] = file.path
+                self.ours.add(file.path)
+            # What cannot be decoded is damage, not work, and is made anew.
+            elif kind != "features" and file.path in belongs and is_whole_png(file.path):
+                raise UserError(
+                    f"{str(file.path)!r} was changed by hand or not made by idgen: move it away "
+                    "(masks of your own go in a folder of their own, given to MaskFiles), then "
+                    "run idgen prepare again"
+                )
+        return held
+
+    def arrange(self) -> None:
+        """Gives the files the names that their photos have now."""
+        for kind in KINDS:
+            places = {target.key(kind): self.path(target, kind) for target in self.targets}
+            self.store.arrange(
+                {
+                    path: places[key]
+                    for key, path in self.held[kind].items()
+                    if key in places and path != places[key]
+                }
+            )
+        self.take_stock()
+
+    def tidy(self) -> None:
+        """Removes what no photo needs any more; spares what is not as it was made."""
+        needed = {self.path(target, kind) for target in self.targets for kind in KINDS}
+        self.store.remove(self.ours - needed)
+
+    def missing(self) -> list[str]:
+        """Names what is missing or stale, one short text each."""
+        found = [
+            f"{_PART[kind]} of {target.photo.name!r}"
+            for kind in KINDS
+            for target in self.lacking(kind)
+        ]
+        misplaced = any(
+            self.held[kind].get(target.key(kind), self.path(target, kind))
+            != self.path(target, kind)
+            for kind in KINDS
+            for target in self.targets
+        )
+        if misplaced or self._indexed() != self._to_index():
+            found.append(INDEX)
+        if png_key(self.store.folder / CONTACT_SHEET) != self.sheet_key():
+            found.append(CONTACT_SHEET)
+        return found
+
+    def _to_index(self) -> tuple[object, ...]:
+        rows = [
+            [t.photo.name, t.photo.digest]
+            + [text for kind in KINDS for text in (self.path(t, kind).name, t.key(kind))]
+            for t in self.targets
+        ]
+        return rows, [view.name for view in self.recipe.views], self.recipe.resolution
+
+    def _indexed(self) -> tuple[object, ...] | None:
+        if self.index is None:
+            return None
+        rows = [
+            [p.name, p.digest]
+            + [text for k in KINDS for f in [_file(p, k)] for text in (Path(f.file).name, f.key)]
+            for p in self.index.photos
+        ]
+        return rows, self.index.views, self.index.resolution
+
+    def sheet_key(self) -> str:
+        """The key that the contact sheet carries."""
+        rows = [(t.photo.name, t.mask_key, t.background_key) for t in self.targets]
+        return fingerprint_fields(version=SHEET_VERSION, rows=json.dumps(rows))
+
+    def mask(self, target: Target) -> Mask:
+        """A photo's mask, `H W`, which has to be there."""
+        return read_png(self.path(target, "masks"), target.mask_key) >= 128
+
+    def background(self, target: Target) -> NDArray[np.uint8]:
+        """A photo's background, `H W 3`, which has to be there."""
+        return read_png(self.path(target, "backgrounds"), target.background_key)
+
+    def views(self, target: Target, image: NDArray[np.uint8]) -> list[Tensor]:
+        """All views of a photo, or of its background: `3 R R` in [-1, 1] each."""
+        plain = square(image, self.mask(target), self.recipe.resolution)
+        return [plain.flip(-1) if view.flip else plain for view in self.recipe.views]
+
+
+def _file(photo: object, kind: Kind) -> PreparedFile:
+    file: PreparedFile = getattr(photo, _PART[kind])
+    return file
+
+
+def file_names(photos: list[Photo]) -> list[str]:
+    """Each photo's name without its suffix, unless two differ only in that: then all keep it."""
+    stems = [photo.path.stem for photo in photos]
+    alike = len({stem.casefold() for stem in stems}) < len(stems)
+    return [photo.name for photo in photos] if alike else stems

@@ -1,0 +1,158 @@
+"""Each is one line, exit code 2, before work starts, nothing lost."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from idgen.cli import main
+from tests.tiny import save_open_clip, save_pipeline
+from tests.workspace import Workspace
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command that is to be refused, and returns its line."""
+
+    def run(*arguments: str) -> str:
+        capsys.readouterr()
+        assert main(list(arguments)) == 2
+        printed = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+        assert len(printed) == 1
+        return printed[0]
+
+    return run
+
+
+Refusal = Callable[..., str]
+
+
+def fit(workspace: Workspace, *options: str) -> list[str]:
+    return ["fit", f"--config={workspace.config}", *options]
+
+
+def test_no_photo(workspace: Workspace, refusal: Refusal, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert str(empty) in refusal(*fit(workspace, f"--data.subject.photos={empty}"))
+    assert str(tmp_path / "no") in refusal(*fit(workspace, f"--data.subject.photos={tmp_path}/no"))
+
+
+def test_one_photo(workspace: Workspace, refusal: Refusal) -> None:
+    for name in ("1.png", "2.png"):
+        (workspace.photos / name).unlink()
+    assert "one" in refusal(*fit(workspace))
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no image", None])
+def test_a_file_that_is_no_whole_image(
+    workspace: Workspace, refusal: Refusal, content: bytes | None
+) -> None:
+    broken = workspace.photos / "9.png"
+    whole = (workspace.photos / "0.png").read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    assert "9.png" in refusal(*fit(workspace))
+    assert not workspace.last.exists()
+
+
+def test_a_misspelled_key_names_the_nearest(workspace: Workspace, refusal: Refusal) -> None:
+    assert "max_steps" in refusal(*fit(workspace, "--trainer.max_stepz=3"))
+    assert "rank" in refusal(*fit(workspace, "--model.tuning.init_args.rnak=3"))
+    settings = workspace.settings()
+    settings["data"]["batchsize"] = settings["data"].pop("batch_size")
+    workspace.write(settings)
+    assert "batch_size" in refusal(*fit(workspace))
+
+
+def test_an_unknown_class(workspace: Workspace, refusal: Refusal) -> None:
+    line = refusal(*fit(workspace, "--model.tuning=idgen.models.tuning.LoraTunning"))
+    assert "LoraTunning" in line
+
+
+def test_an_image_encoder_of_another_width(
+    workspace: Workspace, refusal: Refusal, tmp_path: Path
+) -> None:
+    wide = save_open_clip(tmp_path / "wide", width=48)
+    key = "--data.preparation.image_encoder.init_args.model"
+    line = refusal(*fit(workspace, f"{key}=local-dir:{wide}"))
+    assert "48" in line
+    assert "32" in line
+
+
+def test_another_backbone(trained: Workspace, refusal: Refusal, tmp_path: Path) -> None:
+    other = save_pipeline(tmp_path / "other", seed=5)
+    option = f"--model.backbone.init_args.source={other}"
+    line = refusal("test", f"--ckpt_path={trained.last}", option, f"--drawings.output={tmp_path}/o")
+    assert "backbone" in line
+
+
+def test_another_method(trained: Workspace, refusal: Refusal, tmp_path: Path) -> None:
+    options = [f"--ckpt_path={trained.last}", f"--drawings.output={tmp_path}/o"]
+    line = refusal("test", *options, "--model.tuning.init_args.rank=3")
+    assert "another method or size" in line
+    line = refusal("test", *options, "--model.conditioning.init_args.experts=0")
+    assert "another method or size" in line
+
+
+def test_a_prompt_without_the_token(trained: Workspace, refusal: Refusal, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    line = refusal("sample", str(trained.last), "a dog on the beach", "--out", str(out))
+    assert "[V]" in line
+    assert not out.exists()
+
+
+def test_a_prompt_that_is_too_long(trained: Workspace, refusal: Refusal, tmp_path: Path) -> None:
+    prompt = "a [V] dog " + "on the beach " * 10
+    assert "16" in refusal("sample", str(trained.last), prompt, "--out", str(tmp_path / "out"))
+
+
+def test_a_run_is_not_overwritten(trained: Workspace, refusal: Refusal) -> None:
+    before = trained.last.read_bytes()
+    line = refusal(*fit(trained))
+    assert "holds another run" in line
+    assert "--ckpt_path" in line
+    assert trained.last.read_bytes() == before
+
+
+def test_drawings_are_not_overwritten(trained: Workspace, refusal: Refusal, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    line = refusal("sample", str(trained.last), "a [V] dog", "--out", str(tmp_path))
+    assert "not empty" in line
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_no_right_to_write(workspace: Workspace, refusal: Refusal, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file, no folder")
+    option = f"--trainer.default_root_dir={tmp_path / 'file' / 'run'}"
+    assert "cannot write" in refusal(*fit(workspace, option))
+
+
+def test_a_hub_id_without_a_network(workspace: Workspace, refusal: Refusal) -> None:
+    option = "--model.backbone.init_args.source=nobody/no-such-model"
+    line = refusal(*fit(workspace, option))
+    assert "folder" in line
+    assert "nobody/no-such-model" in line
+
+
+def test_checkpoints_that_are_none(workspace: Workspace, refusal: Refusal, tmp_path: Path) -> None:
+    assert "no file" in refusal("test", f"--ckpt_path={tmp_path}/no.ckpt")
+    damaged = tmp_path / "damaged.ckpt"
+    damaged.write_bytes(b"PK not a checkpoint")
+    assert "damaged" in refusal("test", f"--ckpt_path={damaged}")
+    foreign = tmp_path / "foreign.ckpt"
+    torch.save({"state_dict": {}}, foreign)
+    assert "not written by idgen" in refusal("test", f"--ckpt_path={foreign}")
+
+
+def test_a_truncated_checkpoint(trained: Workspace, refusal: Refusal, tmp_path: Path) -> None:
+    short = tmp_path / "short.ckpt"
+    shutil.copy(trained.last, short)
+    with short.open("r+b") as file:
+        file.truncate(short.stat().st_size // 2)
+    assert "damaged" in refusal("test", f"--ckpt_path={short}")
+
+
+def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusal) -> None:
+    assert "zebra" in refusal(*fit(workspace, "--data.subject.token=zebra"))

@@ -1,0 +1,92 @@
+"""validate, test, predict and sample on a checkpoint."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from idgen.cli import main
+from tests.workspace import Workspace
+
+
+def pixels(folder: Path) -> list[np.ndarray]:
+    return [np.asarray(Image.open(path)) for path in sorted((folder / "images").glob("*.png"))]
+
+
+def test_test_needs_only_the_checkpoint(trained: Workspace, tmp_path: Path) -> None:
+    out = tmp_path / "scores"
+    assert main(["test", f"--ckpt_path={trained.last}", f"--drawings.output={out}"]) == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["images"] == 6
+    assert metrics["prompts"] == 3
+    assert metrics["step"] == 4
+    assert metrics["protocol"]["dino"] == str(trained.models.dino)
+    rows = list(csv.DictReader((out / "images.csv").open()))
+    assert len(rows) == 6
+    for score in ("dino", "clip_i", "clip_t"):
+        mean = sum(float(row[score]) for row in rows) / len(rows)
+        assert metrics[score] == pytest.approx(mean, abs=1e-5)
+    for row in rows:
+        assert (out / row["file"]).exists()
+        assert "sks" not in row["plain_prompt"]
+    assert (out / "grid.png").exists()
+    assert (out / "config.yaml").exists()
+
+
+def test_the_command_line_wins_over_the_checkpoint(trained: Workspace, tmp_path: Path) -> None:
+    out = tmp_path / "scores"
+    options = ["--model.sampler.init_args.steps=1", "--data.test_images=1"]
+    assert main(["test", f"--ckpt_path={trained.last}", f"--drawings.output={out}", *options]) == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["sampler"]["steps"] == 1
+    assert metrics["images"] == 3
+
+
+def test_results_of_a_run_are_numbered_not_replaced(workspace: Workspace) -> None:
+    assert workspace.fit("--trainer.max_steps=1") == 0
+    for _ in range(2):
+        assert main(["predict", f"--ckpt_path={workspace.last}"]) == 0
+    assert len(pixels(workspace.run / "predict")) == 2
+    assert len(pixels(workspace.run / "predict-2")) == 2
+
+
+def test_sample_draws_the_same_again_and_other_seeds_differ(
+    trained: Workspace, tmp_path: Path
+) -> None:
+    def sample(name: str, *options: str) -> list[np.ndarray]:
+        out = tmp_path / name
+        command = ["sample", str(trained.last), "a [V] dog on the beach", "-n", "2"]
+        assert main([*command, "--out", str(out), *options]) == 0
+        return pixels(out)
+
+    first, again, other = sample("a"), sample("b"), sample("c", "--seed", "1")
+    assert len(first) == 2
+    assert not np.array_equal(first[0], first[1])
+    assert all(np.array_equal(x, y) for x, y in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_a_reference_changes_the_drawing_by_its_weight(trained: Workspace, tmp_path: Path) -> None:
+    def sample(name: str, *options: str) -> np.ndarray:
+        out = tmp_path / name
+        command = ["sample", str(trained.last), "a [V] dog", "-n", "1", "--out", str(out)]
+        assert main([*command, *options]) == 0
+        return pixels(out)[0]
+
+    photo = str(trained.photos / "0.png")
+    plain = sample("plain")
+    nothing = sample("nothing", "--reference", photo, "--reference-weight", "0")
+    whole = sample("whole", "--reference", photo, "--reference-weight", "1")
+    assert np.array_equal(plain, nothing)
+    assert not np.array_equal(plain, whole)
+
+
+def test_validate_scores_the_validation_prompts(workspace: Workspace) -> None:
+    assert workspace.fit("--trainer.max_steps=1", "--trainer.val_check_interval=1") == 0
+    assert main(["validate", f"--ckpt_path={workspace.last}"]) == 0
+    during = (workspace.run / "validation" / "scores.csv").read_text().splitlines()[-1]
+    after = (workspace.run / "validation-2" / "scores.csv").read_text().splitlines()[-1]
+    assert during == after

@@ -1,0 +1,120 @@
+import csv
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from PIL import Image
+
+from tests.workspace import Workspace, run_idgen
+
+
+def checkpoint(path: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return loaded
+
+
+def assert_same(first: Any, second: Any, at: str = "") -> None:
+    """Equal to the bit, all the way down."""
+    assert type(first) is type(second), at
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), at
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys(), at
+        for key in first:
+            assert_same(first[key], second[key], f"{at}/{key}")
+    elif isinstance(first, (list, tuple)):
+        assert len(first) == len(second), at
+        for index, pair in enumerate(zip(first, second, strict=True)):
+            assert_same(*pair, f"{at}/{index}")
+    else:
+        assert first == second, at
+
+
+def test_a_run_leaves_config_checkpoints_scores_and_grids(trained: Workspace) -> None:
+    config = yaml.safe_load((trained.run / "config.yaml").read_text())
+    assert config["trainer"]["max_steps"] == 4
+    assert config["model"]["tuning"]["init_args"]["rank"] == 2
+    rows = list(csv.DictReader((trained.run / "validation" / "scores.csv").open()))
+    assert [row["step"] for row in rows] == ["2", "4"]
+    assert {"dino", "clip_i", "clip_t", "balance"} <= rows[0].keys()
+    for step in (2, 4):
+        with Image.open(trained.run / "validation" / f"step-{step:06d}.png") as grid:
+            assert grid.width > 200
+    assert trained.last.exists()
+    assert len(list(trained.last.parent.glob("best-*.ckpt"))) == 1
+    assert any(trained.run.glob("events.out.tfevents*"))
+    assert (trained.folder / "prepared" / "contact_sheet.png").exists()
+
+
+def test_checkpoints_hold_what_is_trained_and_load_without_pickle(trained: Workspace) -> None:
+    stored = checkpoint(trained.last)
+    assert stored["global_step"] == 4
+    parts = {"lora_A": 0, "lora_B": 0, "decoupling": 0, "fusion": 0}
+    for key in stored["state_dict"]:
+        (part,) = [part for part in parts if part in key]
+        parts[part] += 1
+    assert all(parts.values())
+    states = stored["optimizer_states"][0]["state"]
+    assert len(states) <= len(stored["state_dict"])
+
+
+def test_training_changes_every_part(trained: Workspace, workspace: Workspace) -> None:
+    assert workspace.fit("--trainer.max_steps=1") == 0
+    early, late = checkpoint(workspace.last)["state_dict"], checkpoint(trained.last)["state_dict"]
+    unchanged = [key for key in early if torch.equal(early[key], late[key])]
+    assert not unchanged
+
+
+def test_resuming_in_mid_epoch_equals_never_having_stopped(
+    trained: Workspace, workspace: Workspace
+) -> None:
+    assert workspace.fit("--trainer.max_steps=2") == 0
+    assert checkpoint(workspace.last)["global_step"] == 2
+    assert workspace.fit(f"--ckpt_path={workspace.last}", "--trainer.max_steps=4", config=False) == 0
+    whole, resumed = checkpoint(trained.last), checkpoint(workspace.last)
+    assert resumed["global_step"] == 4
+    for key in ("state_dict", "optimizer_states", "lr_schedulers"):
+        assert_same(whole[key], resumed[key], key)
+
+
+def test_sigterm_saves_and_resuming_equals_never_having_stopped(
+    trained: Workspace, workspace: Workspace
+) -> None:
+    ended = run_idgen(
+        "fit",
+        f"--config={workspace.config}",
+        "--trainer.callbacks+=tests.signalling.SignalItself",
+        "--trainer.callbacks.step=3",
+        "--trainer.val_check_interval=3",
+    )
+    assert ended.returncode == 143, ended.stderr
+    assert checkpoint(workspace.last)["global_step"] == 3
+    resumed = workspace.fit(
+        f"--ckpt_path={workspace.last}", "--trainer.callbacks=null", config=False
+    )
+    assert resumed == 0
+    assert_same(
+        checkpoint(trained.last)["state_dict"], checkpoint(workspace.last)["state_dict"], "weights"
+    )
+
+
+def test_a_resumed_run_takes_its_settings_from_the_command_line(workspace: Workspace) -> None:
+    assert workspace.fit("--trainer.max_steps=1") == 0
+    options = ("--trainer.max_steps=2", "--model.optimizer.init_args.lr=0.003")
+    assert workspace.fit(f"--ckpt_path={workspace.last}", *options, config=False) == 0
+    config = yaml.safe_load((workspace.run / "config.yaml").read_text())
+    assert config["model"]["optimizer"]["init_args"]["lr"] == 0.003
+    assert (workspace.run / "config.1.yaml").exists()
+
+
+def test_a_second_run_does_not_prepare_again(trained: Workspace, workspace: Workspace) -> None:
+    assert workspace.fit("--trainer.max_steps=1") == 0
+    files = {
+        path: path.stat().st_mtime_ns
+        for path in (workspace.folder / "prepared").rglob("*")
+        if path.suffix in (".png", ".safetensors")
+    }
+    root = f"--trainer.default_root_dir={workspace.folder / 'second'}"
+    assert workspace.fit("--trainer.max_steps=1", root) == 0
+    assert files == {path: path.stat().st_mtime_ns for path in files}

@@ -1,0 +1,69 @@
+import pytest
+import torch
+
+from idgen.models.conditioning import DecoupledFusion, FusedFeature
+from idgen.models.decoupling import PhotoFeatures
+from idgen.models.text import TextStates
+
+
+def inputs() -> tuple[TextStates, PhotoFeatures]:
+    torch.manual_seed(0)
+    text = TextStates(torch.randn(2, 5, 8), torch.ones(2, 5, dtype=torch.bool))
+    return text, PhotoFeatures(torch.randn(2, 8), torch.randn(2, 8))
+
+
+@pytest.mark.parametrize("fused", list(FusedFeature))
+def test_at_the_start_the_condition_is_text_plus_the_irrelevant_feature(
+    fused: FusedFeature,
+) -> None:
+    text, photo = inputs()
+    conditioning = DecoupledFusion(8, fused)
+    implicit = conditioning.decoupling(photo.photo)
+    irrelevant = {
+        FusedFeature.explicit: photo.background,
+        FusedFeature.implicit: implicit,
+        FusedFeature.both: (photo.background + implicit) / 2,
+    }[fused]
+    condition = conditioning(text, photo)
+    torch.testing.assert_close(condition.refined, text.states + irrelevant[:, None])
+    torch.testing.assert_close(condition.implicit, implicit)
+
+
+def test_explicit_leaves_the_adapter_without_a_diffusion_gradient() -> None:
+    text, photo = inputs()
+    for fused, reached in ((FusedFeature.explicit, False), (FusedFeature.implicit, True)):
+        conditioning = DecoupledFusion(8, fused)
+        conditioning(text, photo).refined.sum().backward()
+        assert (conditioning.decoupling.mask.grad is not None) == reached
+
+
+def test_inference_without_a_photo_is_the_text() -> None:
+    text, photo = inputs()
+    conditioning = DecoupledFusion(8)
+    torch.nn.init.normal_(conditioning.fusion.experts[0].outer.weight)  # type: ignore[union-attr]
+    assert conditioning.infer(text) is text.states
+    assert conditioning.infer(text, photo, weight=0.0) is text.states
+
+
+def test_inference_can_fuse() -> None:
+    text, _ = inputs()
+    conditioning = DecoupledFusion(8, fuse_at_inference=True)
+    assert conditioning.fusion is not None
+    torch.nn.init.normal_(conditioning.fusion.experts[0].outer.weight)
+    fused = conditioning.infer(text)
+    torch.testing.assert_close(fused, conditioning.fusion(text.states).refined)
+    assert not torch.allclose(fused, text.states)
+
+
+def test_a_whole_reference_is_the_training_condition() -> None:
+    text, photo = inputs()
+    conditioning = DecoupledFusion(8, FusedFeature.both)
+    trained = conditioning(text, photo).refined
+    torch.testing.assert_close(conditioning.infer(text, photo, weight=1.0), trained)
+
+
+def test_without_experts_the_sum_is_the_condition() -> None:
+    text, photo = inputs()
+    condition = DecoupledFusion(8, experts=0)(text, photo)
+    assert condition.gates is None
+    torch.testing.assert_close(condition.refined, text.states + photo.background[:, None])

@@ -1,0 +1,173 @@
+"""Small real stand-ins for the parts of a preparation, and photos of unique colours."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from idgen.fingerprint import fingerprint_fields
+from idgen.models.backbone import Autoencoder
+from idgen.models.encoders import ImageEncoder
+from idgen.prepare.inpainter import OpenCVInpainter
+from idgen.prepare.photos import Photo
+from idgen.prepare.preparation import Preparation
+from idgen.prepare.segmenter import Mask, Segment, Segmenter
+from idgen.prepare.store import KINDS
+
+# With several threads, sums differ in their last bits between a process's threads, and so would
+# files that are compared byte for byte; models this small are no slower with one.
+torch.set_num_threads(1)
+
+CPU = torch.device("cpu")
+WIDTH = 6
+SIDE = 40
+
+
+class CentreSegmenter(Segmenter):
+    """Takes a box in the middle for the subject, and counts what it is asked."""
+
+    def __init__(self, share: float = 0.4) -> None:
+        self.share = share
+        self.seen: list[str] = []
+
+    @property
+    def identity(self) -> str:
+        return fingerprint_fields(centre=self.share)
+
+    @contextmanager
+    def loaded(self, device: torch.device) -> Iterator[Segment]:
+        def segment(photo: Photo) -> Mask:
+            self.seen.append(photo.name)
+            height, width = photo.pixels().shape[:2]
+            mask = np.zeros((height, width), dtype=np.bool_)
+            down, right = (round(side * (1 - self.share) / 2) for side in (height, width))
+            mask[down : height - down, right : width - right] = True
+            return mask
+
+        yield segment
+
+
+class CountingInpainter(OpenCVInpainter):
+    """OpenCV's, with a count of its pictures."""
+
+    def __init__(self, dilation: float = 0.06) -> None:
+        super().__init__(dilation=dilation)
+        self.count = 0
+
+    def _inpaint(self, image: NDArray[np.uint8], mask: Mask) -> NDArray[np.uint8]:
+        self.count += 1
+        return super()._inpaint(image, mask)
+
+
+class PoolingEncoder(ImageEncoder):
+    """A linear image encoder: the colours of two halves, weighted."""
+
+    def __init__(self, weight: float = 1.0, width: int = WIDTH) -> None:
+        self.model = "pooling"
+        self.weight = weight
+        self._width = width
+        self.count = 0
+
+    @property
+    def width(self) -> int:
+        return self._width
+
+    @property
+    def identity(self) -> str:
+        return fingerprint_fields(pooling=self.weight)
+
+    @contextmanager
+    def loaded(self, device: torch.device) -> Iterator[Callable[[Tensor], Tensor]]:
+        def encode(pixels: Tensor) -> Tensor:
+            self.count += len(pixels)
+            return self.weight * adaptive_avg_pool2d(pixels, (1, 2)).flatten(1)
+
+        yield encode
+
+
+class TinyAutoencoder:
+    """A diffusers autoencoder with random weights."""
+
+    def __init__(self, seed: int) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model: Any = AutoencoderKL(  # type: ignore[no-untyped-call]
+                block_out_channels=(8, 8),
+                down_block_types=("DownEncoderBlock2D",) * 2,
+                up_block_types=("UpDecoderBlock2D",) * 2,
+                norm_num_groups=2,
+                latent_channels=4,
+            )
+            self.model = model.eval()
+
+    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = self.model.encode(pixels).latent_dist
+        return posterior.mean, posterior.logvar
+
+    def decode(self, latents: Tensor) -> Tensor:
+        pixels: Tensor = self.model.decode(latents).sample
+        return pixels
+
+
+class TinyBackbone:
+    """What preparation needs of a backbone, and a count of its loads."""
+
+    def __init__(self, seed: int = 0, resolution: int = 16) -> None:
+        self.identity = fingerprint_fields(seed=seed)
+        self.resolution = resolution
+        self.width = WIDTH
+        self.loads = 0
+        self._autoencoder = TinyAutoencoder(seed)
+
+    @contextmanager
+    def autoencoder(self, device: torch.device) -> Iterator[Autoencoder]:
+        self.loads += 1
+        yield self._autoencoder
+
+
+def preparation(share: float = 0.4, dilation: float = 0.06, weight: float = 1.0) -> Preparation:
+    """A preparation of the stand-ins."""
+    return Preparation(CentreSegmenter(share), CountingInpainter(dilation), PoolingEncoder(weight))
+
+
+def paint(number: int) -> NDArray[np.uint8]:
+    """A picture whose ground has a colour that no other number's has; its subject is white."""
+    ground = (
+        40 + 30 * (number % 7),
+        40 + 30 * (number // 7 % 7),
+        40 + 50 * (number // 49),
+    )
+    picture = np.full((SIDE, SIDE + 8, 3), ground, dtype=np.uint8)
+    picture[14:26, 18:30] = 255
+    return picture
+
+
+def save_photo(folder: Path, name: str, number: int) -> Path:
+    """Saves a picture without loss."""
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(paint(number)).save(folder / name, "PNG")
+    return folder / name
+
+
+def save_photos(folder: Path, numbers: Sequence[int] = (0, 1, 2)) -> Path:
+    """A folder of photos, named by their numbers."""
+    for number in numbers:
+        save_photo(folder, f"{number:02d}.png", number)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All that a prepared subject holds, by relative path."""
+    names = ["index.json", "contact_sheet.png"]
+    files = [folder / name for name in names if (folder / name).exists()]
+    for kind in KINDS:
+        files += sorted((folder / kind).iterdir()) if (folder / kind).is_dir() else []
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}

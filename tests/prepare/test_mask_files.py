@@ -1,0 +1,154 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from idgen.errors import UserError
+from idgen.prepare import MaskFiles, Photo, find_photos, read_photo
+from tests.prepare.stand_ins import CPU, one_line, picture, red, save_photos
+
+SIZE = (40, 56)
+
+
+@pytest.fixture
+def masks(tmp_path: Path) -> Path:
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def found(photos: Path) -> list[Photo]:
+    return find_photos(photos)
+
+
+def save(path: Path, mask: np.ndarray) -> None:
+    Image.fromarray(mask.astype(np.uint8) * 255).save(path)
+
+
+def read(masks: Path, photo: Photo) -> np.ndarray:
+    with MaskFiles(masks).loaded(CPU) as segment:
+        mask = segment(photo)
+    assert mask.dtype == np.bool_
+    return mask
+
+
+def refused(masks: Path, photos: list[Photo]) -> str:
+    with pytest.raises(UserError) as caught:
+        MaskFiles(masks).check(photos)
+    return one_line(caught.value)
+
+
+def test_masks_go_by_the_photos_names(masks: Path, found: list[Photo]) -> None:
+    save(masks / "1.png", red(picture(1)))
+    save(masks / "2.png.png", red(picture(2)))
+    save(masks / "3.png", red(picture(3)))
+    save(masks / "4.png", red(picture(1)))
+    MaskFiles(masks).check(found)
+    for seed, photo in enumerate(found, start=1):
+        np.testing.assert_array_equal(read(masks, photo), red(picture(seed)))
+
+
+def test_the_full_name_comes_first(masks: Path, found: list[Photo]) -> None:
+    save(masks / "1.png", ~red(picture(1)))
+    save(masks / "1.png.png", red(picture(1)))
+    np.testing.assert_array_equal(read(masks, found[0]), red(picture(1)))
+
+
+def test_missing_masks_are_all_named(masks: Path, found: list[Photo]) -> None:
+    save(masks / "2.png", red(picture(2)))
+    text = refused(masks, found)
+    assert str(masks) in text
+    assert "'1.png'" in text
+    assert "'3.png'" in text
+    assert "'2.png'" not in text
+    with pytest.raises(UserError, match=r"'1\.png'"):
+        MaskFiles(masks).key(found[0])
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no folder of masks"):
+        MaskFiles(tmp_path / "absent")
+
+
+def test_two_photos_do_not_share_a_mask(tmp_path: Path, masks: Path) -> None:
+    folder = save_photos(tmp_path / "photos", 1)
+    Image.fromarray(picture(2)).save(folder / "1.bmp")
+    save(masks / "1.png", red(picture(1)))
+    text = refused(masks, find_photos(folder))
+    assert "'1.bmp.png'" in text
+    assert "'1.png.png'" in text
+    save(masks / "1.png.png", red(picture(1)))
+    save(masks / "1.bmp.png", red(picture(2)))
+    MaskFiles(masks).check(find_photos(folder))
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [
+        (np.ones((41, 56), bool), "is 56 x 41, its photo '1.png' is 56 x 40"),
+        (np.zeros(SIZE, bool), "is empty (its brightest value is 0 of 255)"),
+        (np.ones(SIZE, bool), "covers the whole photo"),
+    ],
+    ids=["size", "empty", "full"],
+)
+def test_unusable_masks(masks: Path, found: list[Photo], mask: np.ndarray, says: str) -> None:
+    save(masks / "1.png", mask)
+    assert says in refused(masks, found[:1])
+    with pytest.raises(UserError) as caught:
+        read(masks, found[0])
+    assert says in str(caught.value)
+
+
+def test_a_damaged_mask(masks: Path, found: list[Photo]) -> None:
+    (masks / "1.png").write_text("no image")
+    assert "1.png" in refused(masks, found[:1])
+
+
+def test_all_faults_are_named_at_once(masks: Path, found: list[Photo]) -> None:
+    for number in (1, 2, 3):
+        save(masks / f"{number}.png", np.zeros(SIZE, bool))
+    text = refused(masks, found)
+    assert all(str(masks / f"{number}.png") in text for number in (1, 2, 3))
+
+
+def test_labels_of_0_and_1_are_explained(masks: Path, found: list[Photo]) -> None:
+    Image.fromarray(red(picture(1)).astype(np.uint8)).save(masks / "1.png")
+    assert "brightest value is 1 of 255" in refused(masks, found[:1])
+
+
+def test_kinds_of_files(masks: Path, found: list[Photo]) -> None:
+    truth = red(picture(1))
+    grey = truth.astype(np.uint8) * 255
+    white = np.full_like(grey, 255)
+    images = [
+        Image.fromarray(truth),
+        Image.fromarray(grey.astype(np.uint16) * 257),
+        Image.fromarray(np.dstack([grey] * 3)),
+        Image.fromarray(np.dstack([white, white, white, grey]), "RGBA"),
+    ]
+    for image in images:
+        image.save(masks / "1.png")
+        np.testing.assert_array_equal(read(masks, found[0]), truth)
+
+
+def test_size_is_compared_after_rotation(tmp_path: Path, masks: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture(1)).save(tmp_path / "a.jpg", exif=exif)
+    save(masks / "a.png", np.eye(56, 40, dtype=bool))
+    photo = read_photo(tmp_path / "a.jpg")
+    assert read(masks, photo).shape == photo.pixels().shape[:2] == (56, 40)
+
+
+def test_the_key_is_the_masks_content(masks: Path, found: list[Photo]) -> None:
+    save(masks / "1.png", red(picture(1)))
+    save(masks / "2.png", red(picture(2)))
+    segmenter = MaskFiles(masks)
+    before = [segmenter.key(photo) for photo in found[:2]]
+    assert before[0] != before[1]
+    save(masks / "1.png", red(picture(3)))
+    after = [segmenter.key(photo) for photo in found[:2]]
+    assert after[0] != before[0]
+    assert after[1] == before[1]

@@ -1,0 +1,294 @@
+import hashlib
+import io
+import os
+import shutil
+import struct
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from idgen.errors import UserError
+from idgen.prepare import Photo, find_photos, read_photo
+from tests.prepare.stand_ins import one_line, picture, save_photos
+
+
+def read(image: Image.Image, path: Path, **options: object) -> np.ndarray:
+    image.save(path, **options)
+    photo = read_photo(path)
+    pixels = photo.pixels()
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (*photo.size(), 3)
+    return pixels
+
+
+def swapping_profile() -> bytes:
+    """A linear ICC profile in which red and green have changed places."""
+
+    def tag(kind: bytes, *values: float) -> bytes:
+        return kind + bytes(4) + b"".join(struct.pack(">i", round(v * 65536)) for v in values)
+
+    tags = {
+        b"wtpt": tag(b"XYZ ", 0.9642, 1.0, 0.8249),
+        b"rXYZ": tag(b"XYZ ", 0.3851, 0.7169, 0.0971),
+        b"gXYZ": tag(b"XYZ ", 0.4361, 0.2225, 0.0139),
+        b"bXYZ": tag(b"XYZ ", 0.1431, 0.0606, 0.7141),
+        **{c + b"TRC": b"curv" + bytes(4) + struct.pack(">IHH", 1, 0x0233, 0) for c in (b"r", b"g", b"b")},
+    }
+    table, data = struct.pack(">I", len(tags)), b""
+    for name, content in tags.items():
+        table += name + struct.pack(">II", 128 + 4 + 12 * len(tags) + len(data), len(content))
+        data += content
+    body = table + data
+    header = struct.pack(">I", 128 + len(body)) + bytes(4) + struct.pack(">I", 0x02100000)
+    header += b"mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(28)
+    header += b"".join(struct.pack(">i", round(v * 65536)) for v in (0.9642, 1.0, 0.8249))
+    return header.ljust(128, b"\0") + body
+
+
+def test_finds_photos_by_name_and_passes_over_the_rest(tmp_path: Path) -> None:
+    folder = save_photos(tmp_path, 2, 1, 3)
+    (folder / "notes.txt").write_text("a dog")
+    (folder / "prompts.yaml").write_text("a: 1")
+    (folder / ".hidden.png").write_bytes(b"")
+    (folder / "Thumbs.db").write_bytes(b"x")
+    (folder / "folder.png").mkdir()
+    found = find_photos(folder)
+    assert [photo.name for photo in found] == ["1.png", "2.png", "3.png"]
+    for photo in found:
+        assert photo.digest == hashlib.sha256(photo.path.read_bytes()).hexdigest()
+        np.testing.assert_array_equal(photo.pixels(), picture(int(photo.path.stem)))
+
+
+def test_a_link_to_a_photo_is_a_photo(tmp_path: Path) -> None:
+    elsewhere = save_photos(tmp_path / "elsewhere", 7)
+    folder = save_photos(tmp_path / "photos", 1)
+    (folder / "7.png").symlink_to(elsewhere / "7.png")
+    assert [photo.name for photo in find_photos(folder)] == ["1.png", "7.png"]
+
+
+def test_copies_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    folder = save_photos(tmp_path, 1, 2)
+    shutil.copy(folder / "1.png", folder / "9.png")
+    with pytest.warns(UserWarning, match=r"'9.png' is a copy of '1.png'"):
+        found = find_photos(folder)
+    assert [photo.name for photo in found] == ["1.png", "2.png"]
+
+
+def test_two_copies_of_one_photo_are_one_photo(tmp_path: Path) -> None:
+    folder = save_photos(tmp_path, 1)
+    shutil.copy(folder / "1.png", folder / "9.png")
+    with pytest.warns(UserWarning, match="copy"), pytest.raises(UserError, match="only one photo"):
+        find_photos(folder)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda folder: folder / "absent", "no folder"),
+        (lambda folder: save_photos(folder, 1) / "1.png", "is a file"),
+        (lambda folder: folder, "no photo in"),
+        (lambda folder: save_photos(folder, 1), "only one photo"),
+    ],
+)
+def test_folders_without_photos(tmp_path: Path, make: Callable[[Path], Path], says: str) -> None:
+    folder = make(tmp_path)
+    with pytest.raises(UserError, match=says) as caught:
+        find_photos(folder)
+    assert str(folder) in one_line(caught.value)
+
+
+def truncated_jpeg(path: Path) -> None:
+    Image.fromarray(picture(5)).save(path, "JPEG")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+
+
+def truncated_png(path: Path) -> None:
+    Image.fromarray(picture(5)).save(path, "PNG")
+    path.write_bytes(path.read_bytes()[:1500])
+
+
+def animation(path: Path) -> None:
+    frames = [Image.fromarray(picture(seed)) for seed in (5, 6)]
+    frames[0].save(path, "GIF", save_all=True, append_images=frames[1:])
+
+
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "text.jpg": (lambda path: path.write_text("not an image"), "is no image"),
+    "movie.mp4": (lambda path: path.write_bytes(b"\0\0\0\x20ftypisom"), "is no image"),
+    "empty.png": (lambda path: path.write_bytes(b""), "is empty"),
+    "cut.jpg": (truncated_jpeg, "is truncated"),
+    "cut.png": (truncated_png, "is truncated"),
+    "tiny.png": (lambda path: Image.new("RGB", (1, 1)).save(path), "too small"),
+    "moves.gif": (animation, "several frames"),
+    "dangling.jpg": (lambda path: path.symlink_to("nowhere.jpg"), "is a link to a file"),
+    "circle.jpg": (lambda path: path.symlink_to(path.name), "is a link to a file"),
+    "pipe.jpg": (os.mkfifo, "is no regular file"),
+    'od"d\nn\u00e4me \u540d.jpg': (lambda path: path.write_text("no"), "is no image"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_named_with_its_reason(tmp_path: Path, name: str) -> None:
+    make, reason = BAD[name]
+    folder = save_photos(tmp_path, 1, 2)
+    make(folder / name)
+    with pytest.raises(UserError, match=reason) as of_folder:
+        find_photos(folder)
+    assert repr(name) in one_line(of_folder.value)
+    with pytest.raises(UserError, match=reason) as alone:
+        read_photo(folder / name)
+    assert repr(str(folder / name)) in one_line(alone.value)
+
+
+def test_all_bad_files_are_named_at_once(tmp_path: Path) -> None:
+    folder = save_photos(tmp_path, 1, 2)
+    for name, (make, _) in BAD.items():
+        make(folder / name)
+    with pytest.raises(UserError) as caught:
+        find_photos(folder)
+    text = one_line(caught.value)
+    assert all(text.count(repr(name)) == 1 for name in BAD)
+    assert "1.png" not in text
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save_photos(tmp_path, 1, 2)
+    read_bytes = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "2.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(UserError, match=r"'2.png' may not be read") as caught:
+        find_photos(folder)
+    one_line(caught.value)
+
+
+def test_a_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save_photos(tmp_path, 1, 2)
+    Image.new("RGB", (200, 200)).save(folder / "bomb.png")
+    Image.new("RGB", (90, 90)).save(folder / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 6000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserError, match="'bomb.png' unpacks") as caught:
+            find_photos(folder)
+    assert "large.png" not in one_line(caught.value)
+
+
+def test_a_missing_photo() -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        read_photo(Path("absent.jpg"))
+
+
+def test_content_that_changed_is_not_taken_for_the_old(tmp_path: Path) -> None:
+    photo = find_photos(save_photos(tmp_path, 1, 2))[0]
+    Image.fromarray(picture(9)).save(photo.path)
+    with pytest.raises(UserError, match=r"1\.png has changed"):
+        photo.pixels()
+    photo.path.unlink()
+    with pytest.raises(UserError, match="does not exist"):
+        photo.pixels()
+
+
+def test_known_photos_are_not_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_photos(tmp_path, 1, 2)
+    first = find_photos(folder)
+
+    def refuse(*arguments: object, **options: object) -> Image.Image:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    assert find_photos(folder, {photo.digest for photo in first}) == first
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(tmp_path: Path, orientation: int) -> None:
+    upright = picture(3)
+    turned = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.ascontiguousarray(turned))
+    np.testing.assert_array_equal(read(stored, tmp_path / "a.png", exif=exif), upright)
+
+
+def test_transparency_lies_over_white(tmp_path: Path) -> None:
+    pixels = np.dstack([picture(3), np.full((40, 56), 255, np.uint8)])
+    pixels[:10, :, 3] = 0
+    pixels[10:20, :, 3] = 128
+    result = read(Image.fromarray(pixels, "RGBA"), tmp_path / "a.png").astype(float)
+    np.testing.assert_array_equal(result[:10], 255)
+    share = 128 / 255
+    np.testing.assert_allclose(
+        result[10:20], pixels[10:20, :, :3] * share + 255 * (1 - share), atol=1
+    )
+    np.testing.assert_array_equal(result[20:], pixels[20:, :, :3])
+
+
+def test_palette_with_a_transparent_colour(tmp_path: Path) -> None:
+    image = Image.new("P", (40, 40), 0)
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.paste(1, (0, 0, 40, 20))
+    result = read(image, tmp_path / "a.png", transparency=0)
+    np.testing.assert_array_equal(result[:20], np.broadcast_to([200, 100, 50], (20, 40, 3)))
+    np.testing.assert_array_equal(result[20:], 255)
+
+
+def test_grey_of_8_and_of_16_bits(tmp_path: Path) -> None:
+    grey = picture(3)[..., 1]
+    expected = np.repeat(grey[..., None], 3, axis=2)
+    np.testing.assert_array_equal(read(Image.fromarray(grey), tmp_path / "a.png"), expected)
+    wide = Image.fromarray(grey.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(read(wide, tmp_path / "b.png"), expected)
+
+
+def test_cmyk(tmp_path: Path) -> None:
+    image = Image.fromarray(picture(3)).convert("CMYK")
+    result = read(image, tmp_path / "a.jpg", quality=95).astype(float)
+    assert np.abs(result - picture(3)).mean() < 12
+
+
+def test_an_embedded_profile_is_converted(tmp_path: Path) -> None:
+    ground = Image.new("RGB", (40, 40), (220, 40, 90))
+    plain = read(ground, tmp_path / "a.png")
+    swapped = read(ground, tmp_path / "b.png", icc_profile=swapping_profile())
+    np.testing.assert_allclose(swapped[0, 0], plain[0, 0][[1, 0, 2]], atol=12)
+
+
+def test_a_broken_profile_is_passed_over(tmp_path: Path) -> None:
+    image = Image.fromarray(picture(3))
+    np.testing.assert_array_equal(read(image, tmp_path / "a.png", icc_profile=b"none"), picture(3))
+
+
+def test_a_jpeg_of_several_pictures_is_a_photo(tmp_path: Path) -> None:
+    first, second = (Image.fromarray(picture(seed)) for seed in (3, 4))
+    first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second], quality=95)
+    assert np.abs(read_photo(tmp_path / "a.jpg").pixels().astype(float) - picture(3)).mean() < 12
+
+
+def test_photos_are_known_by_content(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    Image.fromarray(picture(3)).save(content, "PNG")
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(content.getvalue())
+    one, two = (read_photo(tmp_path / name) for name in ("a.png", "b.png"))
+    assert one.digest == two.digest
+    assert one == Photo(tmp_path / "a.png", one.digest)

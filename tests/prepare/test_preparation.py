@@ -1,0 +1,300 @@
+"""What is made, what is kept, what is refused."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from idgen.errors import UserError
+from idgen.fingerprint import file_digest
+from idgen.prepare.mask_files import MaskFiles
+from idgen.prepare.photos import find_photos, read_photo
+from idgen.prepare.preparation import Preparation
+from idgen.prepare.subject import PreparedSubject
+from tests.prepare.parts import (
+    CPU,
+    CentreSegmenter,
+    CountingInpainter,
+    PoolingEncoder,
+    TinyBackbone,
+    contents,
+    preparation,
+    save_photo,
+    save_photos,
+)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return save_photos(tmp_path / "photos")
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def made(before: dict[str, bytes], after: dict[str, bytes]) -> set[str]:
+    """Kinds of files that differ."""
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    return {name.split("/")[0] for name in changed}
+
+
+def test_layout_and_views(photos: Path, output: Path) -> None:
+    subject = preparation().run(photos, output, TinyBackbone(), CPU, progress=False)
+    assert {path.name for path in (output / "masks").iterdir()} == {
+        "00.png",
+        "01.png",
+        "02.png",
+    }
+    views = subject.load_views()
+    assert views.latent_mean.shape == views.latent_log_variance.shape == (6, 4, 8, 8)
+    assert views.photo_embedding.shape == views.background_embedding.shape == (6, 6)
+    assert views.latent_mean.dtype == views.photo_embedding.dtype == torch.float32
+    digests = [file_digest(path) for path in sorted(photos.iterdir())]
+    assert views.photo_digests == [digest for digest in digests for _ in range(2)]
+
+
+def test_second_view_is_the_mirror_image(photos: Path, output: Path) -> None:
+    views = preparation().run(photos, output, TinyBackbone(), CPU, False).load_views()
+    left, right = (
+        views.background_embedding[:, 0::2],
+        views.background_embedding[:, 1::2],
+    )
+    torch.testing.assert_close(left[0::2], right[1::2])
+
+
+def test_background_holds_no_subject(photos: Path, output: Path) -> None:
+    subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
+    for photo in subject.photos:
+        assert (subject.background(photo) < 250).all()
+        assert subject.mask(photo)[20, 24]
+
+
+def test_two_runs_give_the_same_bytes(photos: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        preparation().run(photos, tmp_path / name, TinyBackbone(), CPU, False)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_nothing_is_loaded_when_fresh(photos: Path, output: Path) -> None:
+    preparation().run(photos, output, TinyBackbone(), CPU, False)
+    before, times = (
+        contents(output),
+        {p: p.stat().st_mtime_ns for p in output.rglob("*.*")},
+    )
+    again, backbone = preparation(), TinyBackbone()
+    assert again.is_fresh(photos, output, backbone)
+    again.run(photos, output, backbone, CPU, False)
+    assert isinstance(again.segmenter, CentreSegmenter)
+    assert isinstance(again.image_encoder, PoolingEncoder)
+    assert (again.segmenter.seen, again.image_encoder.count, backbone.loads) == (
+        [],
+        0,
+        0,
+    )
+    assert contents(output) == before
+    assert times == {p: p.stat().st_mtime_ns for p in output.rglob("*.*")}
+
+
+@pytest.mark.parametrize(
+    ("changed", "backbone", "kinds", "masks", "backgrounds", "latents", "embeddings"),
+    [
+        (
+            preparation(share=0.5),
+            TinyBackbone(),
+            {"masks", "backgrounds", "features"},
+            3,
+            3,
+            1,
+            12,
+        ),
+        (
+            preparation(dilation=0.2),
+            TinyBackbone(),
+            {"backgrounds", "features"},
+            0,
+            3,
+            0,
+            6,
+        ),
+        (preparation(weight=2.0), TinyBackbone(), {"features"}, 0, 0, 0, 12),
+        (preparation(), TinyBackbone(seed=1), {"features"}, 0, 0, 1, 0),
+        (preparation(), TinyBackbone(resolution=24), {"features"}, 0, 0, 1, 12),
+    ],
+    ids=["segmenter", "inpainter", "encoder", "autoencoder", "resolution"],
+)
+def test_a_change_makes_anew_what_depends_on_it(
+    changed: Preparation,
+    backbone: TinyBackbone,
+    kinds: set[str],
+    masks: int,
+    backgrounds: int,
+    latents: int,
+    embeddings: int,
+    photos: Path,
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "out"
+    preparation().run(photos, output, TinyBackbone(), CPU, False)
+    before = contents(output)
+    assert not changed.is_fresh(photos, output, backbone)
+    changed.run(photos, output, backbone, CPU, False)
+    assert made(before, contents(output)) & {"masks", "backgrounds", "features"} == kinds
+    assert isinstance(changed.segmenter, CentreSegmenter)
+    assert isinstance(changed.inpainter, CountingInpainter)
+    assert isinstance(changed.image_encoder, PoolingEncoder)
+    assert len(changed.segmenter.seen) == masks
+    assert changed.inpainter.count == backgrounds
+    assert backbone.loads == latents
+    assert changed.image_encoder.count == embeddings
+    changed.run(photos, tmp_path / "fresh", backbone, CPU, False)
+    assert contents(output) == contents(tmp_path / "fresh")
+
+
+def test_one_more_photo_is_computed_alone(photos: Path, output: Path) -> None:
+    preparation().run(photos, output, TinyBackbone(), CPU, False)
+    save_photo(photos, "03.png", 3)
+    more = preparation()
+    assert more.plan(photos, output, TinyBackbone())[:1] == ["mask of '03.png'"]
+    more.run(photos, output, TinyBackbone(), CPU, False)
+    assert isinstance(more.segmenter, CentreSegmenter)
+    assert more.segmenter.seen == ["03.png"]
+
+
+def test_turning_flips_off_keeps_the_other_views(photos: Path, output: Path) -> None:
+    preparation().run(photos, output, TinyBackbone(), CPU, False)
+    plain, backbone = preparation(), TinyBackbone()
+    plain.flip = False
+    views = plain.run(photos, output, backbone, CPU, False).load_views()
+    assert len(views.latent_mean) == 3
+    assert isinstance(plain.image_encoder, PoolingEncoder)
+    assert (backbone.loads, plain.image_encoder.count) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", ["masks", "backgrounds"])
+def test_work_by_hand_is_not_overwritten(kind: str, photos: Path, output: Path) -> None:
+    preparation().run(photos, output, TinyBackbone(), CPU, False)
+    save_photo(output / kind, "01.png", 5)
+    edited = (output / kind / "01.png").read_bytes()
+    with pytest.raises(UserError, match=rf"{kind}/01\.png.*move it away"):
+        preparation(share=0.5).run(photos, output, TinyBackbone(), CPU, False)
+    assert (output / kind / "01.png").read_bytes() == edited
+
+
+def test_refuses_a_folder_of_other_things(photos: Path, output: Path) -> None:
+    output.mkdir()
+    (output / "thesis.txt").write_text("work")
+    with pytest.raises(UserError, match="holds other files"):
+        preparation().run(photos, output, TinyBackbone(), CPU, False)
+    assert [path.name for path in output.iterdir()] == ["thesis.txt"]
+
+
+def test_refuses_an_output_that_is_a_file_or_links_elsewhere(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="is not a folder"):
+        preparation().run(photos, tmp_path / "file", TinyBackbone(), CPU, False)
+    output, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    preparation().run(photos, output, TinyBackbone(), CPU, False)
+    (output / "masks").rename(elsewhere)
+    (output / "masks").symlink_to(elsewhere)
+    with pytest.raises(UserError, match="not a plain folder"):
+        preparation().run(photos, output, TinyBackbone(), CPU, False)
+
+
+def test_no_space_is_one_line(photos: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("idgen.prepare.store.atomic_write", full)
+    with pytest.raises(UserError, match=r"no space left.*run it again"):
+        preparation().run(photos, output, TinyBackbone(), CPU, False)
+
+
+def test_no_right_to_write_is_one_line(photos: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot write '/proc/idgen'"):
+        preparation().run(photos, Path("/proc/idgen"), TinyBackbone(), CPU, False)
+
+
+def test_encoder_of_another_width_is_refused(photos: Path, output: Path) -> None:
+    parts = Preparation(CentreSegmenter(), CountingInpainter(), PoolingEncoder(width=7))
+    with pytest.raises(UserError, match="7 dimensions"):
+        parts.run(photos, output, TinyBackbone(), CPU, False)
+    assert not output.exists()
+
+
+def test_photos_are_not_touched(photos: Path, output: Path) -> None:
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in photos.iterdir()}
+    preparation().run(photos, output, TinyBackbone(), CPU, False)
+    after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in photos.iterdir()}
+    assert before == after
+
+
+def test_runs_at_once_do_not_disturb_each_other(photos: Path, tmp_path: Path) -> None:
+    def run(name: str) -> None:
+        preparation().run(photos, tmp_path / name, TinyBackbone(), CPU, False)
+
+    with ThreadPoolExecutor(3) as threads:
+        for done in [threads.submit(run, "both") for _ in range(3)]:
+            done.result()
+        threads.submit(run, "alone").result()
+    assert contents(tmp_path / "both") == contents(tmp_path / "alone")
+
+
+def test_photos_alike_but_for_the_suffix_keep_it(tmp_path: Path, output: Path) -> None:
+    save_photo(tmp_path / "p", "a.png", 0)
+    save_photo(tmp_path / "p", "A.webp", 1)
+    preparation().run(tmp_path / "p", output, TinyBackbone(), CPU, False)
+    assert {path.name for path in (output / "masks").iterdir()} == {
+        "a.png.png",
+        "A.webp.png",
+    }
+
+
+def test_mask_files_count_by_content(photos: Path, output: Path, tmp_path: Path) -> None:
+    subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
+    own = tmp_path / "own"
+    own.mkdir()
+    for path in (output / "masks").iterdir():
+        (own / path.name).write_bytes(path.read_bytes())
+    by_hand = Preparation(MaskFiles(own), CountingInpainter(), PoolingEncoder())
+    by_hand.run(photos, tmp_path / "two", TinyBackbone(), CPU, False)
+    mask = subject.mask(subject.photos[0])
+    mask[:10] = True
+    Image.fromarray(mask).save(own / "00.png")
+    plan = by_hand.plan(photos, tmp_path / "two", TinyBackbone())
+    assert plan == [
+        "mask of '00.png'",
+        "background of '00.png'",
+        "features of '00.png'",
+        "index.json",
+        "contact_sheet.png",
+    ]
+
+
+def test_open_wants_exactly_these_photos(photos: Path, output: Path) -> None:
+    parts = preparation()
+    parts.run(photos, output, TinyBackbone(), CPU, False)
+    found = find_photos(photos)
+    assert len(parts.open(found, output).photos) == 3
+    with pytest.raises(UserError, match=r"other photos: '02.png'"):
+        parts.open(found[:2], output)
+    extra = read_photo(save_photo(photos, "09.png", 9))
+    with pytest.raises(UserError, match=r"lacks '09.png'"):
+        parts.open([*found, extra], output)
+
+
+def test_reference_equals_the_prepared_features(photos: Path, output: Path) -> None:
+    parts = preparation()
+    views = parts.run(photos, output, TinyBackbone(), CPU, False).load_views()
+    f_p, f_i = parts.reference(find_photos(photos)[1], TinyBackbone(), CPU)
+    assert f_p.shape == f_i.shape == (1, 6)
+    torch.testing.assert_close(f_p[0], views.photo_embedding[2])
+    torch.testing.assert_close(f_i[0], views.background_embedding[2])
+
+
+def test_an_unprepared_folder_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run idgen prepare"):
+        PreparedSubject(tmp_path)

@@ -1,0 +1,38 @@
+"""Callbacks for tests that look at processes."""
+
+import hashlib
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+
+class SignalItself(Callback):
+    """Sends its process SIGTERM after a step, as a cluster would."""
+
+    def __init__(self, step: int = 2, rank: int = 0) -> None:
+        self.step = step
+        self.rank = rank
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        if trainer.global_step + 1 == self.step and trainer.global_rank == self.rank:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class RecordParameters(Callback):
+    """Writes a hash of the trained parameters of each process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        digest = hashlib.sha256()
+        for name, parameter in pl_module.named_parameters():
+            if parameter.requires_grad:
+                digest.update(name.encode() + parameter.detach().numpy().tobytes())
+        record = {"hash": digest.hexdigest(), "step": trainer.global_step}
+        (self.folder / f"rank-{trainer.global_rank}.json").write_text(json.dumps(record))

@@ -1,0 +1,32 @@
+import subprocess
+import sys
+
+import pytest
+
+from idgen.cli import COMMANDS, main
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for command, line in COMMANDS.items():
+        assert command in printed
+        assert line in printed
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys; from idgen.cli import main; main(['--help']); print('torch' in sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert printed.stdout.strip().endswith("False")
+
+
+def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fti"]) == 2
+    assert "did you mean 'fit'?" in capsys.readouterr().err
+
+
+def test_module_runs_as_a_command() -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "idgen", "--version"], capture_output=True, text=True, check=True
+    )
+    assert printed.stdout.startswith("idgen ")

@@ -1,0 +1,76 @@
+"""Puts the trained parts together as a diffusers pipeline folder, in half precision.
+
+Run as ``python -m tools.train_mini.pipeline --work DIR``; the folder is replaced in one step, so it
+may be done while the U-Net still trains.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from idgen.mini.assets import WEIGHTS
+from tools.train_mini.checksums import write_checksums
+from tools.train_mini.tokenizer import CONTEXT
+from tools.train_mini.unet import build_scheduler, build_unet
+from tools.train_mini.vae import build_vae
+
+
+def assemble(work: Path) -> Any:
+    """Build the pipeline from the parts in ``work``, with the averaged weights."""
+    vae, unet = build_vae(), build_unet()
+    tuned, plain = work / "vae_tuned.pt", work / "vae_ema.pt"
+    best = tuned if tuned.exists() else plain
+    vae.load_state_dict(torch.load(best, map_location="cpu", weights_only=True))
+    scale = json.loads((work / "vae_scale.json").read_text())["scaling_factor"]
+    vae.register_to_config(scaling_factor=scale)
+    trained = torch.load(work / "unet.ckpt", map_location="cpu", weights_only=True)
+    unet.load_state_dict(trained["ema"])
+    tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
+    tokenizer.model_max_length = CONTEXT
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel.from_pretrained(work / "text_encoder", dtype=torch.float32),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def export(work: Path, folder: Path) -> None:
+    """Write the pipeline into ``folder``, replacing what was there."""
+    fresh = folder.with_name(f".{folder.name}.new")
+    old = folder.with_name(f".{folder.name}.old")
+    for path in (fresh, old):
+        shutil.rmtree(path, ignore_errors=True)
+    assemble(work).to(dtype=torch.float16).save_pretrained(fresh)
+    # transformers loads in the type that the configuration names: that of the other parts.
+    config = fresh / "text_encoder" / "config.json"
+    settings = json.loads(config.read_text())
+    config.write_text(json.dumps(settings | {"dtype": "float32"}, indent=2) + "\n")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the parts")
+    args = parser.parse_args()
+    export(args.work, args.weights / "pipeline")
+    write_checksums(args.weights)
+
+
+if __name__ == "__main__":
+    main()

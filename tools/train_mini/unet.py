@@ -1,0 +1,258 @@
+"""Trains the mini pipeline's U-Net on the latents of the drawn pictures and their captions.
+
+Run as ``python -m tools.train_mini.unet --work DIR`` once the autoencoder (``DIR/vae_ema.pt``) and
+the text encoder (``DIR/text_encoder``) are there; ``--wait`` waits for them (for the file ``FINAL``
+in the latter). It may be killed and started again at any time. ``DIR/unet.ckpt`` holds the running
+average of the weights as ``ema``.
+"""
+
+import argparse
+import json
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from idgen.diffusion import NoiseSchedule, Prediction, add_noise, training_target
+from tools.train_mini.pictures import TrainingPictures, noisy_caption, training_wordings
+from tools.train_mini.tokenizer import CONTEXT
+from tools.train_mini.vae import build_vae
+
+_NO_CAPTION = 0.1
+_SAVE_EVERY = 120.0
+_WARMUP = 200
+_GAMMA = 5.0
+_MEASURED = 512
+
+
+def build_unet() -> Any:
+    """An untrained U-Net of 4.2 million parameters for 16 x 16 latents of 8 channels."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=8,
+        out_channels=8,
+        block_out_channels=(32, 64, 128),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=128,
+        attention_head_dim=4,
+        norm_num_groups=16,
+        use_linear_projection=True,
+    )
+
+
+def build_scheduler() -> Any:
+    """The noise schedule: SD's, but down to less signal at its end, as small latents need."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.02,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        timestep_spacing="trailing",
+    )
+
+
+class Latents:
+    """Scaled latents of the training pictures, each encoded when it is first asked for.
+
+    Args:
+        work: Folder of the training run; they are kept in ``latents.npy``.
+        pictures: The pictures.
+        device: Where the autoencoder runs.
+    """
+
+    def __init__(self, work: Path, pictures: TrainingPictures, device: str) -> None:
+        self._pictures, self._device = pictures, device
+        self._vae = build_vae().to(device).eval()
+        self._vae.load_state_dict(torch.load(work / "vae_ema.pt", weights_only=True))
+        path, self._filled_path = work / "latents.npy", work / "latents_filled.npy"
+        shape = (len(pictures), 8, 16, 16)
+        if self._filled_path.exists():
+            self._store = np.lib.format.open_memmap(path, mode="r+")
+            self._filled: NDArray[np.bool_] = np.load(self._filled_path)
+        else:
+            self._store = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+            self._filled = np.zeros(len(pictures), bool)
+        self.scale = self._measured_scale(work / "vae_scale.json")
+
+    def _measured_scale(self, path: Path) -> float:
+        """The factor that gives latents a standard deviation of 1."""
+        if not path.exists():
+            latents = self._encode(np.arange(_MEASURED))
+            path.write_text(json.dumps({"scaling_factor": 1 / float(latents.std())}))
+        return float(json.loads(path.read_text())["scaling_factor"])
+
+    @torch.no_grad()
+    def _encode(self, rows: NDArray[np.int64]) -> Tensor:
+        pixels = self._pictures.pixels(rows).to(self._device)
+        mean: Tensor = self._vae.encode(pixels).latent_dist.mean
+        return mean
+
+    def __call__(self, rows: NDArray[np.int64]) -> Tensor:
+        """Latents of some pictures, `B 8 16 16`, with a standard deviation of about 1."""
+        new = np.unique(rows[~self._filled[rows]])
+        if len(new):
+            self._store[new] = (self._encode(new) * self.scale).half().cpu().numpy()
+            self._filled[new] = True
+        return torch.from_numpy(self._store[rows]).float().to(self._device)
+
+    def save(self) -> None:
+        """Note which latents are on disk."""
+        self._store.flush()
+        temporary = self._filled_path.with_suffix(".tmp.npy")
+        np.save(temporary, self._filled)
+        os.replace(temporary, self._filled_path)
+
+
+class Trainer:
+    """Trains the U-Net, and goes on after a kill.
+
+    Args:
+        work: Folder of the training run.
+        device: Torch device.
+        batch: Pictures a step.
+        rate: Peak learning rate of AdamW.
+        count: How many of the pictures to train on.
+    """
+
+    def __init__(self, work: Path, device: str, batch: int, rate: float, count: int) -> None:
+        torch.manual_seed(0)
+        self.device, self.batch, self.rate = device, batch, rate
+        self.pictures = TrainingPictures.read(work).first(count)
+        self.wordings = training_wordings(len(self.pictures))
+        self.latents = Latents(work, self.pictures, device)
+        self.tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
+        text = CLIPTextModel.from_pretrained(work / "text_encoder", dtype=torch.float32)
+        self.text = text.to(device).eval().requires_grad_(False)
+        self.unet = build_unet().to(device)
+        self.schedule = NoiseSchedule(
+            build_scheduler().alphas_cumprod.to(device), Prediction.v_prediction
+        )
+        self.optimizer = torch.optim.AdamW(
+            self.unet.parameters(), rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        )
+        self.ema = {key: value.clone() for key, value in self.unet.state_dict().items()}
+        self.step, self.spent = 0, 0.0
+        self._path = work / "unet.ckpt"
+        if self._path.exists():
+            state = torch.load(self._path, map_location=device, weights_only=True)
+            self.unet.load_state_dict(state["unet"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.ema, self.step, self.spent = state["ema"], state["step"], state["spent"]
+
+    def save(self) -> None:
+        """Write the checkpoint to go on from."""
+        self.latents.save()
+        state = {
+            "unet": self.unet.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema,
+            "step": self.step,
+            "spent": self.spent,
+            "batch": self.batch,
+        }
+        temporary = self._path.with_suffix(".tmp")
+        torch.save(state, temporary)
+        os.replace(temporary, self._path)
+
+    @torch.no_grad()
+    def _conditions(self, rows: NDArray[np.int64], rng: random.Random) -> Tensor:
+        captions = [
+            "" if rng.random() < _NO_CAPTION else noisy_caption(self.wordings[row], rng)
+            for row in rows
+        ]
+        ids = self.tokenizer(
+            captions, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt"
+        ).input_ids
+        states: Tensor = self.text(ids.to(self.device)).last_hidden_state
+        return states
+
+    def loss(self) -> Tensor:
+        """The loss of one batch; all that is random in it follows from the step's number.
+
+        MSE of v (Salimans & Ho 2022), weighted by min(SNR + 1, gamma) / (SNR + 1): as in Min-SNR
+        (Hang et al. 2023) nearly clean latents count little, but the noisiest, where class and
+        scene are decided, keep their full weight.
+        """
+        rows = np.random.default_rng(self.step).integers(0, len(self.pictures), self.batch)
+        generator = torch.Generator().manual_seed(self.step)
+        clean = self.latents(rows)
+        states = self._conditions(rows, random.Random(self.step))
+        noise = torch.randn(clean.shape, generator=generator).to(self.device)
+        times = torch.randint(1000, (self.batch,), generator=generator).to(self.device)
+        noisy = add_noise(self.schedule, clean, noise, times)
+        target = training_target(self.schedule, clean, noise, times)
+        predicted = self.unet(noisy, times, states).sample
+        noise_share = 1 - self.schedule.alphas_cumprod[times]
+        weights = (_GAMMA * noise_share).clamp(max=1)  # SNR + 1 = 1 / noise_share
+        return (weights * (predicted - target).square().mean((1, 2, 3))).mean()
+
+    def train_step(self, share: float) -> float:
+        """Do one step; ``share`` is how much of the time is spent, 0 to 1. Returns the loss."""
+        warmth = min(1.0, (self.step + 1) / _WARMUP)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * warmth * max(0.05, min(1.0, (1 - share) / 0.4))
+        loss = self.loss()
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
+        self.optimizer.step()
+        decay = min(0.999, (self.step + 1) / (self.step + 10))
+        current = self.unet.state_dict()
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.ema.values()), [current[k] for k in self.ema], 1 - decay)
+        self.step += 1
+        return loss.item()
+
+    def run(self, seconds: float) -> None:
+        """Train for a time that counts over restarts, saving every two minutes."""
+        started, saved, running = time.monotonic() - self.spent, time.monotonic(), 0.0
+        first = self.step
+        while self.spent < seconds:
+            loss = self.train_step(self.spent / seconds)
+            running = loss if running == 0 else 0.98 * running + 0.02 * loss
+            self.spent = time.monotonic() - started
+            if (self.step - first) % 50 == 0:
+                seen = self.step * self.batch
+                print(
+                    f"{self.spent:6.0f} s step {self.step} seen {seen} loss {running:.4f}",
+                    flush=True,
+                )
+            if time.monotonic() - saved > _SAVE_EVERY or self.spent >= seconds:
+                self.save()
+                saved = time.monotonic()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
+    parser.add_argument("--seconds", type=float, default=3000)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--pictures", type=int, default=30_000)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--wait", action="store_true", help="wait for what it needs")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    needed = (args.work / "vae_ema.pt", args.work / "text_encoder" / "FINAL")
+    while args.wait and not all(path.exists() for path in needed):
+        time.sleep(2)
+    Trainer(args.work, args.device, args.batch, args.rate, args.pictures).run(args.seconds)
+
+
+if __name__ == "__main__":
+    main()
