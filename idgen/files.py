@@ -2,8 +2,12 @@
 
 import os
 import secrets
+import shutil
 from pathlib import Path
 
+from idgen.errors import UserError
+
+_LEAST_FREE = 64 << 20
 TEMPORARY_PREFIX = ".tmp-"
 
 
@@ -41,3 +45,27 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_writable(folder: Path, key: str) -> None:
+    """Refuses a folder that cannot be written, without creating anything.
+
+    Args:
+        folder: Existing or not.
+        key: The option that named it.
+
+    Raises:
+        UserError: If its nearest existing parent is no folder, may not be written, or is full.
+    """
+    existing = folder.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        reason = "may not be written" if existing.is_dir() else "is no folder"
+        raise UserError(f"cannot write to {folder}: {existing} {reason}; change {key}")
+    free = shutil.disk_usage(existing).free
+    if free < _LEAST_FREE:
+        raise UserError(
+            f"cannot write to {folder}: {free >> 20} MiB are free there, "
+            f"{_LEAST_FREE >> 20} are needed; free some, or change {key}"
+        )

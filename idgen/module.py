@@ -85,11 +85,11 @@ class PersonalizationModule(L.LightningModule):
     # Training
 
     def on_train_batch_start(self, batch: SubjectBatch, batch_idx: int) -> None:
-        """Makes the step's randomness a function of seed, epoch, batch and rank.
+        """Makes the step's randomness a function of seed, batch and rank.
 
         So a resumed run draws what an uninterrupted one would have, whatever happened between.
         """
-        text = f"{self.seed}\0{self.current_epoch}\0{batch_idx}\0{self.global_rank}"
+        text = f"{self.seed}\0{batch.position}\0{self.global_rank}"
         torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
 
     def training_step(self, batch: SubjectBatch, batch_idx: int) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 import torch.distributed
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 from torch import Tensor
@@ -23,7 +24,7 @@ from idgen import __version__
 from idgen.callbacks.fidelity import FidelityScores, ScoredDrawing
 from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
-from idgen.files import atomic_write
+from idgen.files import atomic_write, check_writable
 from idgen.pictures import PromptRow, captioned_grid, save_png
 from idgen.sampling import DrawingRequest, Drawings
 
@@ -77,10 +78,7 @@ class DrawingRecorder(Callback):
         if folder is not None and stage in ("test", "predict") and trainer.is_global_zero:
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
                 raise UserError(f"{folder} is not empty; name a new folder for the drawings")
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UserError(f"cannot write to {folder} ({error.strerror})") from error
+            check_writable(folder, "--drawings.output (--out)")
         self.stage_folder(trainer, stage)
 
     def stage_folder(self, trainer: L.Trainer, stage: str) -> Path:
@@ -136,7 +134,7 @@ class DrawingRecorder(Callback):
         drawings = self._gathered(trainer)
         if not trainer.is_global_zero or not drawings:
             return
-        folder, step = self.stage_folder(trainer, "validate"), trainer.global_step
+        folder, step = self.stage_folder(trainer, "validate"), _step(trainer)
         folder.mkdir(parents=True, exist_ok=True)
         grids = self._grids(trainer, drawings, f"step {step}")
         for index, grid in enumerate(grids):
@@ -213,7 +211,7 @@ class DrawingRecorder(Callback):
             "subject": datamodule.subject.photos_folder.name,
             "class_noun": datamodule.subject.class_noun,
             "checkpoint": None if trainer.ckpt_path is None else str(trainer.ckpt_path),
-            "step": getattr(module, "trained_steps", 0),
+            "step": _step(trainer),
             "method": module.method,
             "backbone": module.backbone.source,
             "backbone_identity": module.backbone.identity,
@@ -227,6 +225,13 @@ class DrawingRecorder(Callback):
 def _find_scores(trainer: L.Trainer) -> FidelityScores | None:
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return next((c for c in callbacks if isinstance(c, FidelityScores)), None)
+
+
+def _step(trainer: L.Trainer) -> int:
+    """Steps that the drawing model was trained for: now, or in the loaded checkpoint."""
+    if trainer.state.fn == TrainerFn.FITTING:
+        return trainer.global_step
+    return int(getattr(trainer.lightning_module, "trained_steps", 0))
 
 
 def _row(drawings: Sequence[_Kept]) -> PromptRow:

@@ -13,6 +13,8 @@ from idgen.errors import UserError
 _UNKNOWN = (
     re.compile(r"Key ['\"](?P<key>[\w.+-]+)['\"] is not expected"),
     re.compile(r"[Uu]nrecognized arguments: --(?P<key>[\w.+-]+)"),
+    re.compile(r"does not accept option ['\"](?P<key>[\w.+-]+)['\"]"),
+    re.compile(r"Option ['\"](?P<key>[\w.+-]+)['\"] is not accepted"),
     re.compile(r"No action for key ['\"](?P<key>[\w.+-]+)['\"]"),
     re.compile(r"does not accept nested key ['\"](?P<key>[\w.+-]+)['\"]"),
 )

@@ -7,10 +7,12 @@ import lightning as L
 import torch
 import yaml
 from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.trainer.states import TrainerFn
 
 from idgen.callbacks.drawings import DrawingRecorder
 from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
+from idgen.files import atomic_write
 from idgen.module import CHECKPOINT_KEY
 
 _STORED = ("seed_everything", "trainer", "model", "data", "fidelity", "drawings", "checkpoint")
@@ -21,22 +23,38 @@ class RunConfig(SaveConfigCallback):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Takes LightningCLI's parser and config."""
-        super().__init__(*args, save_to_log_dir=False, **kwargs)
+        super().__init__(*args, **kwargs)
 
-    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Nothing yet: a checkpoint that is refused after this must leave no trace."""
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves the config in the run's folder."""
+        if not trainer.fast_dev_run:
+            self._write(trainer, Path(trainer.default_root_dir))
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves the config beside what `validate` drew."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._write(trainer, _drawings_folder(trainer, "validate"))
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves the config beside what was drawn."""
+        self._write(trainer, _drawings_folder(trainer, "test"))
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves the config beside what was drawn."""
+        self._write(trainer, _drawings_folder(trainer, "predict"))
+
+    def _write(self, trainer: L.Trainer, folder: Path) -> None:
         """Writes config.yaml; a resumed run keeps the earlier ones under numbers."""
-        if stage == "fit":
-            folder = Path(trainer.default_root_dir)
-        else:
-            recorder = next(c for c in trainer.callbacks if isinstance(c, DrawingRecorder))  # type: ignore[attr-defined]
-            folder = recorder.stage_folder(trainer, stage)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "config.yaml"
-        text = self._text(trainer)
+        if not trainer.is_global_zero:
+            return
+        path, text = folder / "config.yaml", self._text(trainer)
         if path.exists() and path.read_text() != text:
             taken = sum(1 for _ in folder.glob("config.*.yaml"))
             path.rename(folder / f"config.{taken + 1}.yaml")
-        path.write_text(text)
+        atomic_write(path, text.encode())
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
@@ -51,6 +69,12 @@ class RunConfig(SaveConfigCallback):
         assert isinstance(datamodule, SubjectDataModule)
         _make_absolute(config, datamodule)
         return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+
+
+def _drawings_folder(trainer: L.Trainer, stage: str) -> Path:
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    recorder = next(c for c in callbacks if isinstance(c, DrawingRecorder))
+    return recorder.stage_folder(trainer, stage)
 
 
 def _make_absolute(config: dict[str, Any], datamodule: SubjectDataModule) -> None:

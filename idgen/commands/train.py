@@ -21,6 +21,7 @@ from idgen.commands.parser import OneLineParser
 from idgen.commands.run_config import RunConfig, checkpoint_config
 from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
+from idgen.files import check_writable
 from idgen.module import PersonalizationModule
 
 _DESCRIPTIONS = {
@@ -148,16 +149,7 @@ def _check_run_folder(root: Path, ckpt_path: Any) -> None:
             f"{root} holds another run; choose a new folder with --trainer.default_root_dir, or "
             f"resume it with --ckpt_path {root / 'checkpoints' / 'last.ckpt'}"
         )
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        probe = root / ".idgen-write-test"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {root} ({error.strerror}); choose a folder with "
-            "--trainer.default_root_dir"
-        ) from error
+    check_writable(root, "--trainer.default_root_dir")
 
 
 def _quieten() -> None:
@@ -168,7 +160,7 @@ def _quieten() -> None:
     for library in (diffusers, transformers):
         library.logging.set_verbosity_error()
         library.logging.disable_progress_bar()
-    for text in (".*does not have many workers.*", ".*sync_dist=True.*", ".*LeafSpec.*"):
+    for text in (".*args parameter is intended.*", ".*does not have many workers.*", ".*sync_dist=True.*", ".*LeafSpec.*"):
         warnings.filterwarnings("ignore", text)
     if not sys.warnoptions:
         warnings.filterwarnings("ignore", category=FutureWarning)

@@ -17,12 +17,14 @@ class SubjectBatch(NamedTuple):
         latent_log_variance: Its log-variance, `B C h w`.
         features: f_p and f'_i of the same views, `B D` each.
         tokens: Their prompts, `B N`.
+        position: The batch's place in the endless stream, from 0.
     """
 
     latent_mean: Tensor
     latent_log_variance: Tensor
     features: PhotoFeatures
     tokens: TextTokens
+    position: int
 
 
 class DrawingBatch(NamedTuple):

@@ -175,7 +175,7 @@ class SubjectDataModule(L.LightningDataModule):
             world_size=world_size,
         )
 
-    def _collate(self, indices: Sequence[int]) -> SubjectBatch:
+    def _collate(self, indices: Sequence[int], position: int) -> SubjectBatch:
         views = self._views
         assert views is not None
         chosen = torch.tensor(indices)
@@ -185,6 +185,7 @@ class SubjectDataModule(L.LightningDataModule):
             views.latent_log_variance[chosen],
             PhotoFeatures(views.photo_embedding[chosen], views.background_embedding[chosen]),
             tokens,
+            position,
         )
 
     # Drawing

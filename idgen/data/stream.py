@@ -19,7 +19,7 @@ class SubjectStream:
 
     def __init__(
         self,
-        collate: Callable[[list[int]], SubjectBatch],
+        collate: Callable[[list[int], int], SubjectBatch],
         views: int,
         batch_size: int,
         steps_per_epoch: int,
@@ -30,7 +30,7 @@ class SubjectStream:
         """Starts at position 0.
 
         Args:
-            collate: Makes a batch of view indices.
+            collate: Makes a batch of view indices and the batch's position.
             views: How many views there are.
             batch_size: Views a step on each process.
             steps_per_epoch: Batches an epoch.
@@ -62,7 +62,7 @@ class SubjectStream:
 
     def __iter__(self) -> Iterator[SubjectBatch]:
         while True:
-            batch = self._collate(self.indices(self._position))
+            batch = self._collate(self.indices(self._position), self._position)
             self._position += 1
             yield batch
             if self._position % self._steps_per_epoch == 0:

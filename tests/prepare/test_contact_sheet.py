@@ -1,7 +1,7 @@
 import numpy as np
 
 from idgen.prepare.contact_sheet import SheetRow, draw_contact_sheet
-from tests.prepare.stand_ins import picture, red
+from tests.prepare.pictures import picture, red
 
 
 def row(seed: int, name: str = "a.png", height: int = 40, width: int = 56) -> SheetRow:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from idgen.errors import UserError
 from idgen.prepare import MaskFiles, Photo, find_photos, read_photo
-from tests.prepare.stand_ins import CPU, one_line, picture, red, save_photos
+from tests.prepare.pictures import CPU, one_line, picture, red, save_pictures
 
 SIZE = (40, 56)
 
@@ -19,8 +19,9 @@ def masks(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def found(photos: Path) -> list[Photo]:
-    return find_photos(photos)
+def found(tmp_path: Path) -> list[Photo]:
+    """The photos 1.png, 2.png and 3.png."""
+    return find_photos(save_pictures(tmp_path / "found", 1, 2, 3))
 
 
 def save(path: Path, mask: np.ndarray) -> None:
@@ -73,7 +74,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_two_photos_do_not_share_a_mask(tmp_path: Path, masks: Path) -> None:
-    folder = save_photos(tmp_path / "photos", 1)
+    folder = save_pictures(tmp_path / "photos", 1)
     Image.fromarray(picture(2)).save(folder / "1.bmp")
     save(masks / "1.png", red(picture(1)))
     text = refused(masks, find_photos(folder))

@@ -51,7 +51,7 @@ def check_pairs(subject: PreparedSubject, folder: Path, photos: Folder) -> None:
         torch.testing.assert_close(embedding, expected, atol=1e-5, rtol=0)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(folders, min_size=2, max_size=3))
 def test_edits_never_mix_photos(sequence: list[Folder]) -> None:
     with tempfile.TemporaryDirectory() as root:

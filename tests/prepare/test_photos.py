@@ -6,6 +6,7 @@ import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,10 @@ from PIL import Image
 
 from idgen.errors import UserError
 from idgen.prepare import Photo, find_photos, read_photo
-from tests.prepare.stand_ins import one_line, picture, save_photos
+from tests.prepare.pictures import one_line, picture, save_pictures
 
 
-def read(image: Image.Image, path: Path, **options: object) -> np.ndarray:
+def read(image: Image.Image, path: Path, **options: Any) -> np.ndarray:
     image.save(path, **options)
     photo = read_photo(path)
     pixels = photo.pixels()
@@ -26,17 +27,18 @@ def read(image: Image.Image, path: Path, **options: object) -> np.ndarray:
 
 
 def swapping_profile() -> bytes:
-    """A linear ICC profile in which red and green have changed places."""
+    """An ICC profile, gamma 2.2, in which red and green have changed places."""
 
     def tag(kind: bytes, *values: float) -> bytes:
         return kind + bytes(4) + b"".join(struct.pack(">i", round(v * 65536)) for v in values)
 
+    curves = (b"rTRC", b"gTRC", b"bTRC")
     tags = {
         b"wtpt": tag(b"XYZ ", 0.9642, 1.0, 0.8249),
         b"rXYZ": tag(b"XYZ ", 0.3851, 0.7169, 0.0971),
         b"gXYZ": tag(b"XYZ ", 0.4361, 0.2225, 0.0139),
         b"bXYZ": tag(b"XYZ ", 0.1431, 0.0606, 0.7141),
-        **{c + b"TRC": b"curv" + bytes(4) + struct.pack(">IHH", 1, 0x0233, 0) for c in (b"r", b"g", b"b")},
+        **{name: b"curv" + bytes(4) + struct.pack(">IHH", 1, 0x0233, 0) for name in curves},
     }
     table, data = struct.pack(">I", len(tags)), b""
     for name, content in tags.items():
@@ -50,7 +52,7 @@ def swapping_profile() -> bytes:
 
 
 def test_finds_photos_by_name_and_passes_over_the_rest(tmp_path: Path) -> None:
-    folder = save_photos(tmp_path, 2, 1, 3)
+    folder = save_pictures(tmp_path, 2, 1, 3)
     (folder / "notes.txt").write_text("a dog")
     (folder / "prompts.yaml").write_text("a: 1")
     (folder / ".hidden.png").write_bytes(b"")
@@ -64,14 +66,14 @@ def test_finds_photos_by_name_and_passes_over_the_rest(tmp_path: Path) -> None:
 
 
 def test_a_link_to_a_photo_is_a_photo(tmp_path: Path) -> None:
-    elsewhere = save_photos(tmp_path / "elsewhere", 7)
-    folder = save_photos(tmp_path / "photos", 1)
+    elsewhere = save_pictures(tmp_path / "elsewhere", 7)
+    folder = save_pictures(tmp_path / "photos", 1)
     (folder / "7.png").symlink_to(elsewhere / "7.png")
     assert [photo.name for photo in find_photos(folder)] == ["1.png", "7.png"]
 
 
 def test_copies_are_left_out_with_a_warning(tmp_path: Path) -> None:
-    folder = save_photos(tmp_path, 1, 2)
+    folder = save_pictures(tmp_path, 1, 2)
     shutil.copy(folder / "1.png", folder / "9.png")
     with pytest.warns(UserWarning, match=r"'9.png' is a copy of '1.png'"):
         found = find_photos(folder)
@@ -79,7 +81,7 @@ def test_copies_are_left_out_with_a_warning(tmp_path: Path) -> None:
 
 
 def test_two_copies_of_one_photo_are_one_photo(tmp_path: Path) -> None:
-    folder = save_photos(tmp_path, 1)
+    folder = save_pictures(tmp_path, 1)
     shutil.copy(folder / "1.png", folder / "9.png")
     with pytest.warns(UserWarning, match="copy"), pytest.raises(UserError, match="only one photo"):
         find_photos(folder)
@@ -89,9 +91,9 @@ def test_two_copies_of_one_photo_are_one_photo(tmp_path: Path) -> None:
     ("make", "says"),
     [
         (lambda folder: folder / "absent", "no folder"),
-        (lambda folder: save_photos(folder, 1) / "1.png", "is a file"),
+        (lambda folder: save_pictures(folder, 1) / "1.png", "is a file"),
         (lambda folder: folder, "no photo in"),
-        (lambda folder: save_photos(folder, 1), "only one photo"),
+        (lambda folder: save_pictures(folder, 1), "only one photo"),
     ],
 )
 def test_folders_without_photos(tmp_path: Path, make: Callable[[Path], Path], says: str) -> None:
@@ -135,7 +137,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_file_is_named_with_its_reason(tmp_path: Path, name: str) -> None:
     make, reason = BAD[name]
-    folder = save_photos(tmp_path, 1, 2)
+    folder = save_pictures(tmp_path, 1, 2)
     make(folder / name)
     with pytest.raises(UserError, match=reason) as of_folder:
         find_photos(folder)
@@ -146,7 +148,7 @@ def test_a_bad_file_is_named_with_its_reason(tmp_path: Path, name: str) -> None:
 
 
 def test_all_bad_files_are_named_at_once(tmp_path: Path) -> None:
-    folder = save_photos(tmp_path, 1, 2)
+    folder = save_pictures(tmp_path, 1, 2)
     for name, (make, _) in BAD.items():
         make(folder / name)
     with pytest.raises(UserError) as caught:
@@ -157,7 +159,7 @@ def test_all_bad_files_are_named_at_once(tmp_path: Path) -> None:
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = save_photos(tmp_path, 1, 2)
+    folder = save_pictures(tmp_path, 1, 2)
     read_bytes = Path.read_bytes
 
     def refuse(path: Path) -> bytes:
@@ -172,13 +174,13 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = save_photos(tmp_path, 1, 2)
+    folder = save_pictures(tmp_path, 1, 2)
     Image.new("RGB", (200, 200)).save(folder / "bomb.png")
     Image.new("RGB", (90, 90)).save(folder / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 6000)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(UserError, match="'bomb.png' unpacks") as caught:
+        with pytest.raises(UserError, match=r"'bomb\.png' unpacks") as caught:
             find_photos(folder)
     assert "large.png" not in one_line(caught.value)
 
@@ -189,7 +191,7 @@ def test_a_missing_photo() -> None:
 
 
 def test_content_that_changed_is_not_taken_for_the_old(tmp_path: Path) -> None:
-    photo = find_photos(save_photos(tmp_path, 1, 2))[0]
+    photo = find_photos(save_pictures(tmp_path, 1, 2))[0]
     Image.fromarray(picture(9)).save(photo.path)
     with pytest.raises(UserError, match=r"1\.png has changed"):
         photo.pixels()
@@ -201,7 +203,7 @@ def test_content_that_changed_is_not_taken_for_the_old(tmp_path: Path) -> None:
 def test_known_photos_are_not_decoded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = save_photos(tmp_path, 1, 2)
+    folder = save_pictures(tmp_path, 1, 2)
     first = find_photos(folder)
 
     def refuse(*arguments: object, **options: object) -> Image.Image:

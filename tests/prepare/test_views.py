@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idgen.prepare.views import crop_box, square, views
-from tests.prepare.stand_ins import picture, red
+from tests.prepare.pictures import picture, red
 
 
 def mask_of(height: int, width: int, rows: slice, columns: slice) -> np.ndarray:

@@ -68,7 +68,7 @@ RECIPES: dict[str, Recipe] = {
         width=128,
         vision={"layers": [1, 1, 1, 1], "width": 12, "image_size": 64, "head_width": 64},
         text={"width": 128, "heads": 4, "layers": 4, "mlp_ratio": 2.0},
-        steps=3600,
+        steps=3450,
         text_steps=2700,
         batch=64,
         rate=1e-3,
@@ -77,12 +77,12 @@ RECIPES: dict[str, Recipe] = {
         folder="clip",
         seed=2,
         width=96,
-        vision={"timm_model_name": "test_convnext", "image_size": 64, "timm_pool": "avg"},
+        vision={"layers": [1, 1, 2, 1], "width": 10, "image_size": 64, "head_width": 64},
         text={"width": 96, "heads": 3, "layers": 3, "mlp_ratio": 2.0},
         steps=1800,
         text_steps=1800,
         batch=64,
-        rate=1e-3,
+        rate=1.5e-3,
     ),
 }
 
@@ -158,7 +158,9 @@ def write_prompts(wordings: list[Wording], rng: random.Random) -> PromptSets:
     )
 
 
-def clip_loss(images: Tensor, texts: Tensor, scale: Tensor, prompts: PromptSets, wordings: list[Wording]) -> Tensor:
+def clip_loss(
+    images: Tensor, texts: Tensor, scale: Tensor, prompts: PromptSets, wordings: list[Wording]
+) -> Tensor:
     """CLIP's loss on captions and the softmax over the sets of prompts.
 
     Args:

@@ -41,7 +41,7 @@ def export_open_clip(
 def export_text_encoder(
     model: CLIP, text: dict[str, Any], tokenizer: CLIPTokenizer, folder: Path
 ) -> None:
-    """Write the text tower as transformers' ``CLIPTextModel``, the same states before projection."""
+    """Write the text tower as a ``CLIPTextModel``: the same states before projection."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=text["width"],

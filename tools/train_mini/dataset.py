@@ -33,7 +33,9 @@ def build_dataset(folder: Path, pictures: int, workers: int) -> None:
     masks = np.empty((len(starts) * _CHUNK, SIDE * SIDE // 8), np.uint8)
     with ProcessPoolExecutor(workers) as pool:
         chunks = pool.map(draw_chunk, starts)
-        for start, (some, stencils) in zip(starts, track(chunks, "drawing", len(starts)), strict=True):
+        for start, (some, stencils) in zip(
+            starts, track(chunks, "drawing", len(starts)), strict=True
+        ):
             images[start : start + _CHUNK], masks[start : start + _CHUNK] = some, stencils
     np.save(folder / "pictures.npy", images)
     np.save(folder / "masks.npy", masks)

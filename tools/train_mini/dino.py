@@ -64,9 +64,7 @@ def empty_scenes() -> Tensor:
     return to_pixels(np.stack(drawn))
 
 
-def make_view(
-    pixels: Tensor, mask: Tensor, scenes: Tensor, generator: torch.Generator
-) -> Tensor:
+def make_view(pixels: Tensor, mask: Tensor, scenes: Tensor, generator: torch.Generator) -> Tensor:
     """Move the subjects at random and lay them on random scenes.
 
     Args:
@@ -93,7 +91,9 @@ def make_view(
     shift_x, shift_y = uniform(-0.25, 0.25), uniform(-0.2, 0.25)
     matrix = torch.stack(
         [
-            torch.stack([cos * flip, -sin * flip, centre_x - flip * (cos * shift_x - sin * shift_y)], 1),
+            torch.stack(
+                [cos * flip, -sin * flip, centre_x - flip * (cos * shift_x - sin * shift_y)], 1
+            ),
             torch.stack([sin, cos, centre_y - sin * shift_x - cos * shift_y], 1),
         ],
         dim=1,
@@ -148,7 +148,7 @@ def export(model: ViTModel, folder: Path) -> None:
 def main() -> None:
     """Read the command line, train and export."""
     parser = training_parser("train the mini DINO-like ViT")
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=900)
     parser.add_argument("--batch", type=int, default=48)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

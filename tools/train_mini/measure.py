@@ -146,7 +146,11 @@ def measure_sam(folder: Path, count: int) -> dict[str, float]:
     from segment_anything import SamPredictor
 
     predictor = SamPredictor(load_mini_sam(folder))
-    results: dict[str, list[float]] = {"iou_point": [], "iou_point_best_predicted": [], "iou_box": []}
+    results: dict[str, list[float]] = {
+        "iou_point": [],
+        "iou_point_best_predicted": [],
+        "iou_box": [],
+    }
     for number in track(range(count), f"{folder.name}: pictures"):
         drawing = held_out_drawing(number)
         predictor.set_image(drawing.picture)

@@ -63,9 +63,7 @@ def wording_of(factors: Factors) -> Wording:
     """What captions of the picture of ``factors`` may mention."""
     identity = factors.identity
     accessory = factors.attribute if factors.attribute in ACCESSORIES else None
-    return Wording(
-        factors.noun, identity.colour_words, identity.texture, accessory, factors.scene
-    )
+    return Wording(factors.noun, identity.colour_words, identity.texture, accessory, factors.scene)
 
 
 def training_wordings(count: int) -> list[Wording]:

@@ -6,7 +6,6 @@ ambiguous prompts, and squared error on the predicted IoU.
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,9 +121,7 @@ def step_loss(model: Any, data: TrainingPictures, step: int, device: str) -> Ten
     generator = torch.Generator().manual_seed(step)
     mask = data.mask(rows)
     levels = (data.pixels(rows) + 1) * 127.5
-    embeddings = model.image_encoder(
-        (levels.to(device) - model.pixel_mean) / model.pixel_std
-    )
+    embeddings = model.image_encoder((levels.to(device) - model.pixel_mean) / model.pixel_std)
     point, second = (random_points(mask, generator).to(device) for _ in range(2))
     outside = random_points(1 - mask, generator).to(device)
     ones = torch.ones(len(rows), 1, device=device)
@@ -149,7 +146,7 @@ def step_loss(model: Any, data: TrainingPictures, step: int, device: str) -> Ten
 def main() -> None:
     """Read the command line, train and export."""
     parser = training_parser("train the mini segment-anything model")
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=1500)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(_SEED)

@@ -8,6 +8,7 @@ import argparse
 import json
 import re
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 from transformers import CLIPTokenizer
@@ -23,19 +24,19 @@ PAD, START, END = "<|pad|>", "<|startoftext|>", "<|endoftext|>"
 _WORD_END = "</w>"
 _PUNCTUATION = ",.!?:;'\"()-&/"
 # The rest of DreamBench's wording: the mini world cannot draw it, but prompts may say it.
-_PROMPT_WORDS = (
-    "cobblestone street mountain house wheat field tree autumn leaves eiffel tower floating ocean "
-    "milk grass sunflowers around mirror sidewalk crowded dirt road rug shiny wet cube shaped "
-    "santa monocle chef outfit firefighter police glasses shirt wizard photo painting top colored "
-    "toy stuffed animal backpack bowl can candle clock sneaker boot vase cartoon plushie"
-).split()
+_PROMPT_PHRASES = (
+    "cobblestone street mountain house wheat field tree autumn leaves eiffel tower floating ocean",
+    "milk grass sunflowers around mirror sidewalk crowded dirt road rug shiny wet cube shaped",
+    "santa monocle chef outfit firefighter police glasses shirt wizard photo painting top colored",
+    "toy stuffed animal backpack bowl can candle clock sneaker boot vase cartoon plushie",
+)
 
 
 def known_words() -> list[str]:
     """List every word that a caption can hold, the rare tokens, and DreamBench's other words."""
     phrases = [phrase for scene in SCENES.values() for phrase in scene.phrases]
     phrases += [*PREFIXES, *ACCESSORIES, *TEXTURE_WORDS.values(), *COLOUR_WORDS, *CLASSES, *SCENES]
-    phrases += ["a", "wearing", *EXTRA_WORDS, *RARE_TOKENS, *_PROMPT_WORDS, *_PUNCTUATION]
+    phrases += ["a", "wearing", *EXTRA_WORDS, *RARE_TOKENS, *_PROMPT_PHRASES, *_PUNCTUATION]
     return sorted({word for phrase in phrases for word in phrase.split()})
 
 
@@ -43,7 +44,7 @@ def spell(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
     """Split a word into tokens by merging the pair of lowest rank, again and again."""
     parts = [*word[:-1], word[-1] + _WORD_END]
     while len(parts) > 1:
-        pairs = [(ranks.get(pair, len(ranks)), k) for k, pair in enumerate(zip(parts, parts[1:], strict=False))]
+        pairs = [(ranks.get(pair, len(ranks)), k) for k, pair in enumerate(pairwise(parts))]
         rank, k = min(pairs)
         if rank == len(ranks):
             break
@@ -107,7 +108,9 @@ def check_tokenizer(tokenizer: CLIPTokenizer) -> None:
     """
     for word in known_words():
         ids = tokenizer(word).input_ids
-        if len(ids) != 3 or re.sub(r"\W", "", tokenizer.decode(ids[1:2])) != re.sub(r"\W", "", word):
+        if len(ids) != 3 or re.sub(r"\W", "", tokenizer.decode(ids[1:2])) != re.sub(
+            r"\W", "", word
+        ):
             raise RuntimeError(f"{word!r} is not one token but {ids}")
 
 

@@ -1,0 +1,75 @@
+"""Two processes do what one does."""
+
+import json
+
+import pytest
+
+from tests.workspace import Workspace, run_idgen
+
+DDP = ("--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory, tiny_models: object) -> Workspace:
+    """A run of two processes, with a record of each one's parameters."""
+    from tests.workspace import TinyModels, make_workspace
+
+    assert isinstance(tiny_models, TinyModels)
+    workspace = make_workspace(tmp_path_factory.mktemp("two"), tiny_models)
+    ended = run_idgen(
+        "fit",
+        f"--config={workspace.config}",
+        *DDP,
+        "--trainer.callbacks+=tests.signalling.RecordParameters",
+        f"--trainer.callbacks.folder={workspace.folder}",
+    )
+    assert ended.returncode == 0, ended.stderr
+    return workspace
+
+
+def test_parameters_are_equal_on_all_processes(two: Workspace) -> None:
+    records = [json.loads((two.folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+    assert records[0] == records[1]
+    assert records[0]["step"] == 4
+
+
+def test_scores_do_not_depend_on_the_number_of_processes(two: Workspace) -> None:
+    found = {}
+    for name, options in (("one", ["--trainer.devices=1"]), ("two", list(DDP))):
+        out = two.folder / name
+        ended = run_idgen(
+            "test",
+            f"--ckpt_path={two.last}",
+            "--trainer.callbacks=null",
+            "--trainer.strategy=auto",
+            *options,
+            f"--drawings.output={out}",
+        )
+        assert ended.returncode == 0, ended.stderr
+        found[name] = json.loads((out / "metrics.json").read_text())
+        assert len(list((out / "images").glob("*.png"))) == found[name]["images"] == 6
+    for score in ("dino", "clip_i", "clip_t", "balance"):
+        assert found["one"][score] == pytest.approx(found["two"][score], abs=1e-5)
+
+
+def test_sigterm_to_one_process_saves_and_resuming_goes_on(two: Workspace) -> None:
+    root = two.folder / "stopped"
+    stopped = run_idgen(
+        "fit",
+        f"--config={two.config}",
+        *DDP,
+        f"--trainer.default_root_dir={root}",
+        "--trainer.callbacks+=tests.signalling.SignalItself",
+        "--trainer.callbacks.step=2",
+        "--trainer.callbacks.rank=1",
+    )
+    assert stopped.returncode == 143, stopped.stderr
+    last = root / "checkpoints" / "last.ckpt"
+    options = ["--trainer.callbacks=tests.signalling.RecordParameters"]
+    resumed = run_idgen(
+        "fit", f"--ckpt_path={last}", *options, f"--trainer.callbacks.folder={root}"
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    records = [json.loads((root / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+    whole = json.loads((two.folder / "rank-0.json").read_text())
+    assert records[0] == records[1] == whole

@@ -1,0 +1,198 @@
+"""Measures the mini pipeline: what its autoencoder keeps, and whether it draws what is asked.
+
+Run as ``python -m tools.train_mini.measure_pipeline``. The autoencoder is measured on held-out
+identities. The drawings are of every class in every scene, every second prompt with a colour; a
+CLIP trained on the world's truth, never on drawings, says zero-shot what is in each. Its own
+accuracy on real pictures is the bound of what these figures can reach; `measure` prints it.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from PIL import Image
+from rich.progress import track
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from idgen.mini.assets import WEIGHTS
+from idgen.mini.captions import article
+from idgen.mini.classes import CLASSES
+from idgen.mini.colours import COLOUR_WORDS
+from idgen.mini.scenes import SCENES
+from tools.train_mini.measure import held_out_drawing
+from tools.train_mini.pictures import to_pixels
+
+_BATCH = 12
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a drawing was asked to show.
+
+    Attributes:
+        noun: The class.
+        scene: The scene.
+        colour: The main colour, or None where the prompt names none.
+    """
+
+    noun: str
+    scene: str
+    colour: str | None
+
+    @property
+    def prompt(self) -> str:
+        """The prompt that asks for it."""
+        subject = self.noun if self.colour is None else f"{self.colour} {self.noun}"
+        return f"{article(subject)} {SCENES[self.scene].phrases[0]}"
+
+
+def wishes() -> list[Wish]:
+    """Every class in every scene, every second with a colour."""
+    asked = []
+    for row, noun in enumerate(CLASSES):
+        for column, scene in enumerate(SCENES):
+            colour = COLOUR_WORDS[(row * 7 + column) % len(COLOUR_WORDS)]
+            asked.append(Wish(noun, scene, colour if (row + column) % 2 else None))
+    return asked
+
+
+class ZeroShotJudge:
+    """Says what a picture shows, by the nearest text of an open_clip model.
+
+    Args:
+        folder: The model, an open_clip folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        name = f"local-dir:{folder}"
+        self._model, _, self._prepare = open_clip.create_model_and_transforms(name)
+        self._model.eval()
+        self._tokenize = open_clip.get_tokenizer(name)
+        self._classes = self._centres([[f"a photo of {article(noun)}"] for noun in CLASSES])
+        self._scenes = self._centres(
+            [
+                [f"{article(noun)} {words}" for noun in CLASSES for words in scene.phrases]
+                for scene in SCENES.values()
+            ]
+        )
+        self._colours = {
+            noun: self._centres([[f"{article(word)} {noun}"] for word in COLOUR_WORDS])
+            for noun in CLASSES
+        }
+
+    @torch.inference_mode()
+    def _centres(self, texts: Sequence[Sequence[str]]) -> Tensor:
+        """The mean embedding of each group of texts, ``N E`` of unit length."""
+        means = [
+            self._model.encode_text(self._tokenize(list(group)), normalize=True).mean(dim=0)
+            for group in texts
+        ]
+        return normalize(torch.stack(means), dim=-1)
+
+    @torch.inference_mode()
+    def judge(self, image: Image.Image, noun: str) -> Wish:
+        """What is in a picture, 64 x 64; the colour is chosen given the class ``noun``."""
+        embedding = self._model.encode_image(self._prepare(image)[None], normalize=True)[0]
+        return Wish(
+            list(CLASSES)[int((self._classes @ embedding).argmax())],
+            list(SCENES)[int((self._scenes @ embedding).argmax())],
+            COLOUR_WORDS[int((self._colours[noun] @ embedding).argmax())],
+        )
+
+
+@torch.inference_mode()
+def measure_autoencoder(vae: Any, count: int) -> dict[str, float]:
+    """PSNR in dB of held-out pictures encoded and decoded, the mean over pictures.
+
+    ``subject_psnr`` is over the subjects' pixels alone.
+    """
+    values, subject_values = [], []
+    for number in track(range(count), "autoencoder: pictures"):
+        drawing = held_out_drawing(number)
+        pixels = to_pixels(drawing.picture[None])
+        decoded = vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1)
+        squared = (decoded - pixels).square().mean(dim=1)[0]
+        values.append(10 * torch.log10(4 / squared.mean()).item())
+        subject = squared[torch.from_numpy(drawing.mask)].mean()
+        subject_values.append(10 * torch.log10(4 / subject).item())
+    return {
+        "psnr": round(float(np.mean(values)), 2),
+        "subject_psnr": round(float(np.mean(subject_values)), 2),
+    }
+
+
+def draw_wishes(
+    pipeline: Any, asked: Sequence[Wish], steps: int, guidance: float
+) -> list[Image.Image]:
+    """Draw each wish once, from noise that its number fixes."""
+    images: list[Image.Image] = []
+    for start in track(range(0, len(asked), _BATCH), "drawings"):
+        some = asked[start : start + _BATCH]
+        generators = [torch.Generator().manual_seed(start + k) for k in range(len(some))]
+        images += pipeline(
+            [wish.prompt for wish in some],
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=generators,
+        ).images
+    return images
+
+
+def judge_drawings(
+    judge: ZeroShotJudge, asked: Sequence[Wish], images: Sequence[Image.Image]
+) -> dict[str, float]:
+    """How often class, scene and, where one was asked for, colour come out as asked."""
+    found = [judge.judge(image, wish.noun) for wish, image in zip(asked, images, strict=True)]
+    pairs = list(zip(asked, found, strict=True))
+    colours = [wish.colour == seen.colour for wish, seen in pairs if wish.colour is not None]
+    return {
+        "class": round(float(np.mean([wish.noun == seen.noun for wish, seen in pairs])), 4),
+        "scene": round(float(np.mean([wish.scene == seen.scene for wish, seen in pairs])), 4),
+        "colour": round(float(np.mean(colours)), 4),
+    }
+
+
+def save_grid(images: Sequence[Image.Image], path: Path) -> None:
+    """Write the drawings as a sheet, a class each row and a scene each column, doubled."""
+    columns = len(SCENES)
+    rows = len(images) // columns
+    sheet = Image.new("RGB", (columns * 66, rows * 66), "white")
+    for number, image in enumerate(images):
+        sheet.paste(image, (number % columns * 66, number // columns * 66))
+    sheet.resize((sheet.width * 2, sheet.height * 2), Image.Resampling.NEAREST).save(path)
+
+
+def main() -> None:
+    """Read the command line, measure and print one JSON line."""
+    parser = argparse.ArgumentParser(description="measure the mini pipeline")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the parts")
+    parser.add_argument("--judge", default="clip", help="part that judges: clip or encoder")
+    parser.add_argument("--grid", type=Path, help="PNG file to write the drawings to")
+    parser.add_argument("--pictures", type=int, default=200, help="for the autoencoder")
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--guidance", type=float, default=4.0)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    pipeline = StableDiffusionPipeline.from_pretrained(args.weights / "pipeline")
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    asked = wishes()
+    images = draw_wishes(pipeline, asked, args.steps, args.guidance)
+    if args.grid is not None:
+        save_grid(images, args.grid)
+    figures = measure_autoencoder(pipeline.vae, args.pictures)
+    figures |= judge_drawings(ZeroShotJudge(args.weights / args.judge), asked, images)
+    print(json.dumps({"part": "pipeline", "judge": args.judge, "count": len(asked), **figures}))
+
+
+if __name__ == "__main__":
+    main()
