@@ -35,7 +35,7 @@ def help_text() -> str:
             "start here:",
             "  idgen fit --config configs/base.yaml",
             "  idgen test --ckpt_path runs/base/checkpoints/last.ckpt",
-            '  idgen sample runs/base/checkpoints/last.ckpt "a [V] dog on the beach" -n 4 --out out',
+            '  idgen sample runs/base/checkpoints/last.ckpt "a [V] robot in the snow" --out out',
             "",
             "idgen COMMAND --help explains a command; idgen --version prints the version.",
             f"Set {DEBUG_VARIABLE}=1 for tracebacks.",

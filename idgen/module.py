@@ -161,7 +161,7 @@ class PersonalizationModule(L.LightningModule):
                 self.log(f"train/grad_norm_{part}", torch.nn.utils.get_total_norm(gradients))
 
     def _logs_this_step(self) -> bool:
-        every = self.trainer.log_every_n_steps
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         return every > 0 and (self.global_step + 1) % every == 0
 
     def _trained_parts(self) -> dict[str, torch.nn.Module]:
@@ -191,11 +191,11 @@ class PersonalizationModule(L.LightningModule):
             batch.reference_weight,
         )
 
-    def validation_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:
+    def validation_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:  # type: ignore[override]
         """Draws the batch's prompts; callbacks score and keep the images."""
         return self._draw(batch)
 
-    def test_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:
+    def test_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:  # type: ignore[override]
         """Draws the batch's prompts; callbacks score and keep the images."""
         return self._draw(batch)
 
@@ -218,9 +218,9 @@ class PersonalizationModule(L.LightningModule):
         trained = {name for name, value in self.named_parameters() if value.requires_grad}
         return frozenset(set(super().state_dict()) - trained)
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """What is trained, by name."""
-        state = super().state_dict(*args, **kwargs)
+        state: dict[str, Any] = super().state_dict(*args, **kwargs)
         prefix = kwargs.get("prefix", "")
         for key in self._frozen_keys:
             state.pop(prefix + key, None)

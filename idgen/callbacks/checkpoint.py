@@ -102,5 +102,5 @@ class AdapterCheckpoint(ModelCheckpoint):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leaves a `last.ckpt` of the final step, validated or not."""
-        if not trainer.fast_dev_run and trainer.global_step > 0:
+        if not trainer.fast_dev_run and trainer.global_step > 0:  # type: ignore[attr-defined]
             self.save_last_now(trainer)

@@ -25,6 +25,7 @@ from idgen.callbacks.fidelity import FidelityScores, ScoredDrawing
 from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
 from idgen.files import atomic_write, check_writable
+from idgen.module import PersonalizationModule
 from idgen.pictures import PromptRow, captioned_grid, save_png
 from idgen.sampling import DrawingRequest, Drawings
 
@@ -203,6 +204,7 @@ class DrawingRecorder(Callback):
     def _report(self, trainer: L.Trainer, drawings: Sequence[_Kept]) -> dict[str, Any]:
         scores = _find_scores(trainer)
         module = trainer.lightning_module
+        assert isinstance(module, PersonalizationModule)
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         return {
             **({} if scores is None else scores.scores),
@@ -239,7 +241,8 @@ def _row(drawings: Sequence[_Kept]) -> PromptRow:
     note = ""
     if all(kept.scores for kept in drawings):
         means = {n: sum(k.scores[n] for k in drawings) / len(drawings) for n in _SCORES}
-        note = f"DINO {means['dino']:.2f} · CLIP-I {means['clip_i']:.2f} · CLIP-T {means['clip_t']:.2f}"
+        labels = {"dino": "DINO", "clip_i": "CLIP-I", "clip_t": "CLIP-T"}
+        note = " · ".join(f"{labels[name]} {means[name]:.2f}" for name in _SCORES)
     return PromptRow(request.prompt, [kept.image for kept in drawings], note)
 
 
@@ -279,7 +282,9 @@ def _write_table(path: Path, drawings: Sequence[_Kept], files: Sequence[Path]) -
         request = kept.request
         scores = [f"{kept.scores[name]:.6f}" if name in kept.scores else "" for name in _SCORES]
         writer.writerow(
-            [request.prompt, request.plain_prompt, request.number, request.seed, file.as_posix()]
-            + scores
+            [
+                *(request.prompt, request.plain_prompt, request.number, request.seed),
+                *(file.as_posix(), *scores),
+            ]
         )
     atomic_write(path, buffer.getvalue().encode())

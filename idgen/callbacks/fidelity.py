@@ -5,13 +5,12 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor, nn
+from torch import Tensor
 
 from idgen.data.datamodule import SubjectDataModule
 from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.metrics.similarity import (
-    ImageSimilarity,
-    TextAlignment,
+    MeanScore,
     mean_reference_similarity,
     text_alignment,
 )
@@ -62,9 +61,7 @@ class FidelityScores(Callback):
         self.dino = dino or DinoScorer()
         self.scored: list[ScoredDrawing] = []
         self.scores: dict[str, float] = {}
-        self._metrics = nn.ModuleDict(
-            {"dino": ImageSimilarity(), "clip_i": ImageSimilarity(), "clip_t": TextAlignment()}
-        )
+        self._metrics = {name: MeanScore() for name in ("dino", "clip_i", "clip_t")}
         self._references: dict[str, Tensor] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -86,8 +83,8 @@ class FidelityScores(Callback):
         device = pl_module.device
         self.clip.load(device)
         self.dino.load(device)
-        self._metrics.to(device)
         for metric in self._metrics.values():
+            metric.to(device)
             metric.reset()
         self.scored = []
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
@@ -102,17 +99,15 @@ class FidelityScores(Callback):
         by_dino = self.dino.embed_images(drawings.images)
         by_clip = self.clip.embed_images(drawings.images)
         prompts = self.clip.embed_texts([r.plain_prompt for r in drawings.requests])
-        self._metrics["dino"].update(by_dino, self._references["dino"])
-        self._metrics["clip_i"].update(by_clip, self._references["clip"])
-        self._metrics["clip_t"].update(by_clip, prompts)
-        each = zip(
-            drawings.requests,
-            drawings.images,
-            mean_reference_similarity(by_dino, self._references["dino"]).tolist(),
-            mean_reference_similarity(by_clip, self._references["clip"]).tolist(),
-            text_alignment(by_clip, prompts).tolist(),
-            strict=True,
-        )
+        each_score = {
+            "dino": mean_reference_similarity(by_dino, self._references["dino"]),
+            "clip_i": mean_reference_similarity(by_clip, self._references["clip"]),
+            "clip_t": text_alignment(by_clip, prompts),
+        }
+        for name, scores in each_score.items():
+            self._metrics[name].update(scores)
+        columns = (scores.tolist() for scores in each_score.values())
+        each = zip(drawings.requests, drawings.images, *columns, strict=True)
         self.scored += [ScoredDrawing(*row) for row in each]
 
     def _finish(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

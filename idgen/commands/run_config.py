@@ -30,7 +30,7 @@ class RunConfig(SaveConfigCallback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves the config in the run's folder."""
-        if not trainer.fast_dev_run:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._write(trainer, Path(trainer.default_root_dir))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -68,7 +68,8 @@ class RunConfig(SaveConfigCallback):
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(datamodule, SubjectDataModule)
         _make_absolute(config, datamodule)
-        return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        text: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        return text
 
 
 def _drawings_folder(trainer: L.Trainer, stage: str) -> Path:

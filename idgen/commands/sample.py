@@ -1,8 +1,8 @@
 """`idgen sample`: one prompt, drawn with a checkpoint; `predict` with the options people type."""
 
 import argparse
-from typing import NoReturn
 from collections.abc import Sequence
+from typing import NoReturn
 
 import yaml
 

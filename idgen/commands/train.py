@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from idgen.callbacks.checkpoint import AdapterCheckpoint, AtomicCheckpointIO
@@ -160,7 +159,12 @@ def _quieten() -> None:
     for library in (diffusers, transformers):
         library.logging.set_verbosity_error()
         library.logging.disable_progress_bar()
-    for text in (".*args parameter is intended.*", ".*does not have many workers.*", ".*sync_dist=True.*", ".*LeafSpec.*"):
+    for text in (
+        ".*args parameter is intended.*",
+        ".*does not have many workers.*",
+        ".*sync_dist=True.*",
+        ".*LeafSpec.*",
+    ):
         warnings.filterwarnings("ignore", text)
     if not sys.warnoptions:
         warnings.filterwarnings("ignore", category=FutureWarning)

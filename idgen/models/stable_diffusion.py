@@ -140,7 +140,8 @@ class StableDiffusionBackbone(Backbone):
         self.unet = self._load_part(UNet2DConditionModel, "unet")
         self.text_encoder = self._load_part(CLIPTextModel, "text_encoder")
         if self._gradient_checkpointing:
-            self.unet.enable_gradient_checkpointing()
+            unet: Any = self.unet
+            unet.enable_gradient_checkpointing()
 
     def _load_part(self, kind: Any, part: str) -> Any:
         try:

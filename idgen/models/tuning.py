@@ -74,12 +74,23 @@ class LoraTuning(Tuning):
             UserError: If a target fits no layer.
         """
         key = "--model.tuning.init_args."
-        self._inject(backbone.denoiser, self.rank, self.targets, f"{key}targets")
+        self.inject(backbone.denoiser, self.rank, self.targets, f"{key}targets")
         if self.trains_text:
             for encoder in backbone.text_encoders:
-                self._inject(encoder, self.text_rank, self.text_targets, f"{key}text_targets")
+                self.inject(encoder, self.text_rank, self.text_targets, f"{key}text_targets")
 
-    def _inject(self, module: nn.Module, rank: int, targets: Sequence[str], key: str) -> None:
+    def inject(self, module: nn.Module, rank: int, targets: Sequence[str], key: str) -> None:
+        """Injects LoRA into one module, in place, in float32.
+
+        Args:
+            module: Frozen so far.
+            rank: r.
+            targets: Ends of the names of the layers that get LoRA.
+            key: The config key that named the targets, for the error.
+
+        Raises:
+            UserError: If a target fits no layer.
+        """
         from peft import LoraConfig, inject_adapter_in_model
 
         names = [name for name, _ in module.named_modules()]

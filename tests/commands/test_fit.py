@@ -71,7 +71,9 @@ def test_resuming_in_mid_epoch_equals_never_having_stopped(
 ) -> None:
     assert workspace.fit("--trainer.max_steps=2") == 0
     assert checkpoint(workspace.last)["global_step"] == 2
-    assert workspace.fit(f"--ckpt_path={workspace.last}", "--trainer.max_steps=4", config=False) == 0
+    assert (
+        workspace.fit(f"--ckpt_path={workspace.last}", "--trainer.max_steps=4", config=False) == 0
+    )
     whole, resumed = checkpoint(trained.last), checkpoint(workspace.last)
     assert resumed["global_step"] == 4
     for key in ("state_dict", "optimizer_states", "lr_schedulers"):

@@ -12,6 +12,12 @@ def inputs() -> tuple[TextStates, PhotoFeatures]:
     return text, PhotoFeatures(torch.randn(2, 8), torch.randn(2, 8))
 
 
+def no_longer_the_identity(conditioning: DecoupledFusion) -> None:
+    assert conditioning.fusion is not None
+    for parameter in conditioning.fusion.parameters():
+        torch.nn.init.normal_(parameter)
+
+
 @pytest.mark.parametrize("fused", list(FusedFeature))
 def test_at_the_start_the_condition_is_text_plus_the_irrelevant_feature(
     fused: FusedFeature,
@@ -40,7 +46,7 @@ def test_explicit_leaves_the_adapter_without_a_diffusion_gradient() -> None:
 def test_inference_without_a_photo_is_the_text() -> None:
     text, photo = inputs()
     conditioning = DecoupledFusion(8)
-    torch.nn.init.normal_(conditioning.fusion.experts[0].outer.weight)  # type: ignore[union-attr]
+    no_longer_the_identity(conditioning)
     assert conditioning.infer(text) is text.states
     assert conditioning.infer(text, photo, weight=0.0) is text.states
 
@@ -48,8 +54,8 @@ def test_inference_without_a_photo_is_the_text() -> None:
 def test_inference_can_fuse() -> None:
     text, _ = inputs()
     conditioning = DecoupledFusion(8, fuse_at_inference=True)
+    no_longer_the_identity(conditioning)
     assert conditioning.fusion is not None
-    torch.nn.init.normal_(conditioning.fusion.experts[0].outer.weight)
     fused = conditioning.infer(text)
     torch.testing.assert_close(fused, conditioning.fusion(text.states).refined)
     assert not torch.allclose(fused, text.states)

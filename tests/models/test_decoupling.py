@@ -10,6 +10,8 @@ def test_it_is_the_formula() -> None:
     photo = torch.randn(3, 8)
     gated = 1 / (1 + torch.exp(-adapter.mask)) * photo
     first, second = adapter.mlp[0], adapter.mlp[2]
+    assert isinstance(first, torch.nn.Linear)
+    assert isinstance(second, torch.nn.Linear)
     hidden = (gated @ first.weight.T + first.bias).clamp(min=0)
     expected = gated + hidden @ second.weight.T + second.bias
     torch.testing.assert_close(adapter(photo), expected)

@@ -99,7 +99,7 @@ class TinyAutoencoder:
     def __init__(self, seed: int) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            model: Any = AutoencoderKL(  # type: ignore[no-untyped-call]
+            model: Any = AutoencoderKL(
                 block_out_channels=(8, 8),
                 down_block_types=("DownEncoderBlock2D",) * 2,
                 up_block_types=("UpDecoderBlock2D",) * 2,

@@ -30,10 +30,12 @@ def commands(work: Path, device: str, threads: int) -> dict[str, list[str]]:
         "install": ["install", *folder],
         "pipeline": ["pipeline", *folder],
         "measure": ["measure", "--threads", str(threads)],
+        "measure_pipeline": ["measure_pipeline", "--threads", str(threads)],
     }
 
 
 def main() -> None:
+    """Read the command line and do it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
     parser.add_argument("--device", default="cpu")

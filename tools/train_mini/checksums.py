@@ -28,6 +28,7 @@ def write_checksums(weights: Path = WEIGHTS) -> dict[str, str]:
 
 
 def main() -> None:
+    """Read the command line and do it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the parts")
     digests = write_checksums(parser.parse_args().weights)

@@ -79,8 +79,8 @@ RECIPES: dict[str, Recipe] = {
         width=96,
         vision={"layers": [1, 1, 2, 1], "width": 10, "image_size": 64, "head_width": 64},
         text={"width": 96, "heads": 3, "layers": 3, "mlp_ratio": 2.0},
-        steps=1800,
-        text_steps=1800,
+        steps=1300,
+        text_steps=1300,
         batch=64,
         rate=1.5e-3,
     ),
@@ -171,7 +171,7 @@ def clip_loss(
         wordings: The truth about the pictures.
     """
     sizes = [len(prompts.captions), len(prompts.classes), len(prompts.scenes), len(prompts.colours)]
-    captions, classes, scenes, colours = texts.split(sizes)
+    captions, classes, scenes, colours = torch.split(texts, sizes)
     device = images.device
     logits = scale * images @ captions.T
     own = torch.arange(len(images), device=device)

@@ -148,7 +148,7 @@ def export(model: ViTModel, folder: Path) -> None:
 def main() -> None:
     """Read the command line, train and export."""
     parser = training_parser("train the mini DINO-like ViT")
-    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--batch", type=int, default=48)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

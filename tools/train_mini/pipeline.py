@@ -64,6 +64,7 @@ def export(work: Path, folder: Path) -> None:
 
 
 def main() -> None:
+    """Read the command line and do it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the parts")

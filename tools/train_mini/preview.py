@@ -28,6 +28,7 @@ def _prompt(row: int, noun: str, column: int) -> str:
 
 
 def main() -> None:
+    """Read the command line and do it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pipeline", type=Path, default=WEIGHTS / "pipeline")
     parser.add_argument("--out", type=Path, required=True, help="PNG file to write")

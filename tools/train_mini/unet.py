@@ -23,12 +23,11 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from idgen.diffusion import NoiseSchedule, Prediction, add_noise, training_target
 from tools.train_mini.pictures import TrainingPictures, noisy_caption, training_wordings
+from tools.train_mini.timed import TimedSchedule, TimedTraining, late_fall
 from tools.train_mini.tokenizer import CONTEXT
 from tools.train_mini.vae import build_vae
 
 _NO_CAPTION = 0.1
-_SAVE_EVERY = 120.0
-_WARMUP = 200
 _GAMMA = 5.0
 _MEASURED = 512
 
@@ -117,127 +116,87 @@ class Latents:
         os.replace(temporary, self._filled_path)
 
 
-class Trainer:
-    """Trains the U-Net, and goes on after a kill.
+class Denoising:
+    """The U-Net's task: latents and captions of the pictures, noised, and the loss on them.
 
     Args:
         work: Folder of the training run.
+        unet: The U-Net.
         device: Torch device.
         batch: Pictures a step.
-        rate: Peak learning rate of AdamW.
         count: How many of the pictures to train on.
     """
 
-    def __init__(self, work: Path, device: str, batch: int, rate: float, count: int) -> None:
-        torch.manual_seed(0)
-        self.device, self.batch, self.rate = device, batch, rate
-        self.pictures = TrainingPictures.read(work).first(count)
-        self.wordings = training_wordings(len(self.pictures))
-        self.latents = Latents(work, self.pictures, device)
-        self.tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
+    def __init__(self, work: Path, unet: Any, device: str, batch: int, count: int) -> None:
+        self._unet, self._device, self._batch = unet, device, batch
+        self._pictures = TrainingPictures.read(work).first(count)
+        self._wordings = training_wordings(len(self._pictures))
+        self.latents = Latents(work, self._pictures, device)
+        self._tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
         text = CLIPTextModel.from_pretrained(work / "text_encoder", dtype=torch.float32)
-        self.text = text.to(device).eval().requires_grad_(False)
-        self.unet = build_unet().to(device)
-        self.schedule = NoiseSchedule(
+        self._text = text.to(device).eval().requires_grad_(False)
+        self._schedule = NoiseSchedule(
             build_scheduler().alphas_cumprod.to(device), Prediction.v_prediction
         )
-        self.optimizer = torch.optim.AdamW(
-            self.unet.parameters(), rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
-        )
-        self.ema = {key: value.clone() for key, value in self.unet.state_dict().items()}
-        self.step, self.spent = 0, 0.0
-        self._path = work / "unet.ckpt"
-        if self._path.exists():
-            state = torch.load(self._path, map_location=device, weights_only=True)
-            self.unet.load_state_dict(state["unet"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.ema, self.step, self.spent = state["ema"], state["step"], state["spent"]
-
-    def save(self) -> None:
-        """Write the checkpoint to go on from."""
-        self.latents.save()
-        state = {
-            "unet": self.unet.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "ema": self.ema,
-            "step": self.step,
-            "spent": self.spent,
-            "batch": self.batch,
-        }
-        temporary = self._path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        os.replace(temporary, self._path)
 
     @torch.no_grad()
     def _conditions(self, rows: NDArray[np.int64], rng: random.Random) -> Tensor:
+        """Text states of one caption of each picture, `B 32 128`; some have none."""
         captions = [
-            "" if rng.random() < _NO_CAPTION else noisy_caption(self.wordings[row], rng)
+            "" if rng.random() < _NO_CAPTION else noisy_caption(self._wordings[row], rng)
             for row in rows
         ]
-        ids = self.tokenizer(
+        ids = self._tokenizer(
             captions, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt"
         ).input_ids
-        states: Tensor = self.text(ids.to(self.device)).last_hidden_state
+        states: Tensor = self._text(ids.to(self._device)).last_hidden_state
         return states
 
-    def loss(self) -> Tensor:
-        """The loss of one batch; all that is random in it follows from the step's number.
+    def loss(self, step: int) -> tuple[Tensor, Tensor]:
+        """The loss of one batch, twice; all that is random in it follows from the step's number.
 
         MSE of v (Salimans & Ho 2022), weighted by min(SNR + 1, gamma) / (SNR + 1): as in Min-SNR
         (Hang et al. 2023) nearly clean latents count little, but the noisiest, where class and
         scene are decided, keep their full weight.
         """
-        rows = np.random.default_rng(self.step).integers(0, len(self.pictures), self.batch)
-        generator = torch.Generator().manual_seed(self.step)
+        rows = np.random.default_rng(step).integers(0, len(self._pictures), self._batch)
+        generator = torch.Generator().manual_seed(step)
         clean = self.latents(rows)
-        states = self._conditions(rows, random.Random(self.step))
-        noise = torch.randn(clean.shape, generator=generator).to(self.device)
-        times = torch.randint(1000, (self.batch,), generator=generator).to(self.device)
-        noisy = add_noise(self.schedule, clean, noise, times)
-        target = training_target(self.schedule, clean, noise, times)
-        predicted = self.unet(noisy, times, states).sample
-        noise_share = 1 - self.schedule.alphas_cumprod[times]
+        states = self._conditions(rows, random.Random(step))
+        noise = torch.randn(clean.shape, generator=generator).to(self._device)
+        times = torch.randint(1000, (self._batch,), generator=generator).to(self._device)
+        noisy = add_noise(self._schedule, clean, noise, times)
+        target = training_target(self._schedule, clean, noise, times)
+        predicted = self._unet(noisy, times, states).sample
+        noise_share = 1 - self._schedule.alphas_cumprod[times]
         weights = (_GAMMA * noise_share).clamp(max=1)  # SNR + 1 = 1 / noise_share
-        return (weights * (predicted - target).square().mean((1, 2, 3))).mean()
+        loss = (weights * (predicted - target).square().mean((1, 2, 3))).mean()
+        return loss, loss.detach()
 
-    def train_step(self, share: float) -> float:
-        """Do one step; ``share`` is how much of the time is spent, 0 to 1. Returns the loss."""
-        warmth = min(1.0, (self.step + 1) / _WARMUP)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * warmth * max(0.05, min(1.0, (1 - share) / 0.4))
-        loss = self.loss()
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
-        self.optimizer.step()
-        decay = min(0.999, (self.step + 1) / (self.step + 10))
-        current = self.unet.state_dict()
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.ema.values()), [current[k] for k in self.ema], 1 - decay)
-        self.step += 1
-        return loss.item()
 
-    def run(self, seconds: float) -> None:
-        """Train for a time that counts over restarts, saving every two minutes."""
-        started, saved, running = time.monotonic() - self.spent, time.monotonic(), 0.0
-        first = self.step
-        while self.spent < seconds:
-            loss = self.train_step(self.spent / seconds)
-            running = loss if running == 0 else 0.98 * running + 0.02 * loss
-            self.spent = time.monotonic() - started
-            if (self.step - first) % 50 == 0:
-                seen = self.step * self.batch
-                print(
-                    f"{self.spent:6.0f} s step {self.step} seen {seen} loss {running:.4f}",
-                    flush=True,
-                )
-            if time.monotonic() - saved > _SAVE_EVERY or self.spent >= seconds:
-                self.save()
-                saved = time.monotonic()
+def train(work: Path, schedule: TimedSchedule, batch: int, count: int, device: str) -> None:
+    """Train the U-Net; ``unet.ckpt`` and the latents are written to ``work``.
+
+    Args:
+        work: Folder of the training run.
+        schedule: Time and rates.
+        batch: Pictures a step.
+        count: How many of the pictures to train on.
+        device: Torch device.
+    """
+    torch.manual_seed(0)
+    unet = build_unet().to(device)
+    denoising = Denoising(work, unet, device, batch, count)
+    training = TimedTraining(unet, denoising.loss, schedule, work / "unet.ckpt")
+    training.run(
+        lambda step, loss: f"U-Net, {step * batch} samples, loss {loss:.4f}",
+        on_save=denoising.latents.save,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description="train the mini pipeline's U-Net")
     parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
     parser.add_argument("--seconds", type=float, default=3000)
     parser.add_argument("--batch", type=int, default=16)
@@ -251,7 +210,8 @@ def main() -> None:
     needed = (args.work / "vae_ema.pt", args.work / "text_encoder" / "FINAL")
     while args.wait and not all(path.exists() for path in needed):
         time.sleep(2)
-    Trainer(args.work, args.device, args.batch, args.rate, args.pictures).run(args.seconds)
+    schedule = TimedSchedule(args.seconds, args.rate, late_fall, weight_decay=0.01)
+    train(args.work, schedule, args.batch, args.pictures, args.device)
 
 
 if __name__ == "__main__":
