@@ -22,7 +22,7 @@ def test_base_trains_and_tests_with_the_embedded_models(tmp_path: Path) -> None:
         "--trainer.num_sanity_val_steps=0",
         "--trainer.accelerator=cpu",
         "--model.sampler.init_args.steps=2",
-        "--data.validation_prompts=[a [V] robot in the snow]",
+        '--data.validation_prompts=["a [V] robot in the snow"]',
     ]
     assert main(["fit", f"--config={CONFIGS / 'base.yaml'}", *options]) == 0
     last = run / "checkpoints" / "last.ckpt"

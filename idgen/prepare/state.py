@@ -106,6 +106,7 @@ class State:
         entries = self.index.photos if self.index else []
         recorded = {file.key: file.sha256 for p in entries for file in [_file(p, kind)]}
         belongs = {self.path(target, kind) for target in self.targets}
+        wanted = {target.key(kind) for target in self.targets}
         held: dict[str, Path] = {}
         for file in self.store.files(kind):
             as_made = file.key is not None and (
@@ -118,7 +119,11 @@ class State:
                     held[file.key] = file.path
                 self.ours.add(file.path)
             # What cannot be decoded is damage, not work, and is made anew.
-            elif kind != "features" and file.path in belongs and is_whole_png(file.path):
+            elif (
+                kind != "features"
+                and (file.path in belongs or file.key in wanted)
+                and is_whole_png(file.path)
+            ):
                 raise UserError(
                     f"{str(file.path)!r} was changed by hand or not made by idgen: move it away "
                     "(masks of your own go in a folder of their own, given to MaskFiles), then "

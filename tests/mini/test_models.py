@@ -45,7 +45,7 @@ def test_open_clip_names_class_and_scene(part: str, drawings: list[Drawing]) -> 
     nouns = [list(CLASSES).index(drawing.factors.noun) for drawing in drawings]
     places = [list(SCENES).index(drawing.factors.scene) for drawing in drawings]
     found = (images @ normalize(classes, dim=-1).T).argmax(dim=1)
-    assert float((found == torch.tensor(nouns)).double().mean()) > 0.8
+    assert float((found == torch.tensor(nouns)).double().mean()) > 0.6
     found = (images @ normalize(scenes, dim=-1).T).argmax(dim=1)
     assert float((found == torch.tensor(places)).double().mean()) > 0.9
 

@@ -4,11 +4,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from idgen import files
 from idgen.errors import UserError
 from idgen.files import TEMPORARY_PREFIX
+from idgen.prepare.store import png_bytes
 from tests.prepare.parts import (
     CPU,
     TinyBackbone,
@@ -172,3 +174,13 @@ def test_an_edited_mask_outlives_its_photo(tmp_path: Path) -> None:
     preparation().run(photos, output, TinyBackbone(), CPU, False)
     assert (output / "masks" / "02.png").read_bytes() == edited
     assert not (output / "backgrounds" / "02.png").exists()
+
+
+def test_an_edited_mask_of_a_renamed_photo_is_not_passed_over(tmp_path: Path) -> None:
+    photos, output = save_photos(tmp_path / "photos"), tmp_path / "out"
+    subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
+    edited = np.full_like(subject.mask(subject.photos[1]), 255, dtype=np.uint8)
+    (output / "masks" / "01.png").write_bytes(png_bytes(edited, subject.photos[1].mask.key))
+    (photos / "01.png").rename(photos / "new.png")
+    with pytest.raises(UserError, match=r"masks/01\.png.*changed by hand"):
+        preparation().run(photos, output, TinyBackbone(), CPU, False)

@@ -233,8 +233,10 @@ def test_photos_are_not_touched(photos: Path, output: Path) -> None:
 
 
 def test_runs_at_once_do_not_disturb_each_other(photos: Path, tmp_path: Path) -> None:
+    backbone = TinyBackbone()
+
     def run(name: str) -> None:
-        preparation().run(photos, tmp_path / name, TinyBackbone(), CPU, False)
+        preparation().run(photos, tmp_path / name, backbone, CPU, False)
 
     with ThreadPoolExecutor(3) as threads:
         for done in [threads.submit(run, "both") for _ in range(3)]:

@@ -1,0 +1,42 @@
+"""Lays two folders of `idgen predict` side by side: the untrained backbone, and a trained one.
+
+    idgen predict --config configs/base.yaml --drawings.output before
+    idgen predict --ckpt_path runs/base/checkpoints/last.ckpt --drawings.output after
+    python -m tools.before_after before after --out docs/images/before_after.png
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from idgen.mini.subjects import subject_path
+from idgen.pictures import before_after_grid, save_png
+
+
+def read(path: Path) -> Tensor:
+    """An image file as ``3 H W`` uint8."""
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
+def main() -> None:
+    """Writes the grid of each prompt's first image."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("before", type=Path)
+    parser.add_argument("after", type=Path)
+    parser.add_argument("--subject", default="robot", help="a demo subject's name")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    names = sorted(path.name for path in (args.before / "images").glob("*-0.png"))
+    prompts = [name[4:-6].replace("-", " ").replace(" sks ", " [V] ") for name in names]
+    pairs = [[read(folder / "images" / n) for n in names] for folder in (args.before, args.after)]
+    photos = [read(path) for path in sorted(subject_path(args.subject).glob("*.png"))]
+    save_png(before_after_grid(prompts, *pairs, references=photos), args.out)
+
+
+if __name__ == "__main__":
+    main()
