@@ -10,7 +10,7 @@ import torch
 WORDS = ("sks", "dog", "photo", "on", "the", "beach", "of", "in", "snow")
 
 
-def save_tokenizer(folder: Path, length: int = 16) -> int:
+def save_tokenizer(folder: Path, length: int = 32) -> int:
     """Writes a CLIPTokenizer that knows a few words, and returns its vocabulary's size."""
     from transformers import CLIPTokenizer
 
@@ -82,7 +82,7 @@ def save_pipeline(
             intermediate_size=32,
             num_hidden_layers=2,
             num_attention_heads=2,
-            max_position_embeddings=16,
+            max_position_embeddings=32,
         )
     )
     pipeline = StableDiffusionPipeline(
@@ -115,7 +115,7 @@ def save_open_clip(folder: Path, width: int = 32, seed: int = 0) -> Path:
             "patch_size": 8,
         },
         "text_cfg": {
-            "context_length": 16,
+            "context_length": 32,
             "vocab_size": words,
             "width": 32,
             "heads": 2,

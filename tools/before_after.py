@@ -1,8 +1,8 @@
 """Lays two folders of `idgen predict` side by side: the untrained backbone, and a trained one.
 
-    idgen predict --config configs/base.yaml --drawings.output before
-    idgen predict --ckpt_path runs/base/checkpoints/last.ckpt --drawings.output after
-    python -m tools.before_after before after --out docs/images/before_after.png
+idgen predict --config configs/base.yaml --drawings.output before
+idgen predict --ckpt_path runs/base/checkpoints/last.ckpt --drawings.output after
+python -m tools.before_after before after --out docs/images/before_after.png
 """
 
 import argparse

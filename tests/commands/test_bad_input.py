@@ -105,7 +105,7 @@ def test_a_prompt_without_the_token(trained: Workspace, refusal: Refusal, tmp_pa
 
 def test_a_prompt_that_is_too_long(trained: Workspace, refusal: Refusal, tmp_path: Path) -> None:
     prompt = "a [V] dog " + "on the beach " * 10
-    assert "16" in refusal("sample", str(trained.last), prompt, "--out", str(tmp_path / "out"))
+    assert "32" in refusal("sample", str(trained.last), prompt, "--out", str(tmp_path / "out"))
 
 
 def test_a_run_is_not_overwritten(trained: Workspace, refusal: Refusal) -> None:

@@ -71,7 +71,7 @@ def test_the_sampler_draws_what_the_pipeline_draws(tiny_v_pipeline: Path, guidan
 
 def test_padding_is_masked(backbone: StableDiffusionBackbone) -> None:
     tokens = backbone.tokenize(["a dog", "a dog on the beach"])
-    assert tokens.ids.shape == tokens.mask.shape == (2, 16)
+    assert tokens.ids.shape == tokens.mask.shape == (2, 32)
     assert tokens.mask.sum(dim=1).tolist() == [4, 7]
 
 

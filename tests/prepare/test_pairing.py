@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,15 +43,17 @@ def check_pairs(subject: PreparedSubject, folder: Path, photos: Folder) -> None:
         assert photos[photo.name] == number
         background = subject.background(photo)
         ground = paint(number)[0, 0]
-        assert (background == ground).all()
+        # OpenCV fills a plain ground to within a few levels; other photos are 30 away.
+        assert np.abs(background.astype(int) - ground).mean() <= 5
         assert subject.mask(photo).shape == background.shape[:2]
     views = subject.load_views()
     for digest, embedding in zip(views.photo_digests, views.background_embedding, strict=True):
         ground = torch.from_numpy(paint(digests[digest])[0, 0].astype(np.float32))
         expected = (ground / 127.5 - 1).repeat_interleave(2)
-        torch.testing.assert_close(embedding, expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(embedding, expected, atol=0.05, rtol=0)
 
 
+@pytest.mark.filterwarnings("ignore:.* is a copy of")
 @settings(max_examples=8, deadline=None)
 @given(st.lists(folders, min_size=2, max_size=3))
 def test_edits_never_mix_photos(sequence: list[Folder]) -> None:
