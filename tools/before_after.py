@@ -33,9 +33,10 @@ def main() -> None:
     args = parser.parse_args()
     names = sorted(path.name for path in (args.before / "images").glob("*-0.png"))
     prompts = [name[4:-6].replace("-", " ").replace(" sks ", " [V] ") for name in names]
-    pairs = [[read(folder / "images" / n) for n in names] for folder in (args.before, args.after)]
+    before = [read(args.before / "images" / name) for name in names]
+    after = [read(args.after / "images" / name) for name in names]
     photos = [read(path) for path in sorted(subject_path(args.subject).glob("*.png"))]
-    save_png(before_after_grid(prompts, *pairs, references=photos), args.out)
+    save_png(before_after_grid(prompts, before, after, references=photos), args.out)
 
 
 if __name__ == "__main__":
