@@ -5,7 +5,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -29,6 +29,7 @@ from idgen.prepare import (
 from idgen.sampling import DrawingRequest
 
 Suite = str | list[str]
+_MINI_PHOTO = 128  # pixels; the mini world's pictures are 64
 
 
 class SubjectDataModule(L.LightningDataModule):
@@ -150,6 +151,8 @@ class SubjectDataModule(L.LightningDataModule):
         Args:
             stage: `fit`, `validate`, `test` or `predict`.
         """
+        if stage == "fit":
+            self._warn_of_real_photos()
         if stage == "fit" and self._views is None:
             self._views = PreparedSubject(self.subject.prepared_folder).load_views()
         if stage == "predict" and self._reference_photo is not None:
@@ -158,6 +161,16 @@ class SubjectDataModule(L.LightningDataModule):
                 self._reference_photo, self.backbone, device
             )
             self._reference_features = PhotoFeatures(photo, background)
+
+    def _warn_of_real_photos(self) -> None:
+        if self.backbone.source != "mini":
+            return
+        largest = max(max(photo.pixels().shape[:2]) for photo in self.photos)
+        if largest > _MINI_PHOTO:
+            rank_zero_warn(
+                "the mini backbone knows only its drawn world: drawings of these photos mean "
+                "nothing; take a real one, such as --config configs/backbone/sd21.yaml"
+            )
 
     # Training
 
