@@ -164,6 +164,7 @@ def _quieten() -> None:
         ".*does not have many workers.*",
         ".*sync_dist=True.*",
         ".*LeafSpec.*",
+        ".*in eval mode at the start of training.*",
     ):
         warnings.filterwarnings("ignore", text)
     if not sys.warnoptions:
