@@ -1,6 +1,6 @@
 """Keeping the best checkpoints by a score and the last one, each written whole or not at all."""
 
-import os
+import io
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from idgen.errors import UserError
+from idgen.files import atomic_write
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -28,17 +29,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             UserError: If there is no space, or no right to write.
         """
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        target, content = Path(path), io.BytesIO()
+        torch.save(checkpoint, content)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except (OSError, RuntimeError) as error:
-            temporary.unlink(missing_ok=True)
+            atomic_write(target, content.getvalue())
+        except OSError as error:
             raise UserError(
                 f"cannot write the checkpoint {target} ({error}); free some space, resume with "
                 f"--ckpt_path {target.parent / 'last.ckpt'}"

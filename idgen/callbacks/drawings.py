@@ -101,7 +101,7 @@ class DrawingRecorder(Callback):
 
     # What
 
-    def _keep(self, trainer: L.Trainer, drawings: Drawings) -> None:
+    def _keep(self, drawings: Drawings) -> None:
         each = zip(drawings.requests, drawings.images, strict=True)
         self._kept += [_Kept(request, image, {}) for request, image in each]
 
@@ -114,7 +114,7 @@ class DrawingRecorder(Callback):
         **kwargs: Any,
     ) -> None:
         """Keeps a batch."""
-        self._keep(trainer, outputs)
+        self._keep(outputs)
 
     def _gathered(self, trainer: L.Trainer) -> list[_Kept]:
         scores = _find_scores(trainer)

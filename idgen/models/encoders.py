@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from idgen.models.open_clip_source import OpenClipSource
 
-_KEY = "--data.preparation.init_args.image_encoder.init_args.model"
+_KEY = "--data.preparation.image_encoder.init_args.model"
 
 
 class ImageEncoder:
