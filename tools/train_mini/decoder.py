@@ -8,12 +8,12 @@ better decoder is written to ``DIR/vae_tuned.pt`` on the way and at the end.
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from tools.train_mini.checkpoint import save_atomically
 from tools.train_mini.pictures import TrainingPictures
+from tools.train_mini.share import Share
 from tools.train_mini.timed import TimedSchedule, TimedTraining, cosine_fall
 from tools.train_mini.vae import build_vae, progress_line, reconstruction_loss
 
@@ -22,14 +22,15 @@ _NOISE = 0.04
 _ENCODER = ("encoder.", "quant_conv.")
 
 
-def train(work: Path, schedule: TimedSchedule, batch: int, device: str) -> None:
+def train(work: Path, schedule: TimedSchedule, batch: int, device: str, share: Share) -> None:
     """Train the decoder; ``decoder.ckpt`` and ``vae_tuned.pt`` are written to ``work``.
 
     Args:
         work: Folder of the training run.
         schedule: Time and rates.
-        batch: Pictures a step.
+        batch: Pictures a step and process.
         device: Torch device.
+        share: This process among those that train together.
     """
     pictures, vae = TrainingPictures.read(work), build_vae().to(device)
     vae.load_state_dict(torch.load(work / "vae_ema.pt", map_location=device, weights_only=True))
@@ -37,19 +38,20 @@ def train(work: Path, schedule: TimedSchedule, batch: int, device: str) -> None:
         weight.requires_grad_(not name.startswith(_ENCODER))
 
     def loss_of_step(step: int) -> tuple[Tensor, Tensor]:
-        generator = torch.Generator().manual_seed(step)
-        rows = np.random.default_rng([step, 1]).integers(0, len(pictures), batch)
+        generator = torch.Generator().manual_seed(share.seed(step))
+        rows = share.rows(step, len(pictures), batch, 1)
         pixels = pictures.pixels(rows).to(device)
         with torch.no_grad():
             latents = vae.encode(pixels).latent_dist.mean
         noise = torch.randn(latents.shape, generator=generator).to(device)
         return reconstruction_loss(vae.decode(latents + _NOISE * noise).sample, pixels)
 
-    training = TimedTraining(vae, loss_of_step, schedule, work / "decoder.ckpt")
-    training.run(
-        progress_line("decoder", batch),
-        on_save=lambda: save_atomically(training.ema, work / "vae_tuned.pt"),
-    )
+    def save() -> None:
+        if share.rank == 0:
+            save_atomically(training.ema, work / "vae_tuned.pt")
+
+    training = TimedTraining(vae, loss_of_step, schedule, work / "decoder.ckpt", share)
+    training.run(progress_line("decoder", batch * share.world), on_save=save)
 
 
 def main() -> None:
@@ -63,7 +65,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    train(args.work, TimedSchedule(args.seconds, args.rate, cosine_fall), args.batch, args.device)
+    schedule = TimedSchedule(args.seconds, args.rate, cosine_fall)
+    train(args.work, schedule, args.batch, args.device, Share.from_environment())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from tools.train_mini.checkpoint import save_atomically
+from tools.train_mini.share import Share
 
 _SAVE_EVERY = 120.0
 _REPORT_EVERY = 50
@@ -52,9 +53,10 @@ class TimedTraining:
     Args:
         model: What to train, in place.
         loss_of_step: The loss of step k and the number to report, a scalar tensor each. All that
-            is random in it must follow from k.
+            is random in it must follow from k and, with several processes, from the rank.
         schedule: Time and rates.
         checkpoint: File to save to and to go on from.
+        share: This process among those that train together; gradients are averaged over them.
 
     Attributes:
         ema: The running average of the model's state, which is what to use.
@@ -68,7 +70,9 @@ class TimedTraining:
         loss_of_step: Callable[[int], tuple[Tensor, Tensor]],
         schedule: TimedSchedule,
         checkpoint: Path,
+        share: Share,
     ) -> None:
+        self._share = share
         self._model, self._loss_of_step = model, loss_of_step
         self._schedule, self._checkpoint = schedule, checkpoint
         self._trained = [weight for weight in model.parameters() if weight.requires_grad]
@@ -92,7 +96,9 @@ class TimedTraining:
         self.ema, self.step, self.spent = state["ema"], state["step"], state["spent"]
 
     def save(self) -> None:
-        """Write the checkpoint to go on from."""
+        """Write the checkpoint to go on from; rank 0 does it for all."""
+        if self._share.rank:
+            return
         state: dict[str, Any] = {
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -100,8 +106,13 @@ class TimedTraining:
         state |= {"ema": self.ema, "step": self.step, "spent": self.spent}
         save_atomically(state, self._checkpoint)
 
-    def train_step(self) -> float:
-        """Do one step; returns the number to report."""
+    def train_step(self, spent: float) -> float:
+        """Do one step; returns the number to report.
+
+        Args:
+            spent: Seconds spent so far, as this process sees it; ``self.spent`` is the mean over
+                the processes, so that they all stop after the same step.
+        """
         schedule = self._schedule
         warmth = min(1.0, (self.step + 1) / schedule.warmup)
         for group in self._optimizer.param_groups:
@@ -109,6 +120,7 @@ class TimedTraining:
         loss, reported = self._loss_of_step(self.step)
         self._optimizer.zero_grad()
         torch.autograd.backward(loss)
+        self.spent = self._share.average(self._trained, spent)
         torch.nn.utils.clip_grad_norm_(self._trained, 1.0)
         self._optimizer.step()
         decay = min(0.999, (self.step + 1) / (self.step + 10))
@@ -128,12 +140,11 @@ class TimedTraining:
         """
         started, saved = time.monotonic() - self.spent, time.monotonic()
         running: float | None = None
-        with Progress() as progress:
+        with Progress(disable=self._share.rank > 0) as progress:
             bar = progress.add_task("", total=self._schedule.seconds)
             while self.spent < self._schedule.seconds:
-                value = self.train_step()
+                value = self.train_step(time.monotonic() - started)
                 running = value if running is None else 0.98 * running + 0.02 * value
-                self.spent = time.monotonic() - started
                 text = describe(self.step, running)
                 progress.update(bar, completed=self.spent, description=text)
                 if self.step % _REPORT_EVERY == 0:

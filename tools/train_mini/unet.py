@@ -1,6 +1,7 @@
 """Trains the mini pipeline's U-Net on the latents of the drawn pictures and their captions.
 
-Run as ``python -m tools.train_mini.unet --work DIR`` once the autoencoder (``DIR/vae_ema.pt``) and
+Run as ``python -m tools.train_mini.unet --work DIR`` (or, in two processes, as
+``torchrun --nproc-per-node 2 -m tools.train_mini.unet --work DIR``) once the autoencoder (``DIR/vae_ema.pt``) and
 the text encoder (``DIR/text_encoder``) are there; ``--wait`` waits for them (for the file ``FINAL``
 in the latter). It may be killed and started again at any time. ``DIR/unet.ckpt`` holds the running
 average of the weights as ``ema``.
@@ -22,7 +23,9 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from idgen.diffusion import NoiseSchedule, Prediction, add_noise, training_target
+from idgen.files import atomic_write
 from tools.train_mini.pictures import TrainingPictures, noisy_caption, training_wordings
+from tools.train_mini.share import Share
 from tools.train_mini.timed import TimedSchedule, TimedTraining, late_fall
 from tools.train_mini.tokenizer import CONTEXT
 from tools.train_mini.vae import build_vae
@@ -68,17 +71,21 @@ class Latents:
     """Scaled latents of the training pictures, each encoded when it is first asked for.
 
     Args:
-        work: Folder of the training run; they are kept in ``latents.npy``.
+        work: Folder of the training run; they are kept in ``latents-RANK-of-WORLD.npy``.
         pictures: The pictures.
         device: Where the autoencoder runs.
+        share: This process, which fills a file of its own with its own pictures' latents.
     """
 
-    def __init__(self, work: Path, pictures: TrainingPictures, device: str) -> None:
+    def __init__(
+        self, work: Path, pictures: TrainingPictures, device: str, share: Share
+    ) -> None:
         self._pictures, self._device = pictures, device
         self._vae = build_vae().to(device).eval()
         self._vae.load_state_dict(torch.load(work / "vae_ema.pt", weights_only=True))
-        path, self._filled_path = work / "latents.npy", work / "latents_filled.npy"
-        shape = (len(pictures), 8, 16, 16)
+        name = f"latents-{share.rank}-of-{share.world}"
+        path, self._filled_path = work / f"{name}.npy", work / f"{name}.filled.npy"
+        shape = (len(pictures), self._vae.config.latent_channels, 16, 16)
         if self._filled_path.exists():
             self._store = np.lib.format.open_memmap(path, mode="r+")
             self._filled: NDArray[np.bool_] = np.load(self._filled_path)
@@ -91,7 +98,8 @@ class Latents:
         """The factor that gives latents a standard deviation of 1."""
         if not path.exists():
             latents = self._encode(np.arange(_MEASURED))
-            path.write_text(json.dumps({"scaling_factor": 1 / float(latents.std())}))
+            text = json.dumps({"scaling_factor": 1 / float(latents.std())})
+            atomic_write(path, text.encode())
         return float(json.loads(path.read_text())["scaling_factor"])
 
     @torch.no_grad()
@@ -125,13 +133,17 @@ class Denoising:
         device: Torch device.
         batch: Pictures a step.
         count: How many of the pictures to train on.
+        share: This process among those that train together.
     """
 
-    def __init__(self, work: Path, unet: Any, device: str, batch: int, count: int) -> None:
+    def __init__(
+        self, work: Path, unet: Any, device: str, batch: int, count: int, share: Share
+    ) -> None:
+        self._share = share
         self._unet, self._device, self._batch = unet, device, batch
         self._pictures = TrainingPictures.read(work).first(count)
         self._wordings = training_wordings(len(self._pictures))
-        self.latents = Latents(work, self._pictures, device)
+        self.latents = Latents(work, self._pictures, device, share)
         self._tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
         text = CLIPTextModel.from_pretrained(work / "text_encoder", dtype=torch.float32)
         self._text = text.to(device).eval().requires_grad_(False)
@@ -159,10 +171,11 @@ class Denoising:
         (Hang et al. 2023) nearly clean latents count little, but the noisiest, where class and
         scene are decided, keep their full weight.
         """
-        rows = np.random.default_rng(step).integers(0, len(self._pictures), self._batch)
-        generator = torch.Generator().manual_seed(step)
+        rows = self._share.rows(step, len(self._pictures), self._batch)
+        seed = self._share.seed(step)
+        generator = torch.Generator().manual_seed(seed)
         clean = self.latents(rows)
-        states = self._conditions(rows, random.Random(step))
+        states = self._conditions(rows, random.Random(seed))
         noise = torch.randn(clean.shape, generator=generator).to(self._device)
         times = torch.randint(1000, (self._batch,), generator=generator).to(self._device)
         noisy = add_noise(self._schedule, clean, noise, times)
@@ -174,22 +187,25 @@ class Denoising:
         return loss, loss.detach()
 
 
-def train(work: Path, schedule: TimedSchedule, batch: int, count: int, device: str) -> None:
+def train(
+    work: Path, schedule: TimedSchedule, batch: int, count: int, device: str, share: Share
+) -> None:
     """Train the U-Net; ``unet.ckpt`` and the latents are written to ``work``.
 
     Args:
         work: Folder of the training run.
         schedule: Time and rates.
-        batch: Pictures a step.
+        batch: Pictures a step and process.
         count: How many of the pictures to train on.
         device: Torch device.
+        share: This process among those that train together.
     """
     torch.manual_seed(0)
     unet = build_unet().to(device)
-    denoising = Denoising(work, unet, device, batch, count)
-    training = TimedTraining(unet, denoising.loss, schedule, work / "unet.ckpt")
+    denoising = Denoising(work, unet, device, batch, count, share)
+    training = TimedTraining(unet, denoising.loss, schedule, work / "unet.ckpt", share)
     training.run(
-        lambda step, loss: f"U-Net, {step * batch} samples, loss {loss:.4f}",
+        lambda step, loss: f"U-Net, {step * batch * share.world} samples, loss {loss:.4f}",
         on_save=denoising.latents.save,
     )
 
@@ -211,7 +227,8 @@ def main() -> None:
     while args.wait and not all(path.exists() for path in needed):
         time.sleep(2)
     schedule = TimedSchedule(args.seconds, args.rate, late_fall, weight_decay=0.01)
-    train(args.work, schedule, args.batch, args.pictures, args.device)
+    share = Share.from_environment()
+    train(args.work, schedule, args.batch, args.pictures, args.device, share)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Trains the mini pipeline's autoencoder: 64 x 64 pictures to 16 x 16 latents and back.
 
-Run as ``python -m tools.train_mini.vae --work DIR`` after the data set is drawn. It writes
+Run as ``python -m tools.train_mini.vae --work DIR`` after the data set is drawn, or in two
+processes as ``torchrun --nproc-per-node 2 -m tools.train_mini.vae --work DIR``. It writes
 ``DIR/vae_ema.pt``, the averaged weights, and may be killed and started again at any time.
 """
 
@@ -10,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch.nn.functional import l1_loss, mse_loss
 
 from tools.train_mini.checkpoint import save_atomically
 from tools.train_mini.pictures import TrainingPictures
+from tools.train_mini.share import Share
 from tools.train_mini.timed import TimedSchedule, TimedTraining, cosine_fall
 
 _KL_WEIGHT = 1e-6
@@ -67,27 +68,29 @@ def progress_line(name: str, batch: int) -> Callable[[int, float], str]:
     return lambda step, squared: f"{name}, {step * batch} pictures, {psnr(squared):.2f} dB"
 
 
-def train(work: Path, schedule: TimedSchedule, batch: int, device: str) -> None:
+def train(work: Path, schedule: TimedSchedule, batch: int, device: str, share: Share) -> None:
     """Train the autoencoder; ``vae.ckpt`` and ``vae_ema.pt`` are written to ``work``.
 
     Args:
         work: Folder of the training run.
         schedule: Time and rates.
-        batch: Pictures a step.
+        batch: Pictures a step and process.
         device: Torch device.
+        share: This process among those that train together.
     """
     torch.manual_seed(0)
     pictures, vae = TrainingPictures.read(work), build_vae().to(device)
 
     def loss_of_step(step: int) -> tuple[Tensor, Tensor]:
-        torch.manual_seed(step)  # for the posterior's noise
-        rows = np.random.default_rng(step).integers(0, len(pictures), batch)
+        torch.manual_seed(share.seed(step))  # for the posterior's noise
+        rows = share.rows(step, len(pictures), batch)
         pixels = pictures.pixels(rows).to(device)
         return vae_loss(vae, pixels.flip(-1) if step % 2 else pixels)
 
-    training = TimedTraining(vae, loss_of_step, schedule, work / "vae.ckpt")
-    training.run(progress_line("autoencoder", batch), on_save=lambda: None)
-    save_atomically(training.ema, work / "vae_ema.pt")
+    training = TimedTraining(vae, loss_of_step, schedule, work / "vae.ckpt", share)
+    training.run(progress_line("autoencoder", batch * share.world), on_save=lambda: None)
+    if share.rank == 0:
+        save_atomically(training.ema, work / "vae_ema.pt")
 
 
 def main() -> None:
@@ -101,7 +104,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    train(args.work, TimedSchedule(args.seconds, args.rate, cosine_fall), args.batch, args.device)
+    schedule = TimedSchedule(args.seconds, args.rate, cosine_fall)
+    train(args.work, schedule, args.batch, args.device, Share.from_environment())
 
 
 if __name__ == "__main__":
