@@ -19,14 +19,12 @@ _MARGIN, _BLOCK_GAP, _PICTURE_GAP, _TEXT_GAP = 28, 24, 6, 6
 _TITLE_SIZE, _PROMPT_SIZE, _NOTE_SIZE = 24, 16, 13
 _INK, _GREY, _PAPER = (24, 24, 27), (113, 113, 122), (255, 255, 255)
 _LEAST_REDUCTION = 0.7
-# Captions and photos get this width in pixels even over a single small drawing.
-_LEAST_WIDTH = 400
+# The page, and a caption, get this width in pixels even over a single small drawing.
+_LEAST_WIDTH, _LEAST_CAPTION = 400, 240
 _REFERENCES = "photos of the subject"
 
-# More rows than this go into two columns, or the picture would be endless.
-_ROWS_IN_ONE_COLUMN = 10
-# Pairs of a before-after grid fill lines up to this width in pixels.
-_PAIRS_WIDTH = 1100
+# Prompts stand beside each other up to this width in pixels.
+_LINE_WIDTH = 1100
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,8 @@ def captioned_grid(
     """Lays out drawings, one row a prompt, under a title and a strip of reference photos.
 
     Drawings smaller than 128 pixels are enlarged by a whole factor, ones larger than 256 are
-    reduced; photos get the drawings' height, or less to fit
-    one line. More than 10 rows are laid out in two columns.
+    reduced; photos get the drawings' height, or less to fit one line. Prompts with few drawings
+    stand beside each other.
 
     Args:
         rows: Prompts with their drawings; the number of drawings may differ.
@@ -69,13 +67,13 @@ def captioned_grid(
     if not rows or not all(len(row.drawings) for row in rows):
         raise ValueError("rows: at least one, with a drawing in each, is needed")
     drawn = [_beside([_picture(image) for image in row.drawings], _PICTURE_GAP) for row in rows]
-    width = max(_LEAST_WIDTH, *(row.width for row in drawn))
+    width = max(_LEAST_CAPTION, *(row.width for row in drawn))
     blocks = [
         _below([*_caption(row, width), images], _TEXT_GAP)
         for row, images in zip(rows, drawn, strict=True)
     ]
     height = max(row.height for row in drawn)
-    return _page(title, references, height, _columns(blocks))
+    return _page(title, references, height, _lines(blocks))
 
 
 def before_after_grid(
@@ -111,15 +109,8 @@ def before_after_grid(
         _pair(prompt, (_picture(first), _picture(second)), labels)
         for prompt, first, second in zip(prompts, before, after, strict=True)
     ]
-    width = max(pair.width for pair in pairs)
-    a_line = max(1, (_PAIRS_WIDTH + _BLOCK_GAP) // (width + _BLOCK_GAP))
-    # As even as possible: 6 pairs where 4 would fit become 3 and 3.
-    a_line = math.ceil(len(pairs) / math.ceil(len(pairs) / a_line))
-    lines = [
-        _beside(pairs[start : start + a_line], _BLOCK_GAP) for start in range(0, len(pairs), a_line)
-    ]
     height = _picture(before[0]).height
-    return _page(title, references, height, _below(lines, _BLOCK_GAP))
+    return _page(title, references, height, _lines(pairs))
 
 
 def save_png(image: Tensor | Image.Image, path: Path) -> None:
@@ -187,12 +178,16 @@ def _pair(
     return _below([both, _text(prompt, both.width, _PROMPT_SIZE, _INK)], _TEXT_GAP // 2)
 
 
-def _columns(blocks: Sequence[Image.Image]) -> Image.Image:
-    if len(blocks) <= _ROWS_IN_ONE_COLUMN:
-        return _below(blocks, _BLOCK_GAP)
-    half = math.ceil(len(blocks) / 2)
-    columns = [_below(part, _BLOCK_GAP) for part in (blocks[:half], blocks[half:])]
-    return _beside(columns, 2 * _BLOCK_GAP)
+def _lines(blocks: Sequence[Image.Image]) -> Image.Image:
+    width = max(block.width for block in blocks)
+    a_line = max(1, (_LINE_WIDTH + _BLOCK_GAP) // (width + _BLOCK_GAP))
+    # As even as possible: 6 blocks where 4 would fit become 3 and 3.
+    a_line = math.ceil(len(blocks) / math.ceil(len(blocks) / a_line))
+    lines = [
+        _beside(blocks[start : start + a_line], _BLOCK_GAP)
+        for start in range(0, len(blocks), a_line)
+    ]
+    return _below(lines, _BLOCK_GAP)
 
 
 def _page(

@@ -1,3 +1,4 @@
+import math
 import os
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def test_a_drawing_keeps_its_ratio() -> None:
 
 
 def test_drawings_stand_beside_each_other_under_their_caption() -> None:
-    rows = [PromptRow("a dog", [plain(RED), plain(GREEN)]), PromptRow("a cat", [plain(BLUE)])]
+    rows = [PromptRow("a dog", [plain(RED), plain(GREEN), *[plain((200, 200, 200))] * 3])]
+    rows.append(PromptRow("a cat", [plain(BLUE)]))
     grid = captioned_grid(rows)
     red, green, blue = box(grid, RED), box(grid, GREEN), box(grid, BLUE)
     assert red[1] == green[1]
@@ -114,13 +116,17 @@ def test_a_long_prompt_is_wrapped_not_cut() -> None:
     assert all(pictures._font(16).getlength(line) <= 128 for line in lines)
 
 
-def test_a_whole_suite_goes_into_two_columns() -> None:
-    rows = [PromptRow(f"prompt {i}", [plain(RED)] * 4) for i in range(24)]
-    grid = captioned_grid([*rows, PromptRow("the last", [plain(BLUE)])])
-    one = captioned_grid(rows[:1])
-    assert 2 * one.width - 100 < grid.width < 2 * one.width
-    assert grid.height < 13.5 * one.height
-    assert box(grid, BLUE)[0] > grid.width // 2
+@pytest.mark.parametrize(("drawings", "columns"), [(1, 4), (2, 3), (4, 2), (8, 1)])
+def test_prompts_stand_beside_each_other_as_far_as_they_fit(drawings: int, columns: int) -> None:
+    rows = [PromptRow(f"prompt {i}", [plain(RED)] * drawings) for i in range(7)]
+    grid = captioned_grid([*rows, PromptRow("the last", [plain(BLUE)] * drawings)])
+    assert grid.width < 1200
+    reds = (np.asarray(grid) == RED).all(axis=2).any(axis=1)
+    lines = np.count_nonzero(np.diff(reds.astype(int)) == 1)
+    # Alone on its line, the last prompt's drawings are blue.
+    assert lines == math.ceil(8 / columns) - (columns == 1)
+    if columns > 1:
+        assert box(grid, BLUE)[0] > box(grid, RED)[0] + 128
 
 
 def test_pairs_stand_before_then_after_and_fill_lines() -> None:

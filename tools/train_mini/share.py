@@ -1,6 +1,7 @@
 """Training in several processes: on a CPU two of one thread do twice the work of one of two."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,7 @@ class Share:
         """A seed for a step, another in each process."""
         return step * self.world + self.rank
 
-    def average(self, trained: list[Tensor], scalar: float) -> float:
+    def average(self, trained: Sequence[Tensor], scalar: float) -> float:
         """Average gradients over the processes, in place, and a number along with them.
 
         Args:
@@ -61,7 +62,7 @@ class Share:
         flat = torch.cat([g.flatten() for g in gradients] + [torch.tensor([scalar], device=device)])
         all_reduce(flat)
         flat /= self.world
-        parts = flat.split([g.numel() for g in gradients] + [1])
+        parts = torch.split(flat, [g.numel() for g in gradients] + [1])
         for gradient, part in zip(gradients, parts[:-1], strict=True):
             gradient.copy_(part.view_as(gradient))
         return float(parts[-1])

@@ -1,10 +1,10 @@
 """Trains the mini pipeline's U-Net on the latents of the drawn pictures and their captions.
 
-Run as ``python -m tools.train_mini.unet --work DIR`` (or, in two processes, as
-``torchrun --nproc-per-node 2 -m tools.train_mini.unet --work DIR``) once the autoencoder (``DIR/vae_ema.pt``) and
-the text encoder (``DIR/text_encoder``) are there; ``--wait`` waits for them (for the file ``FINAL``
-in the latter). It may be killed and started again at any time. ``DIR/unet.ckpt`` holds the running
-average of the weights as ``ema``.
+Run as ``python -m tools.train_mini.unet --work DIR``, or in two processes as
+``torchrun --nproc-per-node 2 -m tools.train_mini.unet --work DIR``, once the autoencoder
+(``DIR/vae_ema.pt``) and the text encoder (``DIR/text_encoder``) are there;
+``--wait`` waits for them (for ``FINAL`` in the latter). It may be killed and started again at any
+time. ``DIR/unet.ckpt`` holds the running average of the weights as ``ema``.
 """
 
 import argparse
@@ -77,9 +77,7 @@ class Latents:
         share: This process, which fills a file of its own with its own pictures' latents.
     """
 
-    def __init__(
-        self, work: Path, pictures: TrainingPictures, device: str, share: Share
-    ) -> None:
+    def __init__(self, work: Path, pictures: TrainingPictures, device: str, share: Share) -> None:
         self._pictures, self._device = pictures, device
         self._vae = build_vae().to(device).eval()
         self._vae.load_state_dict(torch.load(work / "vae_ema.pt", weights_only=True))
