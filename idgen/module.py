@@ -76,7 +76,8 @@ class PersonalizationModule(L.LightningModule):
         self.trained_steps = 0
         self._frozen_keys = self._find_frozen_keys()
         self._drawing = ExitStack()
-        if self.loss_weights.text_explicit and not tuning.trains_text:
+        has_l4 = self.loss_weights.text_explicit and self.conditioning.decouples
+        if has_l4 and not tuning.trains_text:
             rank_zero_warn(
                 "nothing on the text side is trained, so L4 (loss_weights.text_explicit) has no "
                 "gradient: train the text encoder (tuning.init_args.text_rank) or set it to 0"
@@ -120,8 +121,9 @@ class PersonalizationModule(L.LightningModule):
 
         prediction = self.backbone.predict(noisy, times, condition.refined)
         losses = {"diffusion": denoising_loss(prediction, target, over_time)}
-        losses |= self._decoupling_losses(batch, text, condition)
-        if self.loss_weights.weak_denoising:
+        if self.conditioning.decouples:
+            losses |= self._decoupling_losses(batch, text, condition)
+        if self.loss_weights.weak_denoising and self.conditioning.decouples:
             weak = self.backbone.predict(noisy, times, self.conditioning.infer(text))
             losses["weak_denoising"] = denoising_loss(weak, target, over_time)
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from idgen.errors import UserError
 from idgen.models.decoupling import ImplicitDecoupling, PhotoFeatures
 from idgen.models.fusion import ExpertFusion
 from idgen.models.text import TextStates
@@ -27,7 +28,14 @@ class Condition(NamedTuple):
 
 
 class Conditioning(nn.Module, ABC):
-    """A method's way from features to condition."""
+    """A method's way from features to condition.
+
+    Attributes:
+        decouples: Whether the photo's identity-irrelevant features take part, in the condition and
+            in L2 to L5.
+    """
+
+    decouples = True
 
     @abstractmethod
     def forward(self, text: TextStates, photo: PhotoFeatures) -> Condition:
@@ -44,6 +52,39 @@ class Conditioning(nn.Module, ABC):
             photo: A reference photo whose scene and pose are to be kept, or None.
             weight: How much of it: 0 none, 1 as much as in training.
         """
+
+
+class TextOnly(Conditioning):
+    """Plain LoRA fine-tuning: f_r = f_s, in training as at inference. It has no weights."""
+
+    decouples = False
+
+    def __init__(self, width: int) -> None:
+        """Takes what every conditioning takes.
+
+        Args:
+            width: D, the backbone's; it decides nothing here.
+        """
+        super().__init__()
+
+    def forward(self, text: TextStates, photo: PhotoFeatures) -> Condition:
+        """f_s, whatever the photo shows."""
+        return Condition(text.states, None, None)
+
+    def infer(
+        self, text: TextStates, photo: PhotoFeatures | None = None, weight: float = 0.0
+    ) -> Tensor:
+        """f_s of a new prompt.
+
+        Raises:
+            UserError: If a reference photo is to be kept.
+        """
+        if photo is not None and weight != 0:
+            raise UserError(
+                "--reference: the checkpoint's method (TextOnly) cannot keep a photo's scene; "
+                "leave the reference out"
+            )
+        return text.states
 
 
 class FusedFeature(Enum):

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from idgen.models.conditioning import DecoupledFusion, FusedFeature
+from idgen.errors import UserError
+from idgen.models.conditioning import DecoupledFusion, FusedFeature, TextOnly
 from idgen.models.decoupling import PhotoFeatures
 from idgen.models.text import TextStates
 
@@ -73,3 +74,14 @@ def test_without_experts_the_sum_is_the_condition() -> None:
     condition = DecoupledFusion(8, experts=0)(text, photo)
     assert condition.gates is None
     torch.testing.assert_close(condition.refined, text.states + photo.background[:, None])
+
+
+def test_text_only_is_the_text_and_refuses_a_reference() -> None:
+    text, photo = inputs()
+    conditioning = TextOnly(8)
+    assert conditioning(text, photo).refined is text.states
+    assert conditioning.infer(text) is text.states
+    assert conditioning.infer(text, photo, weight=0.0) is text.states
+    assert not list(conditioning.parameters())
+    with pytest.raises(UserError, match="reference"):
+        conditioning.infer(text, photo, weight=0.5)
