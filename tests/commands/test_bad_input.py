@@ -129,6 +129,13 @@ def test_no_right_to_write(workspace: Workspace, refusal: Refusal, tmp_path: Pat
     assert "cannot write" in refusal(*fit(workspace, option))
 
 
+def test_no_space(workspace: Workspace, refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = shutil.disk_usage(workspace.folder)._replace(free=1 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: full)
+    assert "1 MiB" in refusal(*fit(workspace))
+    assert not workspace.run.exists()
+
+
 def test_a_hub_id_without_a_network(workspace: Workspace, refusal: Refusal) -> None:
     option = "--model.backbone.init_args.source=nobody/no-such-model"
     line = refusal(*fit(workspace, option))

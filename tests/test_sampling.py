@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from idgen.models.conditioning import TextOnly
+from idgen.models.stable_diffusion import StableDiffusionBackbone
+from idgen.sampling import DrawingRequest, Sampler, starting_noise, to_uint8
+
+CPU = torch.device("cpu")
+
+
+def request(prompt: str = "a photo of a dog", number: int = 0, seed: int = 0) -> DrawingRequest:
+    return DrawingRequest(prompt, prompt, 0, number, seed)
+
+
+def test_noise_is_a_function_of_seed_prompt_and_number_alone() -> None:
+    shape = (4, 8, 8)
+    torch.manual_seed(1)
+    first = starting_noise(request(), shape)
+    torch.manual_seed(2)
+    assert torch.equal(first, starting_noise(request(), shape))
+    # The prompt's place in its suite does not count.
+    moved = DrawingRequest("a photo of a dog", "", 7, 0, 0)
+    assert torch.equal(first, starting_noise(moved, shape))
+    for other in (request("a dog"), request(number=1), request(seed=1)):
+        assert not torch.equal(first, starting_noise(other, shape))
+
+
+def test_pixels_are_clipped_and_rounded() -> None:
+    pixels = torch.tensor([-3.0, -1.0, 0.0, 1.0, 3.0])
+    assert to_uint8(pixels).tolist() == [0, 0, 128, 255, 255]
+
+
+def test_a_drawing_does_not_depend_on_its_batch(backbone: StableDiffusionBackbone) -> None:
+    sampler, method = Sampler(steps=2), TextOnly(backbone.width)
+    requests = [request(number=number) for number in range(3)]
+    together = sampler.draw(backbone, method, requests, CPU)
+    alone = sampler.draw(backbone, method, requests[2:], CPU)
+    assert together.requests == requests
+    difference = together.images[2].int() - alone.images[0].int()
+    assert difference.abs().max() <= 1
+    assert not torch.equal(together.images[0], together.images[1])
+
+
+def test_no_request_is_an_empty_batch(backbone: StableDiffusionBackbone) -> None:
+    drawings = Sampler(steps=2).draw(backbone, TextOnly(backbone.width), [], CPU)
+    assert drawings.images.shape == (0, 3, backbone.resolution, backbone.resolution)
+
+
+def test_the_negative_prompt_takes_part_under_guidance_alone(
+    backbone: StableDiffusionBackbone,
+) -> None:
+    method = TextOnly(backbone.width)
+
+    def draw(guidance: float, negative: str) -> torch.Tensor:
+        return Sampler(2, guidance, negative).draw(backbone, method, [request()], CPU).images
+
+    assert torch.equal(draw(1.0, ""), draw(1.0, "snow on the beach"))
+    assert not torch.equal(draw(8.0, ""), draw(8.0, "snow on the beach"))
+
+
+def test_no_step_is_refused() -> None:
+    with pytest.raises(ValueError, match="steps"):
+        Sampler(steps=0)
