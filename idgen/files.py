@@ -58,8 +58,11 @@ def check_writable(folder: Path, key: str) -> None:
         UserError: If its nearest existing parent is no folder, may not be written, or is full.
     """
     existing = folder.absolute()
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
+    try:
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror}); change {key}") from error
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         reason = "may not be written" if existing.is_dir() else "is no folder"
         raise UserError(f"cannot write to {folder}: {existing} {reason}; change {key}")

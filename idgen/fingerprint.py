@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 _CHUNK = 1 << 16
@@ -26,7 +28,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fingerprint_path(path: Path) -> str:
+def fingerprint_path(path: Path, patterns: Sequence[str] = ("*",)) -> str:
     """Hashes a model file, or a folder of them, quickly even at gigabytes.
 
     Small files are hashed whole; of a large one its size and 64 evenly spaced blocks of
@@ -35,6 +37,7 @@ def fingerprint_path(path: Path) -> str:
 
     Args:
         path: A file or a folder. Hidden files in a folder do not count.
+        patterns: Of the files in a folder, those whose path in it fits one of them count.
 
     Returns:
         64 hexadecimal digits that depend on contents and names, not on place or time.
@@ -49,6 +52,8 @@ def fingerprint_path(path: Path) -> str:
     for file in files:
         name = "" if file == path else file.relative_to(path).as_posix()
         if any(part.startswith(".") for part in name.split("/")):
+            continue
+        if name and not any(fnmatch(name, pattern) for pattern in patterns):
             continue
         digest.update(f"{name}\0{file.stat().st_size}\0".encode())
         _update_with_blocks(digest, file)

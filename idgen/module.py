@@ -1,6 +1,7 @@
 """The LightningModule: batch -> condition -> losses -> log."""
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -60,7 +61,13 @@ class PersonalizationModule(L.LightningModule):
             sampler: How validation, test and predict draw.
             min_snr_gamma: Gamma of Min-SNR weights over time; None weighs all times alike.
             seed: Of the noise and times in training.
+
+        Raises:
+            UserError: If the weights cannot be loaded, a target of the tuning fits no layer, or a
+                value is out of range.
         """
+        if min_snr_gamma is not None and min_snr_gamma <= 0:
+            raise UserError("--model.min_snr_gamma must be above 0, or null for equal weights")
         super().__init__()
         backbone.load()
         tuning.attach(backbone)
@@ -70,6 +77,7 @@ class PersonalizationModule(L.LightningModule):
         self.scheduler_factory = scheduler
         self.loss_weights = loss_weights or LossWeights()
         self.sampler = sampler or Sampler()
+        self.sampler.check(backbone)
         self.min_snr_gamma = min_snr_gamma
         self.seed = seed
         self.method = f"{type(tuning).__name__} + {type(self.conditioning).__name__}"
@@ -228,24 +236,33 @@ class PersonalizationModule(L.LightningModule):
             state.pop(prefix + key, None)
         return state
 
-    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        """Loads what was trained.
+    def check_weights(self, given: Mapping[str, torch.Size]) -> None:
+        """Compares the trained weights of a checkpoint with this module's.
+
+        Args:
+            given: Shapes by name.
 
         Raises:
-            UserError: If a trained weight is missing, unknown, or of another shape.
+            UserError: If one is missing, unknown, or of another shape.
         """
         wanted = {k: v.shape for k, v in self.named_parameters() if k not in self._frozen_keys}
-        given = {key: value.shape for key, value in state_dict.items()}
-        if strict and wanted != given:
-            differing = sorted(
-                k for k in wanted.keys() | given.keys() if wanted.get(k) != given.get(k)
-            )
+        differing = sorted(k for k in wanted.keys() | given.keys() if wanted.get(k) != given.get(k))
+        if differing:
             first = differing[0]
             raise UserError(
                 f"checkpoint of another method or size: {len(differing)} weights differ, first "
                 f"{first} ({_shape(given.get(first))} in the checkpoint, "
                 f"{_shape(wanted.get(first))} in the config); test it with --ckpt_path alone"
             )
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """Loads what was trained.
+
+        Raises:
+            UserError: If a trained weight is missing, unknown, or of another shape.
+        """
+        if strict:
+            self.check_weights({key: value.shape for key, value in state_dict.items()})
         return super().load_state_dict(state_dict, strict=False, assign=assign)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -267,6 +284,18 @@ class PersonalizationModule(L.LightningModule):
         made = checkpoint.get(CHECKPOINT_KEY)
         if made is None:
             raise UserError("the checkpoint was not written by idgen")
+        self.check_origin(made)
+        self.trained_steps = checkpoint["global_step"]
+
+    def check_origin(self, made: Mapping[str, Any]) -> None:
+        """Compares what a checkpoint was trained on with this module.
+
+        Args:
+            made: What `on_save_checkpoint` added to it.
+
+        Raises:
+            UserError: If the backbone or the method is another.
+        """
         if made["method"] != self.method:
             raise UserError(
                 f"the checkpoint was trained with {made['method']}, this config has "
@@ -278,7 +307,6 @@ class PersonalizationModule(L.LightningModule):
                 f"files differ from {self.backbone.source!r}; set "
                 f"--model.backbone.init_args.source {made['backbone_source']}"
             )
-        self.trained_steps = checkpoint["global_step"]
 
 
 def _shape(shape: torch.Size | None) -> str:

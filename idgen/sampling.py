@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from idgen.errors import UserError
 from idgen.models.backbone import Backbone
 from idgen.models.conditioning import Conditioning
 from idgen.models.decoupling import PhotoFeatures
@@ -84,6 +85,19 @@ class Sampler:
         self.steps = steps
         self.guidance = guidance
         self.negative_prompt = negative_prompt
+
+    def check(self, backbone: Backbone) -> None:
+        """Refuses more steps than the backbone's noise schedule has.
+
+        Raises:
+            UserError: If there are more.
+        """
+        most = len(backbone.schedule.alphas_cumprod)
+        if self.steps > most:
+            raise UserError(
+                f"--model.sampler.init_args.steps (--steps): {self.steps} are more than the "
+                f"{most} of the backbone's noise schedule"
+            )
 
     def _solver(self, backbone: Backbone, device: torch.device) -> Any:
         from diffusers import DPMSolverMultistepScheduler

@@ -166,7 +166,6 @@ def options(layout: Layout, work: Path, resolution: int) -> list[str]:
         *("--model.backbone.init_args.source", str(work / "pipeline")),
         *("--model.backbone.init_args.dtype", "float32"),
         *("--model.sampler.init_args.steps", "2"),
-        *(f"{data}.segmenter", "idgen.prepare.SamSegmenter"),
         *(f"{data}.segmenter.init_args.checkpoint", "mini"),
         *(f"{data}.segmenter.init_args.architecture", "null"),
         *(f"{data}.image_encoder", encoder),

@@ -12,6 +12,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from idgen.errors import UserError
 from idgen.files import atomic_write
 
+_MONITORED = ("val/balance", "val/dino", "val/clip_i", "val/clip_t")
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, syncs, renames: a killed run leaves the old checkpoint whole."""
@@ -64,7 +66,16 @@ class AdapterCheckpoint(ModelCheckpoint):
             mode: Whether more is better.
             keep: How many of the best; 0 keeps the last alone.
             dirpath: Where; `checkpoints/` in the run's folder by default.
+
+        Raises:
+            UserError: If there is no such score, or `keep` is negative.
         """
+        if monitor not in _MONITORED:
+            raise UserError(
+                f"--checkpoint.monitor: no score {monitor!r}; there are {', '.join(_MONITORED)}"
+            )
+        if keep < 0:
+            raise UserError("--checkpoint.keep must be 0 or more")
         super().__init__(
             dirpath=dirpath,
             filename="best-step{step:06d}",

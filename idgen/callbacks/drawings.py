@@ -75,12 +75,14 @@ class DrawingRecorder(Callback):
             UserError: If the given output folder is not empty.
         """
         self._folder = None
-        folder = self.output
-        if folder is not None and stage in ("test", "predict") and trainer.is_global_zero:
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                raise UserError(f"{folder} is not empty; name a new folder for the drawings")
-            check_writable(folder, "--drawings.output (--out)")
-        self.stage_folder(trainer, stage)
+        given = self.output if stage in ("test", "predict") else None
+        if given is not None and trainer.is_global_zero:
+            check_writable(given, "--drawings.output (--out)")
+            if given.exists() and any(given.iterdir()):
+                raise UserError(f"{given} is not empty; name a new folder for the drawings")
+        folder = self.stage_folder(trainer, stage)
+        if given is None and trainer.is_global_zero:
+            check_writable(folder, "--trainer.default_root_dir")
 
     def stage_folder(self, trainer: L.Trainer, stage: str) -> Path:
         """The folder that this run's drawings go to.
@@ -193,7 +195,7 @@ class DrawingRecorder(Callback):
         rows = [_row(of_prompt) for of_prompt in by_prompt.values()]
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(datamodule, SubjectDataModule)
-        photos = datamodule.reference_photos()
+        photos = _photos(datamodule)
         name = datamodule.subject.photos_folder.name
         size = self.grid_prompts
         return [
@@ -222,6 +224,14 @@ class DrawingRecorder(Callback):
             "protocol": {} if scores is None else scores.protocol(),
             "idgen_version": __version__,
         }
+
+
+def _photos(datamodule: SubjectDataModule) -> list[Tensor]:
+    """The photos at the head of a grid; a checkpoint that moved draws without them."""
+    try:
+        return datamodule.reference_photos()
+    except UserError:
+        return []
 
 
 def _find_scores(trainer: L.Trainer) -> FidelityScores | None:

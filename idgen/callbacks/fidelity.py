@@ -64,10 +64,19 @@ class FidelityScores(Callback):
         self._metrics = {name: MeanScore() for name in ("dino", "clip_i", "clip_t")}
         self._references: dict[str, Tensor] = {}
 
+    def check(self) -> None:
+        """Finds the encoders' files, from the hub where they are not there yet.
+
+        Raises:
+            UserError: If there is no such model, or it cannot be fetched.
+        """
+        self.clip.fetch()
+        self.dino.fetch()
+
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Checks the encoders before any work starts."""
         if stage != "predict":
-            self.protocol()
+            self.check()
 
     def protocol(self) -> dict[str, str]:
         """What decides the scores, to tell whether two of them can be compared."""

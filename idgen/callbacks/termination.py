@@ -1,4 +1,4 @@
-"""SIGTERM, as a cluster sends it before it takes the machine away: save, then stop."""
+"""SIGTERM, as a cluster sends it before it takes the machine away, and Ctrl-C: save, then stop."""
 
 import signal
 from types import FrameType
@@ -6,44 +6,78 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 
 from idgen.callbacks.checkpoint import AdapterCheckpoint
 
-SIGTERM_EXIT_CODE = 143
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class GracefulTermination(Callback):
-    """On SIGTERM, saves `last.ckpt` at the end of the step and stops training on all processes.
+    """On SIGTERM or Ctrl-C, saves `last.ckpt` at the end of the step and stops all processes.
 
-    The handler only sets a flag; the processes agree on it after a step, so that it does not
-    matter which of them got the signal. The command line then exits with code 143.
+    While training, the handler only sets a flag; the processes agree on it after a step, so that
+    it does not matter which of them got the signal. A second signal, or one while nothing that
+    could be saved is under way (preparation, `test`, `predict`), ends the process at once. The
+    exit code is 128 plus the signal's number, as a shell gives it: 143 or 130.
+
+    Attributes:
+        received: The signal's number, None if there was none.
     """
 
     def __init__(self) -> None:
-        self.received = False
-        self._previous: Any = None
+        self.received: int | None = None
+        self._training = False
+        self._previous: dict[int, Any] = {}
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 128 plus the number of the signal that ended the run."""
+        return 0 if self.received is None else 128 + self.received
+
+    def install(self) -> None:
+        """Takes the signals over, from Lightning too, whose own way hangs other processes."""
+        for number in _SIGNALS:
+            previous = signal.signal(number, self._note)
+            self._previous.setdefault(number, previous)
+
+    def restore(self) -> None:
+        """Gives the signals back."""
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+        self._previous = {}
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.received = True
+        again, self.received = self.received is not None, signum
+        if again or not self._training:
+            raise SystemExit(self.exit_code)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Takes the signal over from Lightning, whose own way hangs other processes."""
-        self._previous = signal.signal(signal.SIGTERM, self._note)
+        """From here on there is something to save."""
+        self.install()
+        self._training = True
+
+    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Takes the signals over."""
+        self.install()
+
+    on_validation_start = on_test_start = on_predict_start = on_sanity_check_start
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         """Stops once any process was told to."""
-        if not trainer.strategy.reduce_boolean_decision(self.received, all=False):
+        flag = self.received is not None
+        if not trainer.strategy.reduce_boolean_decision(flag, all=False):
             return
-        self.received = True
+        if self.received is None:
+            self.received = int(signal.SIGTERM)
         checkpoint = trainer.checkpoint_callback
         if isinstance(checkpoint, AdapterCheckpoint):
             checkpoint.save_last_now(trainer)
-            rank_zero_warn(f"stopped by SIGTERM; resume with --ckpt_path {checkpoint.last_path}")
+            rank_zero_info(f"stopped by a signal; resume with --ckpt_path {checkpoint.last_path}")
+        # Lightning would validate before it stops: minutes that a cluster does not give.
+        trainer.limit_val_batches = 0
         trainer.should_stop = True
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Gives the signal back."""
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
-            self._previous = None
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """From here on there is nothing to save."""
+        self._training = False

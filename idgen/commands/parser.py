@@ -3,10 +3,13 @@
 import difflib
 import inspect
 import re
-from collections.abc import Iterable
+from argparse import ArgumentTypeError
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from idgen.errors import UserError
 
@@ -23,6 +26,16 @@ _UNKNOWN = (
 class OneLineParser(LightningArgumentParser):
     """Raises a `UserError` where argparse would print its usage and exit."""
 
+    def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
+        """Parses as jsonargparse does, but takes `null` for a part's part as null.
+
+        jsonargparse hands a nested value on as text, and Python's text for null is `None`, which
+        would arrive as a word.
+        """
+        if not self.exit_on_error and args is not None:
+            args = [f"{a[: -len('None')]}null" if a.endswith("=None") else a for a in args]
+        return super().parse_args(args, *others, **options)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Turns a parsing error into one line.
 
@@ -31,11 +44,9 @@ class OneLineParser(LightningArgumentParser):
         """
         if not self.exit_on_error:
             super().error(message, ex)
-        cause: BaseException | None = ex
-        while cause is not None:
-            if isinstance(cause, UserError):
-                raise cause
-            cause = cause.__cause__ or cause.__context__
+        own = None if ex is None else _user_error(ex)
+        if own is not None:
+            raise own
         raise UserError(_shorten(message) + self._suggestion(message)) from ex
 
     def _suggestion(self, message: str) -> str:
@@ -63,6 +74,42 @@ class OneLineParser(LightningArgumentParser):
                     parsers += [c for c in choices.values() if hasattr(c, "_actions")]
         for part in _configurable_parts():
             yield from (name for name in inspect.signature(part).parameters)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns what parts and libraries raise while they are built into one line.
+
+    Raises:
+        UserError: In place of any error about values.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (ValueError, TypeError, MisconfigurationException, ArgumentTypeError) as error:
+        raise _user_error(error) or UserError(_shorten(_innermost(str(error)))) from error
+
+
+def _user_error(error: BaseException) -> UserError | None:
+    """The error of ours that another one was made from."""
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        cause = pending.pop()
+        if cause is None or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        if isinstance(cause, UserError):
+            return cause
+        pending += [cause.__cause__, cause.__context__]
+        pending += [arg for arg in cause.args if isinstance(arg, BaseException)]
+    return None
+
+
+def _innermost(message: str) -> str:
+    """Of jsonargparse's nested refusals of a union, the first one's own reason."""
+    return message.rpartition("Errors:")[2] if "Union subtypes" in message else message
 
 
 def _configurable_parts() -> list[type]:

@@ -1,5 +1,6 @@
 """A run's whole config: beside its checkpoints, and inside them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,36 @@ from idgen.files import atomic_write
 from idgen.module import CHECKPOINT_KEY
 
 _STORED = ("seed_everything", "trainer", "model", "data", "fidelity", "drawings", "checkpoint")
+
+_PATH_KEYS = ("source", "model", "pretrained", "checkpoint", "folder", "reference")
+_LOCAL = "local-dir:"
+# What belongs to the machine that trained, not to what it trained.
+_OF_THE_MACHINE = ("accelerator", "devices", "num_nodes", "strategy")
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What a checkpoint says of the run that wrote it.
+
+    Attributes:
+        config: The run's whole config, YAML.
+        origin: Its backbone and method.
+        shapes: The shape of each trained weight by name.
+    """
+
+    config: str
+    origin: dict[str, Any]
+    shapes: dict[str, torch.Size]
+
+    def config_for(self, command: str) -> str:
+        """The config as a command starts from it: another one than fit takes any machine."""
+        if command == "fit":
+            return self.config
+        config = yaml.safe_load(self.config)
+        for key in _OF_THE_MACHINE:
+            config.get("trainer", {}).pop(key, None)
+        text: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        return text
 
 
 class RunConfig(SaveConfigCallback):
@@ -50,6 +81,7 @@ class RunConfig(SaveConfigCallback):
         """Writes config.yaml; a resumed run keeps the earlier ones under numbers."""
         if not trainer.is_global_zero:
             return
+        folder.mkdir(parents=True, exist_ok=True)
         path, text = folder / "config.yaml", self._text(trainer)
         if path.exists() and path.read_text() != text:
             taken = sum(1 for _ in folder.glob("config.*.yaml"))
@@ -89,34 +121,52 @@ def _make_absolute(config: dict[str, Any], datamodule: SubjectDataModule) -> Non
         if isinstance(data[key], str) and data[key] != "mini":
             data[key] = str(Path(data[key]).expanduser().absolute())
     config["drawings"]["output"] = None
+    _resolve_paths(config["model"])
+    _resolve_paths(data)
+    _resolve_paths(config["fidelity"])
 
 
-def checkpoint_config(ckpt_path: str | None) -> str | None:
-    """The config a checkpoint carries.
+def _resolve_paths(part: Any) -> None:
+    """Makes the folders and files of models absolute, wherever in a config they are named."""
+    items = part.items() if isinstance(part, dict) else enumerate(part)
+    for key, value in list(items):
+        if isinstance(value, (dict, list)):
+            _resolve_paths(value)
+        elif key in _PATH_KEYS and isinstance(value, str) and value != "mini":
+            scheme = _LOCAL if value.startswith(_LOCAL) else ""
+            path = Path(value.removeprefix(_LOCAL)).expanduser()
+            if path.exists():
+                part[key] = f"{scheme}{path.absolute()}"
+
+
+def read_stored_run(ckpt_path: str | None) -> StoredRun | None:
+    """Reads what a checkpoint says of itself.
 
     Args:
-        ckpt_path: The checkpoint, or None or Lightning's words `best`, `last`.
+        ckpt_path: The checkpoint, or None.
 
     Returns:
-        YAML, or None where no checkpoint is named.
+        That, or None where no checkpoint is named.
 
     Raises:
         UserError: If the file is missing, damaged, or was not written by idgen.
     """
-    if ckpt_path is None or ckpt_path in ("null", "best", "last", "hpc"):
+    if ckpt_path is None or ckpt_path == "null":
         return None
     path = Path(ckpt_path).expanduser()
     if not path.is_file():
-        raise UserError(f"--ckpt_path: there is no file {path}")
+        raise UserError(f"--ckpt_path: there is no file {path}; give a checkpoint (*.ckpt)")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises several kinds for a damaged file
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
         raise UserError(
-            f"--ckpt_path: cannot read {path} ({str(error).strip().splitlines()[0][:120]}); it is "
-            "damaged or no checkpoint"
+            f"--ckpt_path: cannot read {path} ({reason}); it is damaged or no checkpoint"
         ) from error
     made = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
-    if made is None:
-        raise UserError(f"--ckpt_path: {path} was not written by idgen")
-    config: str | None = made.get("config")
-    return config
+    wanted = ("config", "backbone", "backbone_source", "method")
+    if not isinstance(made, dict) or not all(isinstance(made.get(key), str) for key in wanted):
+        raise UserError(f"--ckpt_path: {path} was not written by idgen fit")
+    weights = checkpoint.get("state_dict") or {}
+    shapes = {key: value.shape for key, value in weights.items()}
+    return StoredRun(made["config"], made, shapes)

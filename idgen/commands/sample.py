@@ -48,6 +48,8 @@ def run_sample(options: Sequence[str]) -> int:
         UserError: For anything the user can mend.
     """
     given = _parser().parse_args(list(options))
+    if given.number < 1:
+        raise UserError(f"-n must be 1 or more, not {given.number}")
     settings = {
         "--data.predict_prompts": yaml.safe_dump(given.prompt, default_flow_style=True, width=9999),
         "--data.predict_images": given.number,
@@ -55,6 +57,7 @@ def run_sample(options: Sequence[str]) -> int:
         "--drawings.output": given.out,
         "--trainer.devices": 1,
         "--trainer.strategy": "auto",
+        "--trainer.accelerator": "auto",
     }
     if given.reference is not None:
         settings["--data.reference"] = given.reference

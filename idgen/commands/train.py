@@ -1,5 +1,6 @@
 """fit, validate, test and predict: LightningCLI, with a run's folder and its checkpoints."""
 
+import logging
 import os
 import sys
 import warnings
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -15,9 +17,9 @@ from idgen.callbacks.checkpoint import AdapterCheckpoint, AtomicCheckpointIO
 from idgen.callbacks.drawings import DrawingRecorder
 from idgen.callbacks.fidelity import FidelityScores
 from idgen.callbacks.progress import TrainingProgress
-from idgen.callbacks.termination import SIGTERM_EXIT_CODE, GracefulTermination
-from idgen.commands.parser import OneLineParser
-from idgen.commands.run_config import RunConfig, checkpoint_config
+from idgen.callbacks.termination import GracefulTermination
+from idgen.commands.parser import OneLineParser, one_line_errors
+from idgen.commands.run_config import RunConfig, StoredRun, read_stored_run
 from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
 from idgen.files import check_writable
@@ -44,6 +46,31 @@ class IdgenCLI(LightningCLI):
     enough and anything on the command line wins over it.
     """
 
+    def __init__(self, stored: StoredRun | None, termination: GracefulTermination) -> None:
+        """Notes what LightningCLI has no place for.
+
+        Args:
+            stored: What the checkpoint says of itself, None without one.
+            termination: Handles signals, from before the trainer is built.
+        """
+        self.stored = stored
+        self.termination = termination
+
+    def start(self, command: str, options: Sequence[str]) -> None:
+        """Parses, builds and runs; LightningCLI does it all in its constructor."""
+        first = [] if self.stored is None else ["--config", self.stored.config_for(command)]
+        super().__init__(
+            PersonalizationModule,
+            SubjectDataModule,
+            save_config_callback=RunConfig,
+            trainer_defaults=_TRAINER_DEFAULTS,
+            seed_everything_default=0,
+            parser_class=OneLineParser,
+            parser_kwargs={name: _subparser(name) for name in _DESCRIPTIONS},
+            auto_configure_optimizers=False,
+            args=[command, *first, *options],
+        )
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the callbacks that every run has, and the links between the parts."""
         parser.add_lightning_class_args(FidelityScores, "fidelity")
@@ -63,7 +90,28 @@ class IdgenCLI(LightningCLI):
         root = Path(config.trainer.default_root_dir or "runs/default").expanduser().absolute()
         config.trainer.default_root_dir = str(root)
         if self.subcommand == "fit":
-            _check_run_folder(root, config.ckpt_path)
+            given = config.checkpoint.dirpath
+            checkpoints = root / "checkpoints" if given is None else Path(str(given)).absolute()
+            _check_run_folder(root, checkpoints, config.ckpt_path)
+
+    def instantiate_classes(self) -> None:
+        """Builds the parts, and refuses what does not go together before any work starts.
+
+        Raises:
+            UserError: If a value is out of range, or the checkpoint is of another method or
+                backbone, or photos or scorers are missing.
+        """
+        with one_line_errors():
+            super().instantiate_classes()
+        if self.stored is not None:
+            self.model.check_origin(self.stored.origin)
+            self.model.check_weights(self.stored.shapes)
+        if self.subcommand != "predict":
+            self.datamodule.photos  # noqa: B018 (finds and checks them)
+            callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+            for callback in callbacks:
+                if isinstance(callback, FidelityScores):
+                    callback.check()
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Adds TensorBoard where no logger is asked for, atomic checkpoints, and SIGTERM."""
@@ -74,8 +122,11 @@ class IdgenCLI(LightningCLI):
         elif trainer.logger in (None, True):
             kwargs["logger"] = TensorBoardLogger(save_dir=root, name="", version="")
         kwargs["plugins"] = [*_as_list(trainer.plugins), AtomicCheckpointIO()]
-        self.termination = GracefulTermination()
-        kwargs["callbacks"] = [*_as_list(trainer.callbacks), self.termination, TrainingProgress()]
+        callbacks = [*_as_list(trainer.callbacks), self.termination]
+        has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        if trainer.enable_progress_bar is not False and not has_bar:
+            callbacks.append(TrainingProgress())
+        kwargs["callbacks"] = callbacks
         return super().instantiate_trainer(**kwargs)
 
 
@@ -93,20 +144,17 @@ def run_trainer(command: str, options: Sequence[str]) -> int:
         UserError: For anything the user can mend.
     """
     _quieten()
-    stored = checkpoint_config(_option(options, "--ckpt_path"))
-    first = [] if stored is None else ["--config", stored]
-    cli = IdgenCLI(
-        PersonalizationModule,
-        SubjectDataModule,
-        save_config_callback=RunConfig,
-        trainer_defaults=_TRAINER_DEFAULTS,
-        seed_everything_default=0,
-        parser_class=OneLineParser,
-        parser_kwargs={name: _subparser(name) for name in _DESCRIPTIONS},
-        auto_configure_optimizers=False,
-        args=[command, *first, *options],
-    )
-    return SIGTERM_EXIT_CODE if cli.termination.received else 0
+    termination = GracefulTermination()
+    termination.install()
+    try:
+        stored = read_stored_run(_option(options, "--ckpt_path"))
+        IdgenCLI(stored, termination).start(command, options)
+    except SystemExit:
+        if termination.received is None:
+            raise
+    finally:
+        termination.restore()
+    return termination.exit_code
 
 
 def _subparser(command: str) -> dict[str, str]:
@@ -117,8 +165,8 @@ def _subparser(command: str) -> dict[str, str]:
 
 
 def _seed(value: bool | int) -> int:
-    if isinstance(value, bool):
-        raise UserError("--seed_everything takes a number, such as 0")
+    if isinstance(value, bool) or not 0 <= value < 2**32:
+        raise UserError("--seed_everything takes a number from 0 to 4294967295, such as 0")
     return value
 
 
@@ -139,16 +187,22 @@ def _option(options: Sequence[str], name: str) -> str | None:
     return found
 
 
-def _check_run_folder(root: Path, ckpt_path: Any) -> None:
+def _check_run_folder(root: Path, checkpoints: Path, ckpt_path: Any) -> None:
     if int(os.environ.get("LOCAL_RANK", "0")) > 0:
         return
-    resumes = ckpt_path is not None and root in Path(str(ckpt_path)).absolute().parents
-    if (root / "config.yaml").exists() and not resumes:
+    resumed = set() if ckpt_path is None else set(Path(str(ckpt_path)).absolute().parents)
+    for folder, left in ((root, root / "validation" / "scores.csv"), (checkpoints, checkpoints)):
+        holds = left.is_file() or any(left.glob("*.ckpt"))
+        if not holds or root in resumed or checkpoints in resumed:
+            continue
+        last = checkpoints / "last.ckpt"
+        resume = f", or resume it with --ckpt_path {last}" if last.exists() else ""
         raise UserError(
-            f"{root} holds another run; choose a new folder with --trainer.default_root_dir, or "
-            f"resume it with --ckpt_path {root / 'checkpoints' / 'last.ckpt'}"
+            f"{folder} holds another run; choose a new folder with --trainer.default_root_dir"
+            f"{resume}"
         )
     check_writable(root, "--trainer.default_root_dir")
+    check_writable(checkpoints, "--checkpoint.dirpath")
 
 
 def _quieten() -> None:
@@ -165,8 +219,14 @@ def _quieten() -> None:
         ".*sync_dist=True.*",
         ".*LeafSpec.*",
         ".*in eval mode at the start of training.*",
+        ".*custom batch sampler.*",
     ):
         warnings.filterwarnings("ignore", text)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "litlogger" not in record.getMessage()
+    )
+    # Without the place in the code, which tells users nothing.
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     if not sys.warnoptions:
         warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -1,16 +1,18 @@
 """The LightningDataModule: a prepared subject's batches, and prompts to draw."""
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from idgen.data.batch import DrawingBatch, SubjectBatch
-from idgen.data.prompts import read_suite, without_token
+from idgen.data.prompts import PLACEHOLDER, read_suite, without_token
 from idgen.data.shard import ShardedBatches, drawing_requests
 from idgen.data.stream import SubjectStream
 from idgen.data.subject import Subject
@@ -21,7 +23,6 @@ from idgen.models.text import TextTokens
 from idgen.prepare import (
     Photo,
     Preparation,
-    PreparedSubject,
     SubjectViews,
     find_photos,
     read_photo,
@@ -29,6 +30,7 @@ from idgen.prepare import (
 from idgen.sampling import DrawingRequest
 
 Suite = str | list[str]
+_MOST_REFERENCE = 10.0
 _MINI_PHOTO = 128  # pixels; the mini world's pictures are 64
 
 
@@ -57,7 +59,7 @@ class SubjectDataModule(L.LightningDataModule):
         reference_weight: float = 1.0,
         seed: int = 0,
     ) -> None:
-        """Checks photos and prompts; no model is loaded.
+        """Checks prompts; no model is loaded, and photos are first looked for when needed.
 
         Args:
             subject: What is learnt.
@@ -79,7 +81,7 @@ class SubjectDataModule(L.LightningDataModule):
             seed: Of the order of the photos.
 
         Raises:
-            UserError: If photos, prompts or widths cannot be used.
+            UserError: If prompts or widths cannot be used.
         """
         super().__init__()
         self.subject = subject
@@ -98,7 +100,6 @@ class SubjectDataModule(L.LightningDataModule):
         self._check_sizes()
         self._check_widths()
         subject.check(backbone)
-        self.photos: list[Photo] = find_photos(subject.photos_folder)
         self.training_tokens: TextTokens = backbone.tokenize([subject.spoken(subject.prompt)])
         self.validation_prompts = self._read_prompts(validation_prompts)
         self.test_prompts = self._read_prompts(test_prompts)
@@ -107,12 +108,23 @@ class SubjectDataModule(L.LightningDataModule):
         self._reference_features: PhotoFeatures | None = None
         self._views: SubjectViews | None = None
 
+    @cached_property
+    def photos(self) -> list[Photo]:
+        """The subject's photos.
+
+        Raises:
+            UserError: If there are fewer than two, or one cannot be used.
+        """
+        return find_photos(self.subject.photos_folder)
+
     def _check_sizes(self) -> None:
         names = ("batch_size", "steps_per_epoch", "drawing_batch_size")
         images = ("validation_images", "test_images", "predict_images")
         for name in (*names, *images):
             if getattr(self, name) < 1:
                 raise UserError(f"--data.{name} must be 1 or more")
+        if not 0 <= self.reference_weight <= _MOST_REFERENCE:
+            raise UserError(f"--data.reference_weight must be from 0 to {_MOST_REFERENCE}")
 
     def _check_widths(self) -> None:
         width = self.preparation.image_encoder.width
@@ -131,18 +143,29 @@ class SubjectDataModule(L.LightningDataModule):
         if not suite:
             raise UserError("a list of prompts is empty; name one with [V] in it")
         prompts = [(self.subject.spoken(prompt), without_token(prompt)) for prompt in suite]
-        self.backbone.tokenize([prompt for prompt, _ in prompts])
+        tokens = self.backbone.tokenize([prompt for prompt, _ in prompts])
+        token = self.backbone.word_ids(self.subject.token)[0]
+        for template, ids in zip(suite, tokens.ids, strict=True):
+            if token not in ids:
+                raise UserError(
+                    f"prompt {template!r} does not name the subject: {PLACEHOLDER} has to stand "
+                    f"as a word of its own, such as in 'a {PLACEHOLDER} dog'"
+                )
         return prompts
 
     # Preparation
 
     def prepare_data(self) -> None:
-        """Runs the offline preparation where it is missing or stale; on one process."""
+        """Runs the offline preparation where it is missing or stale; on one process.
+
+        Only training needs it: what draws with a checkpoint takes nothing from it.
+        """
+        if self.trainer is not None and self.trainer.state.fn != TrainerFn.FITTING:
+            return
         folder = self.subject.prepared_folder
         if self.preparation.is_fresh(self.subject.photos_folder, folder, self.backbone):
             return
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.preparation.run(self.subject.photos_folder, folder, self.backbone, device)
+        self.preparation.run(self.subject.photos_folder, folder, self.backbone, self._device())
         rank_zero_info(f"prepared {len(self.photos)} photos: look at {folder}/contact_sheet.png")
 
     def setup(self, stage: str) -> None:
@@ -154,11 +177,11 @@ class SubjectDataModule(L.LightningDataModule):
         if stage == "fit":
             self._warn_of_real_photos()
         if stage == "fit" and self._views is None:
-            self._views = PreparedSubject(self.subject.prepared_folder).load_views()
+            prepared = self.preparation.open(self.photos, self.subject.prepared_folder)
+            self._views = prepared.load_views()
         if stage == "predict" and self._reference_photo is not None:
-            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             photo, background = self.preparation.reference(
-                self._reference_photo, self.backbone, device
+                self._reference_photo, self.backbone, self._device()
             )
             self._reference_features = PhotoFeatures(photo, background)
 
@@ -227,10 +250,17 @@ class SubjectDataModule(L.LightningDataModule):
     def _collate_drawings(self, requests: list[DrawingRequest]) -> DrawingBatch:
         return DrawingBatch(requests, self._reference_features, self.reference_weight)
 
+    def _device(self) -> torch.device:
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+
     def _process(self) -> tuple[int, int]:
         trainer = self.trainer
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
     def reference_photos(self) -> list[Tensor]:
-        """The subject's photos, each `3 H W` uint8, for scores and grids."""
+        """The subject's photos, each `3 H W` uint8, for scores and grids.
+
+        Raises:
+            UserError: If they are not there.
+        """
         return [torch.from_numpy(photo.pixels()).permute(2, 0, 1) for photo in self.photos]

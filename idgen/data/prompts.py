@@ -53,7 +53,14 @@ def read_suite(source: str, *, live: bool, class_noun: str) -> list[str]:
     Raises:
         UserError: If the file cannot be read or holds no prompt for the subject.
     """
+    if source.lstrip().startswith("["):
+        raise UserError(
+            f"prompts: {source} is read as a file's name; quote each prompt of a list, as in "
+            f"'[\"a {PLACEHOLDER} dog\"]'"
+        )
     path = _MINI_SUITE if source == "mini" else Path(source).expanduser()
+    if path.suffix.lower() in (".yaml", ".yml", ".json"):
+        raise UserError(f"prompts: {path} is no list of prompts; give a text file, one a line")
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -16,7 +16,7 @@ class Subject:
 
     Attributes:
         photos: A folder of its photos, or `mini:NAME` for a demo subject that ships with idgen.
-        class_noun: What it is, such as `dog`.
+        class_noun: What it is, such as `dog`; a demo subject's own if empty.
         token: The rare word that stands for [V] in prompts; one token of the backbone's
             tokenizer that no caption uses, such as `sks`.
         live: Whether it is alive, which decides DreamBench's list of prompts.
@@ -26,11 +26,24 @@ class Subject:
     """
 
     photos: str
-    class_noun: str
+    class_noun: str = ""
     token: str = "sks"
     live: bool = False
     prepared: str | None = None
     training_prompt: str = "a photo of a [V] {class_noun}"
+
+    def __post_init__(self) -> None:
+        """Fills in what is known of a demo subject.
+
+        Raises:
+            UserError: If there is no such demo subject.
+        """
+        if self.photos.startswith(_MINI) and not self.class_noun:
+            from idgen.mini.subjects import DEMO_SUBJECTS, subject_path
+
+            name = self.photos.removeprefix(_MINI)
+            subject_path(name)
+            self.class_noun = DEMO_SUBJECTS[name].noun
 
     @property
     def photos_folder(self) -> Path:
@@ -73,7 +86,9 @@ class Subject:
                 not name the subject.
         """
         if not self.class_noun.strip():
-            raise UserError("--data.subject.class_noun is empty; say what it is, such as 'dog'")
+            raise UserError(
+                f"--data.subject.class_noun: say what the photos in {self.photos} show, such as dog"
+            )
         ids = backbone.word_ids(self.token)
         if len(ids) != 1 or ids[0] == backbone.unknown_id:
             raise UserError(

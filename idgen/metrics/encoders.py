@@ -19,6 +19,8 @@ from idgen.mini.assets import mini_path
 from idgen.models.hub import model_folder
 from idgen.models.open_clip_source import OpenClipSource
 
+_CLIP_KEY = "--fidelity.clip.init_args.model"
+_DINO_KEY = "--fidelity.dino.init_args.model"
 _DINO_FILES = ("*.json", "*.safetensors", "pytorch_model.bin")
 
 
@@ -46,7 +48,7 @@ class ClipScorer(ImageScorer):
             ValueError: If ``batch_size`` is below 1.
         """
         super().__init__(model, batch_size)
-        self._source = OpenClipSource(model, pretrained, mini_part="clip", key="ClipScorer.model")
+        self._source = OpenClipSource(model, pretrained, mini_part="clip", key=_CLIP_KEY)
         self._tokenizer: Callable[[list[str]], Tensor] | None = None
 
     @property
@@ -57,6 +59,10 @@ class ClipScorer(ImageScorer):
             UserError: If a folder, an architecture or a name of weights does not exist.
         """
         return fingerprint_fields(kind="open_clip", source=self._source.identity)
+
+    def fetch(self) -> None:
+        """Downloads weights that are not on this machine yet; raises what `load` does."""
+        self._source.fetch()
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Embeds texts; for CLIP-T they are the prompts without the subject's token.
@@ -140,19 +146,28 @@ class DinoScorer(ImageScorer):
             return fingerprint_fields(kind="dino", folder=fingerprint_path(folder))
         return fingerprint_fields(kind="dino", model=self.model, revision=self.revision)
 
+    def fetch(self) -> None:
+        """Downloads weights that are not on this machine yet; raises what `load` does."""
+        self._folder()
+
+    def _folder(self) -> Path:
+        return self._local_folder() or model_folder(
+            self.model, key=_DINO_KEY, revision=self.revision, patterns=_DINO_FILES
+        )
+
     def _local_folder(self) -> Path | None:
         """The model's folder; None for what looks like a hub id."""
         folder = mini_path("dino") if self.model == "mini" else Path(self.model).expanduser()
         if folder.is_dir():
             if not (folder / "config.json").is_file():
                 raise UserError(
-                    f"DinoScorer.model: there is no config.json in {folder}; give the folder of a "
+                    f"{_DINO_KEY}: there is no config.json in {folder}; give the folder of a "
                     "ViT that transformers saved"
                 )
             return folder
         if self.model.startswith((".", "/", "~")) or self.model.count("/") != 1:
             raise UserError(
-                f"DinoScorer.model: there is no folder {self.model!r}; give a model folder, "
+                f"{_DINO_KEY}: there is no folder {self.model!r}; give a model folder, "
                 "'mini', or a hub id such as 'facebook/dino-vits16'"
             )
         return None
@@ -160,9 +175,7 @@ class DinoScorer(ImageScorer):
     def _load(self) -> LoadedEncoder:
         from transformers import ViTModel
 
-        folder = self._local_folder() or model_folder(
-            self.model, key="DinoScorer.model", revision=self.revision, patterns=_DINO_FILES
-        )
+        folder = self._folder()
         try:
             kind = json.loads((folder / "config.json").read_text()).get("model_type")
             loaded: Any = ViTModel.from_pretrained(
@@ -171,12 +184,12 @@ class DinoScorer(ImageScorer):
             network, report = loaded
             mean, std = _normalisation(folder)
         except Exception as error:  # transformers passes on the bare errors of several libraries
-            raise UserError(f"DinoScorer.model: cannot load {folder} ({_reason(error)})") from error
+            raise UserError(f"{_DINO_KEY}: cannot load {folder} ({_reason(error)})") from error
         missing = sorted(report["missing_keys"])
         if kind != "vit" or missing:
             # transformers would draw what is missing at random and only log a warning.
             what = f"lacks {missing[0]}" if missing else f"is a {kind!r}, not a 'vit'"
-            raise UserError(f"DinoScorer.model: {folder} holds no whole ViT: it {what}")
+            raise UserError(f"{_DINO_KEY}: {folder} holds no whole ViT: it {what}")
         config = network.config
         return LoadedEncoder(
             network, Preprocessing.of_dino(config.image_size, mean, std), config.hidden_size

@@ -60,6 +60,14 @@ class ImageScorer(ABC):
             UserError: If a folder, an architecture or a name of weights does not exist.
         """
 
+    @abstractmethod
+    def fetch(self) -> None:
+        """Downloads what is not on this machine yet, without loading it.
+
+        Raises:
+            UserError: If there is no such model, or it cannot be fetched.
+        """
+
     @property
     def preprocessing(self) -> Preprocessing:
         """What is done to images before the network; known once loaded.

@@ -51,6 +51,10 @@ class ImageEncoder:
         """Hash of what computes the features: the architecture, the weights, the preprocessing."""
         return self._source.identity
 
+    def fetch(self) -> None:
+        """Downloads weights that are not on this machine yet; raises what `loaded` does."""
+        self._source.fetch()
+
     @contextmanager
     def loaded(self, device: torch.device) -> Iterator[Callable[[Tensor], Tensor]]:
         """Loads the image tower, and frees it when the context ends.

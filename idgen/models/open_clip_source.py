@@ -79,6 +79,24 @@ class OpenClipSource:
             weights = fingerprint_path(Path(weights))
         return fingerprint_fields(architecture=architecture, weights=weights)
 
+    def fetch(self) -> None:
+        """Downloads weights that are named but not on this machine yet.
+
+        Raises:
+            UserError: If there is no such model, or it cannot be fetched.
+        """
+        import open_clip
+
+        if self.config and self.folder is None and self.pretrained is not None:
+            if Path(self.pretrained).is_file():
+                return
+            try:
+                open_clip.download_pretrained(
+                    open_clip.get_pretrained_cfg(self.model, self.pretrained)
+                )
+            except Exception as error:  # open_clip passes on the bare errors of several libraries
+                raise self.unloadable(error) from error
+
     def load(self) -> nn.Module:
         """Builds the model with its weights: on the CPU, frozen, in evaluation mode.
 

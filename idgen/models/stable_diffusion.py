@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from idgen.diffusion import NoiseSchedule, Prediction
 from idgen.errors import UserError
-from idgen.fingerprint import fingerprint_fields, fingerprint_path
+from idgen.fingerprint import fingerprint_path
 from idgen.mini.assets import mini_path
 from idgen.models.backbone import Autoencoder, Backbone
 from idgen.models.hub import model_folder
@@ -59,16 +59,16 @@ class StableDiffusionBackbone(Backbone):
         self._dtype: torch.dtype = getattr(torch, dtype)
         self._gradient_checkpointing = gradient_checkpointing
         self.folder = _pipeline_folder(source, revision)
-        self.identity = fingerprint_fields(
-            **{part: fingerprint_path(self.folder / part) for part in _PARTS}
-        )
-        unet, vae = self._config("unet"), self._config("vae")
+        # Only what is loaded: folders may hold the same weights in other formats, too.
+        self.identity = fingerprint_path(self.folder, _HUB_PATTERNS)
+        unet, vae, text = (self._config(part) for part in ("unet", "vae", "text_encoder"))
         width, size = unet.get("cross_attention_dim"), unet.get("sample_size")
         if not isinstance(width, int) or not isinstance(size, int):
             raise UserError(
                 f"{_KEY}: {source!r} has no single cross_attention_dim and sample_size in "
                 "unet/config.json; Stable Diffusion 1.x and 2.x layouts are taken"
             )
+        _check_layout(source, unet, vae, text)
         self.width = width
         self.latent_shape = (vae["latent_channels"], size, size)
         self.resolution = size * 2 ** (len(vae["block_out_channels"]) - 1)
@@ -88,10 +88,16 @@ class StableDiffusionBackbone(Backbone):
     def _read_scheduler(self) -> tuple[NoiseSchedule, dict[str, Any]]:
         import diffusers
 
-        index = json.loads((self.folder / "model_index.json").read_text())
-        scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(
-            self.folder, subfolder="scheduler"
-        )
+        try:
+            index = json.loads((self.folder / "model_index.json").read_text())
+            scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(
+                self.folder, subfolder="scheduler"
+            )
+        except Exception as error:  # damaged files fail in many ways
+            raise UserError(
+                f"{_KEY}: cannot read the scheduler of {self.folder} ({_first_line(error)}); "
+                "fetch it again"
+            ) from error
         config = dict(scheduler.config)
         try:
             prediction = Prediction(config["prediction_type"])
@@ -107,10 +113,25 @@ class StableDiffusionBackbone(Backbone):
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The pipeline's CLIPTokenizer."""
+        """The pipeline's CLIPTokenizer.
+
+        Raises:
+            UserError: If its files are missing or damaged.
+        """
         from transformers import CLIPTokenizer
 
-        return CLIPTokenizer.from_pretrained(self.folder, subfolder="tokenizer")
+        folder = self.folder / "tokenizer"
+        # transformers would make one without words, and say nothing.
+        if not (folder / "tokenizer.json").is_file() and not all(
+            (folder / name).is_file() for name in ("vocab.json", "merges.txt")
+        ):
+            raise UserError(f"{_KEY}: vocab.json and merges.txt are missing in {folder}")
+        try:
+            return CLIPTokenizer.from_pretrained(folder)
+        except Exception as error:  # damaged files fail in many ways
+            raise UserError(
+                f"{_KEY}: cannot load {folder} ({_first_line(error)}); fetch it again"
+            ) from error
 
     @property
     def denoiser(self) -> nn.Module:
@@ -152,10 +173,9 @@ class StableDiffusionBackbone(Backbone):
                 use_safetensors=True,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except Exception as error:  # damaged files fail in many ways
             raise UserError(
-                f"{_KEY}: cannot load {self.folder / part} ({reason[:160]}); "
+                f"{_KEY}: cannot load {self.folder / part} ({_first_line(error)}); "
                 "fetch it again with safetensors weights"
             ) from error
         absent = [key for key in info["missing_keys"] if "position_ids" not in key]
@@ -174,9 +194,10 @@ class StableDiffusionBackbone(Backbone):
             vae = AutoencoderKL.from_pretrained(
                 self.folder, subfolder="vae", torch_dtype=torch.float32, use_safetensors=True
             )
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"{_KEY}: cannot load {self.folder / 'vae'} ({reason})") from error
+        except Exception as error:  # damaged files fail in many ways
+            raise UserError(
+                f"{_KEY}: cannot load {self.folder / 'vae'} ({_first_line(error)})"
+            ) from error
         return _KLAutoencoder(vae.requires_grad_(False).eval().to(device))
 
     def tokenize(self, prompts: Sequence[str]) -> TextTokens:
@@ -234,18 +255,52 @@ class StableDiffusionBackbone(Backbone):
 
 
 class _KLAutoencoder:
-    """diffusers' AutoencoderKL behind the Autoencoder protocol."""
+    """diffusers' AutoencoderKL behind the Autoencoder protocol.
+
+    Always in float32, whatever the trainer's precision: half precision overflows in SD's.
+    """
 
     def __init__(self, vae: Any) -> None:
         self._vae = vae
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        posterior = self._vae.encode(pixels).latent_dist
+        with torch.autocast(pixels.device.type, enabled=False):
+            posterior = self._vae.encode(pixels.float()).latent_dist
         return posterior.mean, posterior.logvar
 
     def decode(self, latents: Tensor) -> Tensor:
-        pixels: Tensor = self._vae.decode(latents.float()).sample
+        with torch.autocast(latents.device.type, enabled=False):
+            pixels: Tensor = self._vae.decode(latents.float()).sample
         return pixels
+
+
+def _check_layout(
+    source: str, unet: dict[str, Any], vae: dict[str, Any], text: dict[str, Any]
+) -> None:
+    """Refuses pipelines of other families, such as SDXL's and those for inpainting."""
+    wanted = (
+        ("vae/config.json", "latent_channels", vae.get("latent_channels"), unet.get("in_channels")),
+        (
+            "text_encoder/config.json",
+            "hidden_size",
+            text.get("hidden_size"),
+            unet.get("cross_attention_dim"),
+        ),
+        ("unet/config.json", "addition_embed_type", unet.get("addition_embed_type"), None),
+    )
+    for file, key, found, needed in wanted:
+        if found != needed:
+            raise UserError(
+                f"{_KEY}: {source!r} is no Stable Diffusion 1.x or 2.x: {key} in {file} is "
+                f"{found!r}, its U-Net takes {needed!r}"
+            )
+    if not vae.get("block_out_channels"):
+        raise UserError(f"{_KEY}: {source!r} has no block_out_channels in vae/config.json")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:160]
 
 
 def _pipeline_folder(source: str, revision: str | None) -> Path:

@@ -93,11 +93,19 @@ class LoraTuning(Tuning):
         """
         from peft import LoraConfig, inject_adapter_in_model
 
-        names = [name for name, _ in module.named_modules()]
+        if not targets:
+            raise UserError(f"{key} is empty; name layers, such as {', '.join(ATTENTION)}")
+        layers = dict(module.named_modules())
         for target in targets:
             pattern = re.compile(rf"(^|\.){re.escape(target)}$")
-            if not any(pattern.search(name) for name in names):
+            found = [layer for name, layer in layers.items() if pattern.search(name)]
+            if not found:
                 raise UserError(f"{key}: no layer of {type(module).__name__} ends in {target!r}")
+            if not all(isinstance(layer, (nn.Linear, nn.Conv2d)) for layer in found):
+                raise UserError(
+                    f"{key}: {target!r} is a {type(found[0]).__name__}; LoRA goes into linear and "
+                    "convolution layers, such as 'to_q' or 'to_out.0'"
+                )
         config = LoraConfig(
             r=rank,
             lora_alpha=rank if self.alpha is None else self.alpha,

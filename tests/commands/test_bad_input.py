@@ -163,3 +163,97 @@ def test_a_truncated_checkpoint(trained: Workspace, refusal: Refusal, tmp_path: 
 
 def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusal) -> None:
     assert "zebra" in refusal(*fit(workspace, "--data.subject.token=zebra"))
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        ("--model.tuning.init_args.rank=0", "rank"),
+        ("--model.tuning.init_args.targets=[]", "targets"),
+        ("--model.tuning.init_args.targets=[to_out]", "to_out"),
+        ("--model.sampler.init_args.steps=0", "steps"),
+        ("--model.sampler.init_args.steps=5000", "noise schedule"),
+        ("--model.conditioning.init_args.experts=-1", "experts"),
+        ("--model.loss_weights.diffusion=-1", "diffusion"),
+        ("--model.min_snr_gamma=-1", "min_snr_gamma"),
+        ("--fidelity.clip.init_args.batch_size=0", "batch_size"),
+        ("--fidelity.dino.init_args.model=/nowhere", "/nowhere"),
+        ("--checkpoint.monitor=val/foo", "val/balance"),
+        ("--checkpoint.keep=-7", "keep"),
+        ("--seed_everything=-1", "seed_everything"),
+        ("--trainer.max_steps=-5", "max_steps"),
+        ("--trainer.accelerator=foo", "foo"),
+        ("--data.preparation.image_encoder.init_args.model=local-dir:/nowhere", "/nowhere"),
+        ("--data.preparation.segmenter.init_args.folder=/nowhere", "/nowhere"),
+        ("--data.preparation.init_args.resolution=4", "resolution"),
+        ("--data.reference_weight=-2", "reference_weight"),
+        ('--data.validation_prompts=["a [V]robot"]', "word of its own"),
+        ("--data.validation_prompts=[a [V] dog]", "quote"),
+        ("--data.validation_prompts=config.yaml", "config.yaml"),
+    ],
+)
+def test_values_out_of_range(
+    workspace: Workspace, refusal: Refusal, option: str, named: str
+) -> None:
+    line = refusal(*fit(workspace, option))
+    assert named in line
+    assert len(line) < 400
+    assert not workspace.run.exists()
+
+
+def test_checkpoints_of_another_are_not_replaced(workspace: Workspace, refusal: Refusal) -> None:
+    workspace.last.parent.mkdir(parents=True)
+    workspace.last.write_text("precious")
+    assert "holds another run" in refusal(*fit(workspace))
+    elsewhere = workspace.folder / "elsewhere"
+    options = [
+        f"--trainer.default_root_dir={elsewhere}",
+        f"--checkpoint.dirpath={workspace.last.parent}",
+    ]
+    assert "holds another run" in refusal(*fit(workspace, *options))
+    assert workspace.last.read_text() == "precious"
+
+
+def test_a_refused_resume_leaves_the_prepared_subject_alone(
+    workspace: Workspace, refusal: Refusal, tmp_path: Path
+) -> None:
+    assert workspace.fit("--trainer.max_steps=1") == 0
+    features = workspace.folder / "prepared" / "features"
+    before = sorted(path.name for path in features.iterdir())
+    other = save_pipeline(tmp_path / "other", seed=5)
+    option = f"--model.backbone.init_args.source={other}"
+    assert "backbone" in refusal("fit", f"--ckpt_path={workspace.last}", option)
+    assert sorted(path.name for path in features.iterdir()) == before
+
+
+def test_a_run_that_failed_early_can_be_started_again(workspace: Workspace) -> None:
+    workspace.run.mkdir()
+    (workspace.run / "config.yaml").write_text("left: behind")
+    assert workspace.fit("--trainer.max_steps=1", "--trainer.num_sanity_val_steps=0") == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("model_index.json", "{"),
+        ("model_index.json", "{}"),
+        ("scheduler/scheduler_config.json", None),
+        ("tokenizer/vocab.json", None),
+        ("tokenizer/tokenizer.json", "{"),
+        ("text_encoder/model.safetensors", "short"),
+        ("vae/config.json", "{}"),
+    ],
+)
+def test_a_damaged_pipeline_is_named(
+    workspace: Workspace, refusal: Refusal, tmp_path: Path, file: str, content: str | None
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(workspace.models.pipeline, copy)
+    if file == "tokenizer/vocab.json":
+        (copy / "tokenizer" / "tokenizer.json").unlink(missing_ok=True)
+    if content is None:
+        (copy / file).unlink()
+    else:
+        (copy / file).write_text(content)
+    line = refusal(*fit(workspace, f"--model.backbone.init_args.source={copy}"))
+    assert str(copy) in line
