@@ -12,15 +12,19 @@ from lightning.pytorch.callbacks import Callback
 
 
 class SignalItself(Callback):
-    """Sends its process SIGTERM after a step, as a cluster would."""
+    """Sends its process a signal in a step, or while it draws, as a cluster or a user would."""
 
-    def __init__(self, step: int = 2, rank: int = 0) -> None:
+    def __init__(self, step: int = 2, rank: int = 0, number: int = int(signal.SIGTERM)) -> None:
         self.step = step
         self.rank = rank
+        self.number = number
 
     def on_train_batch_start(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         if trainer.global_step + 1 == self.step and trainer.global_rank == self.rank:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), self.number)
+
+    def on_predict_batch_start(self, *args: Any, **kwargs: Any) -> None:
+        os.kill(os.getpid(), self.number)
 
 
 class RecordParameters(Callback):

@@ -107,7 +107,7 @@ class IdgenCLI(LightningCLI):
             self.model.check_origin(self.stored.origin)
             self.model.check_weights(self.stored.shapes)
         if self.subcommand != "predict":
-            self.datamodule.photos  # noqa: B018 (finds and checks them)
+            self.datamodule.check()
             callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
             for callback in callbacks:
                 if isinstance(callback, FidelityScores):

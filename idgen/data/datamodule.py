@@ -81,7 +81,7 @@ class SubjectDataModule(L.LightningDataModule):
             seed: Of the order of the photos.
 
         Raises:
-            UserError: If prompts or widths cannot be used.
+            UserError: If prompts cannot be used.
         """
         super().__init__()
         self.subject = subject
@@ -98,7 +98,6 @@ class SubjectDataModule(L.LightningDataModule):
         self.reference_weight = reference_weight
         self.seed = seed
         self._check_sizes()
-        self._check_widths()
         subject.check(backbone)
         self.training_tokens: TextTokens = backbone.tokenize([subject.spoken(subject.prompt)])
         self.validation_prompts = self._read_prompts(validation_prompts)
@@ -116,6 +115,15 @@ class SubjectDataModule(L.LightningDataModule):
             UserError: If there are fewer than two, or one cannot be used.
         """
         return find_photos(self.subject.photos_folder)
+
+    def check(self) -> None:
+        """Checks what training and scoring need beyond prompts, before any work.
+
+        Raises:
+            UserError: If photos, masks or widths cannot be used.
+        """
+        self._check_widths()
+        self.preparation.segmenter.check(self.photos)
 
     def _check_sizes(self) -> None:
         names = ("batch_size", "steps_per_epoch", "drawing_batch_size")

@@ -25,26 +25,26 @@ class ImageEncoder:
     def __init__(
         self, model: str = "mini", pretrained: str | None = None, batch_size: int = 16
     ) -> None:
-        """Reads the model's configuration; `loaded` brings in the weights.
+        """Names the model; `width` reads its configuration, `loaded` brings in the weights.
 
         Args:
             model: `mini`, `local-dir:FOLDER`, or an open_clip architecture such as `ViT-H-14`.
             pretrained: open_clip's name of the weights, or a file of them; None with a folder.
             batch_size: Images encoded at once.
-
-        Raises:
-            UserError: If there is no such model.
         """
         self.model = model
         self.pretrained = pretrained
         self.batch_size = batch_size
         self._source = OpenClipSource(model, pretrained, mini_part="encoder", key=_KEY)
-        self._width = self._source.width
 
     @property
     def width(self) -> int:
-        """D of the embeddings."""
-        return self._width
+        """D of the embeddings.
+
+        Raises:
+            UserError: If there is no such model.
+        """
+        return self._source.width
 
     @property
     def identity(self) -> str:

@@ -26,17 +26,12 @@ class MaskFiles(Segmenter):
     """
 
     def __init__(self, folder: Path) -> None:
-        """Names the folder.
+        """Names the folder; `check` looks for it.
 
         Args:
             folder: The folder of masks.
-
-        Raises:
-            UserError: If there is no such folder.
         """
         self.folder = Path(folder).expanduser()
-        if not self.folder.is_dir():
-            raise UserError(f"no folder of masks {self.folder}; give one with a mask a photo")
 
     @property
     def identity(self) -> str:
@@ -76,9 +71,11 @@ class MaskFiles(Segmenter):
         """Checks that every photo has a good mask of its own.
 
         Raises:
-            UserError: If masks are missing, two photos would share one, or some are damaged, of
-                another size, empty or full.
+            UserError: If there is no such folder, masks are missing, two photos would share one,
+                or some are damaged, of another size, empty or full.
         """
+        if not self.folder.is_dir():
+            raise UserError(f"no folder of masks {self.folder}; give one with a mask a photo")
         missing = [photo for photo in photos if self.path(photo) is None]
         if missing:
             raise self._missing(missing)

@@ -2,14 +2,17 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import yaml
 from PIL import Image
 
 from idgen.cli import main
-from tests.workspace import Workspace
+from tests.workspace import Workspace, run_idgen
 
 
 def pixels(folder: Path) -> list[np.ndarray]:
@@ -90,3 +93,32 @@ def test_validate_scores_the_validation_prompts(workspace: Workspace) -> None:
     during = (workspace.run / "validation" / "scores.csv").read_text().splitlines()[-1]
     after = (workspace.run / "validation-2" / "scores.csv").read_text().splitlines()[-1]
     assert during == after
+
+
+def test_a_checkpoint_draws_on_a_machine_that_has_nothing_else(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    assert workspace.fit("--trainer.max_steps=1") == 0
+    checkpoint = torch.load(workspace.last, weights_only=True)
+    stored = yaml.safe_load(checkpoint["idgen"]["config"])
+    stored["trainer"] |= {"accelerator": "gpu", "devices": 4, "strategy": "ddp"}
+    checkpoint["idgen"]["config"] = yaml.safe_dump(stored)
+    torch.save(checkpoint, workspace.last)
+    for folder in ("photos", "masks", "prepared"):
+        shutil.rmtree(workspace.folder / folder)
+    out = tmp_path / "out"
+    assert main(["sample", str(workspace.last), "a [V] dog", "-n", "2", "--out", str(out)]) == 0
+    assert len(pixels(out)) == 2
+    assert (out / "grid.png").exists()
+
+
+def test_sigterm_ends_drawing_at_once(trained: Workspace, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ended = run_idgen(
+        "predict",
+        f"--ckpt_path={trained.last}",
+        f"--drawings.output={out}",
+        "--trainer.callbacks+=tests.signalling.SignalItself",
+    )
+    assert ended.returncode == 143, ended.stderr
+    assert not list(out.rglob("*.png"))

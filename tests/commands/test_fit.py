@@ -101,6 +101,26 @@ def test_sigterm_saves_and_resuming_equals_never_having_stopped(
     )
 
 
+def test_ctrl_c_saves_and_draws_nothing_more(workspace: Workspace) -> None:
+    ended = run_idgen(
+        "fit",
+        f"--config={workspace.config}",
+        "--trainer.callbacks+=tests.signalling.SignalItself",
+        "--trainer.callbacks.step=2",
+        "--trainer.callbacks.number=2",
+    )
+    assert ended.returncode == 130, ended.stderr
+    assert checkpoint(workspace.last)["global_step"] == 2
+    assert not (workspace.run / "validation" / "step-000002.png").exists()
+
+
+def test_a_run_without_logger_and_progress_bar(workspace: Workspace) -> None:
+    options = ("--trainer.logger=false", "--trainer.enable_progress_bar=false")
+    assert workspace.fit("--trainer.max_steps=1", *options) == 0
+    assert workspace.last.exists()
+    assert not list(workspace.run.glob("events*"))
+
+
 def test_a_resumed_run_takes_its_settings_from_the_command_line(workspace: Workspace) -> None:
     assert workspace.fit("--trainer.max_steps=1") == 0
     options = ("--trainer.max_steps=2", "--model.optimizer.init_args.lr=0.003")

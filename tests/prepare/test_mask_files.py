@@ -69,8 +69,9 @@ def test_missing_masks_are_all_named(masks: Path, found: list[Photo]) -> None:
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    masks = MaskFiles(tmp_path / "absent")
     with pytest.raises(UserError, match="no folder of masks"):
-        MaskFiles(tmp_path / "absent")
+        masks.check([])
 
 
 def test_two_photos_do_not_share_a_mask(tmp_path: Path, masks: Path) -> None:
