@@ -1,5 +1,6 @@
 """Photos to a prepared subject, offline: masks, backgrounds, features, a contact sheet."""
 
+from idgen.prepare.detector import BoxDetector
 from idgen.prepare.grabcut import GrabCutSegmenter
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
 from idgen.prepare.mask_files import MaskFiles
@@ -10,6 +11,7 @@ from idgen.prepare.segmenter import Segmenter
 from idgen.prepare.subject import PreparedSubject, SubjectViews
 
 __all__ = [
+    "BoxDetector",
     "GrabCutSegmenter",
     "Inpainter",
     "MaskFiles",

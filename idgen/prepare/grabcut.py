@@ -126,15 +126,28 @@ def _segment(
 
 def _best_outcome(cues: ColourCues, seeds: Seeds) -> Mask | None:
     best, best_score = None, -np.inf
-    for trimap in _first_guesses(cues):
-        outcome = _grabcut(cues.lab, seeds.draw(trimap, cues.lab), _ITERATIONS)
-        if outcome is None:
-            continue
+    for outcome in _outcomes(cues, seeds):
         for mask in (_tidy(outcome, seeds), _tidy(outcome, seeds, closing=0.12)):
             score = score_mask(mask, cues, seeds.middle)
             if score > best_score:
                 best, best_score = mask, score
     return best
+
+
+def _outcomes(cues: ColourCues, seeds: Seeds) -> Iterator[Mask]:
+    """GrabCut's, from each first guess; and what the set's colours alone say."""
+    for guess in _first_guesses(cues):
+        trimap = seeds.draw(guess, cues.lab)
+        outcome = _grabcut(cues.lab, trimap, _ITERATIONS)
+        if outcome is not None:
+            yield outcome
+    for threshold in (0.5, 0.7):
+        # In the middle of the picture's own range, which is wide where the colours tell much.
+        low, high = np.percentile(cues.shared, (5, 95))
+        likely = cues.shared > low + threshold * (high - low)
+        trimap = np.where(likely, MAYBE_SUBJECT, MAYBE_GROUND).astype(np.uint8)
+        trimap = seeds.draw(trimap, cues.lab)
+        yield np.asarray((trimap == SUBJECT) | (trimap == MAYBE_SUBJECT))
 
 
 def _first_guesses(cues: ColourCues) -> Iterator[Trimap]:
@@ -272,7 +285,8 @@ def _tidy(mask: Mask, seeds: Seeds, opening: float = 0.02, closing: float = 0.02
     _, labels, stats, _ = cv2.connectedComponentsWithStats(tidy, connectivity=8)
     if len(stats) < 2:
         return np.asarray(tidy > 0)
-    prior = centre_prior(*mask.shape, middle=seeds.middle)
+    height, width = mask.shape
+    prior = centre_prior(height, width, middle=seeds.middle)
     weights = np.bincount(labels.ravel(), prior.ravel(), minlength=len(stats))[1:]
     areas = stats[1:, cv2.CC_STAT_AREA]
     main = int(weights.argmax())

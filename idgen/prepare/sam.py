@@ -24,6 +24,7 @@ from idgen.prepare.candidates import (
     cut_out,
     score_candidates,
 )
+from idgen.prepare.detector import BoxDetector, Detect
 from idgen.prepare.photos import Photo
 from idgen.prepare.prompts import Prompts, check_prompts, prompted_key, prompts_of
 from idgen.prepare.segmenter import Mask, Segment, Segmenter
@@ -45,8 +46,9 @@ class SamSegmenter(Segmenter):
     Automatic prompts are nine points, the centre and a grid of eight around it, and a box around
     the middle 80 %; each gives three candidate masks. `candidates.choose` says which is taken: by
     its size, place and quality and, where the models for that are given, by how alike it is to
-    the other photos' candidates and by the class noun. Photos with prompts in `prompts.yaml` are
-    prompted with those alone. Islands and holes under 1 % of the mask's area are removed.
+    the other photos' candidates and by the class noun. Where a detector finds the noun, its box
+    stands in for the automatic prompts. Photos with prompts in `prompts.yaml` are prompted with
+    those alone. Islands and holes under 1 % of the mask's area are removed.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class SamSegmenter(Segmenter):
         architecture: Architecture | None = None,
         encoder: ImageScorer | None = None,
         clip: ClipScorer | None = None,
+        detector: BoxDetector | None = None,
         class_noun: str | None = None,
     ) -> None:
         """Notes the checkpoint; the weights are loaded by `loaded`.
@@ -65,17 +68,21 @@ class SamSegmenter(Segmenter):
             encoder: Embeds what candidates cut out, to find what the photos share, such as
                 `DinoScorer`; None to judge each photo by itself.
             clip: Compares what candidates cut out with the class noun; None to do without.
-            class_noun: What the subject is, such as `dog`; needed with `clip`, and only there.
+            detector: Finds a box around what the class noun names; None to do without.
+            class_noun: What the subject is, such as `dog`; for `clip` and `detector`.
 
         Raises:
-            UserError: If only one of `clip` and `class_noun` is given.
+            UserError: If there is a class noun and nothing that takes it, or the reverse.
         """
-        if (clip is None) != (class_noun is None):
-            raise UserError("segmenter: clip and class_noun belong together: give both, or neither")
+        if (clip is None and detector is None) != (class_noun is None):
+            raise UserError(
+                "segmenter: class_noun belongs with clip or detector: give both, or neither"
+            )
         self.checkpoint = checkpoint
         self.architecture = architecture
         self.encoder = encoder
         self.clip = clip
+        self.detector = detector
         self.class_noun = class_noun
 
     @property
@@ -106,6 +113,7 @@ class SamSegmenter(Segmenter):
             weights=fingerprint_path(self._path),
             encoder=None if self.encoder is None else self.encoder.identity,
             clip=None if self.clip is None else self.clip.identity,
+            detector=None if self.detector is None else self.detector.identity,
             class_noun=self.class_noun,
         )
 
@@ -141,26 +149,30 @@ class SamSegmenter(Segmenter):
         with ExitStack() as models:
             encoder = self.encoder and models.enter_context(self.encoder.loaded(device))
             clip = self.clip and models.enter_context(self.clip.loaded(device))
-            noun = None
-            if clip is not None:
-                noun = clip.embed_texts([f"a photo of a {self.class_noun}"])[0]
-            look = _Look(predictor, encoder, clip, noun)
+            detect = None
+            if self.detector is not None:
+                detect = models.enter_context(self.detector.loaded(device))
+            look = _Look(predictor, encoder, clip, detect, self.class_noun or "")
+            del predictor
             seen: dict[str, Candidates] = {}
 
             def segment(photo: Photo) -> Mask:
                 prompts = prompts_of(photo)
                 if prompts is not None:
-                    return look.prompted(photo.pixels(), prompts)
+                    return look.prompted(photo.pixels(), prompts)  # noqa: F821 (see below)
                 # Candidates come from automatic prompts alone and of the whole set, whatever masks
                 # there are already: so a run that goes on ends as an undisturbed one.
                 group = photos if encoder is not None else [photo]
                 for other in group:
                     if other.digest not in seen:
-                        seen[other.digest] = look.candidates(other.pixels())
+                        seen[other.digest] = look.candidates(other.pixels())  # noqa: F821
                 index = choose(photo.digest, {p.digest: seen[p.digest] for p in group})
-                return look.mask(photo.size(), seen[photo.digest].logits[index])
+                return look.mask(photo.size(), seen[photo.digest].logits[index])  # noqa: F821
 
-            yield segment
+            try:
+                yield segment
+            finally:
+                del look  # also from `segment`, which the caller may still hold
 
     def _load(self) -> Any:
         if self.checkpoint == "mini":
@@ -201,20 +213,27 @@ class _Look:
         predictor: segment-anything's.
         encoder: For likeness.
         clip: For the class noun.
-        noun: The noun's embedding, E.
+        detect: For a box.
+        noun: The class noun.
     """
 
     predictor: Any
     encoder: ImageScorer | None
     clip: ClipScorer | None
-    noun: Tensor | None
+    detect: Detect | None
+    noun: str
 
     @torch.inference_mode()
     def candidates(self, picture: NDArray[np.uint8]) -> Candidates:
         """The best candidates of the automatic prompts in a picture `H W 3`."""
         small = self._show(picture)
         height, width = small.shape[:2]
-        low, quality = _automatic(self.predictor, width, height)
+        box = None if self.detect is None else self.detect(small, self.noun)
+        low, quality = (
+            _automatic(self.predictor, width, height)
+            if box is None
+            else _of_box(self.predictor, torch.tensor(box), width, height)
+        )
         masks = _reduced(self._sized(low.flatten(0, 1))) > 0
         scores = score_candidates(masks.view(*low.shape[:2], *masks.shape[1:]), quality)
         kept = best_and_different(masks, scores)
@@ -225,8 +244,9 @@ class _Look:
             cut_outs = [cut_out(small, mask) for mask in full]
             if self.encoder is not None:
                 embeddings = self.encoder.embed_images(cut_outs).cpu()
-            if self.clip is not None and self.noun is not None:
-                noun = (self.clip.embed_images(cut_outs) @ self.noun).cpu()
+            if self.clip is not None:
+                named = self.clip.embed_texts([f"a photo of a {self.noun}"])[0]
+                noun = (self.clip.embed_images(cut_outs) @ named).cpu()
         return Candidates(logits.cpu(), scores[kept].cpu(), embeddings, noun)
 
     @torch.inference_mode()
@@ -265,7 +285,7 @@ class _Look:
         import cv2
 
         model_side = self.predictor.model.image_encoder.img_size
-        height, width = _reduced_size(*picture.shape[:2], model_side)
+        height, width = _reduced_size(picture.shape[0], picture.shape[1], model_side)
         # Candidates in a phone's megapixels would fill the memory.
         small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
         self.predictor.set_image(small)
@@ -294,12 +314,19 @@ def _automatic(predictor: Any, width: int, height: int) -> tuple[Tensor, Tensor]
     grid = torch.tensor([(x, y) for y in _GRID for x in _GRID], device=predictor.device)
     points = predictor.transform.apply_coords_torch(grid * extent, (height, width))
     labels = torch.ones(len(points), 1, dtype=torch.int, device=predictor.device)
-    box = torch.tensor(_BOX, device=predictor.device).view(1, 2, 2) * extent
-    boxes = predictor.transform.apply_boxes_torch(box.view(1, 4), (height, width))
-    by_point = predictor.predict_torch(points[:, None], labels, return_logits=True)
-    by_box = predictor.predict_torch(None, None, boxes=boxes, return_logits=True)
-    low = torch.cat([by_point[2], by_box[2]]) - predictor.model.mask_threshold
-    return low, torch.cat([by_point[1], by_box[1]])
+    _, quality, low = predictor.predict_torch(points[:, None], labels, return_logits=True)
+    middle = torch.tensor(_BOX, device=predictor.device) * extent.repeat(2)
+    of_box, quality_of_box = _of_box(predictor, middle, width, height)
+    low = torch.cat([low - predictor.model.mask_threshold, of_box])
+    return low, torch.cat([quality, quality_of_box])
+
+
+def _of_box(predictor: Any, box: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
+    """The same of one box (left, top, right, bottom): `1 C h w` and `1 C`."""
+    box = box.float().to(predictor.device).view(1, 4)
+    boxes = predictor.transform.apply_boxes_torch(box, (height, width))
+    _, quality, low = predictor.predict_torch(None, None, boxes=boxes, return_logits=True)
+    return low - predictor.model.mask_threshold, quality
 
 
 def _reduced(logits: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from idgen.errors import UserError
 from idgen.metrics.encoders import ClipScorer
 from idgen.metrics.scorer import ImageScorer
 from idgen.mini.sam import build_mini_sam
-from idgen.prepare import Photo, SamSegmenter, find_photos, read_photo
-from idgen.prepare.prompts import PROMPTS
+from idgen.prepare import BoxDetector, Photo, SamSegmenter, find_photos, read_photo
+from idgen.prepare.detector import Detect
+from idgen.prepare.prompts import PROMPTS, Box
 from tests.prepare.pictures import CPU, one_line, picture, save_pictures
 
 CONFIG: dict[str, Any] = {
@@ -202,6 +204,54 @@ def test_one_photos_prompts_are_its_own(tmp_path: Path, checkpoint: str) -> None
         segmenter.check(photos)
 
 
+class FixedBox(BoxDetector):
+    """Finds the same box in every picture, or none."""
+
+    def __init__(self, box: Box | None) -> None:
+        super().__init__("fixed")
+        self.box = box
+        self.nouns: list[str] = []
+
+    @property
+    def identity(self) -> str:
+        return str(self.box)
+
+    @contextmanager
+    def loaded(self, device: torch.device) -> Iterator[Detect]:
+        def detect(picture: np.ndarray, noun: str) -> Box | None:
+            self.nouns.append(noun)
+            return self.box
+
+        yield detect
+
+
+def test_a_detected_box_stands_in_for_the_automatic_prompts(
+    checkpoint: str, photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[float]] = []
+    predict = segment_anything.SamPredictor.predict_torch
+
+    def record(self: Any, points: Any, labels: Any, **rest: Any) -> Any:
+        calls.append([] if points is None else [len(points)])
+        if points is None:
+            calls[-1] = rest["boxes"][0].tolist()
+        return predict(self, points, labels, **rest)
+
+    monkeypatch.setattr(segment_anything.SamPredictor, "predict_torch", record)
+    # The model sees the photo of 150 x 90 as 64 x 38.
+    detector = FixedBox((8, 4, 32, 30))
+    segment(SamSegmenter(checkpoint, "vit_b", detector=detector, class_noun="dog"), photo)
+    assert calls == [[8, 4, 32, 30]]
+    assert detector.nouns == ["dog"]
+    calls.clear()
+    nothing = SamSegmenter(checkpoint, "vit_b", detector=FixedBox(None), class_noun="dog")
+    np.testing.assert_array_equal(
+        segment(nothing, photo), segment(SamSegmenter(checkpoint, "vit_b"), photo)
+    )
+    assert calls[0] == [9]
+    assert nothing.key(photo) != SamSegmenter(checkpoint, "vit_b").key(photo)
+
+
 def test_all_models_count_in_the_key(checkpoint: str, photo: Photo) -> None:
     clip = ClipScorer()
     segmenters = [
@@ -214,9 +264,9 @@ def test_all_models_count_in_the_key(checkpoint: str, photo: Photo) -> None:
 
 
 def test_a_noun_without_its_model_is_refused() -> None:
-    with pytest.raises(UserError, match="belong together"):
+    with pytest.raises(UserError, match="belongs with"):
         SamSegmenter(class_noun="cat")
-    with pytest.raises(UserError, match="belong together"):
+    with pytest.raises(UserError, match="belongs with"):
         SamSegmenter(clip=ClipScorer())
 
 
