@@ -51,13 +51,16 @@ def overlaps(segmenter: Segmenter, subject: MiniSubject) -> list[float]:
 def main() -> None:
     """Reads the command line, measures and prints."""
     parser = argparse.ArgumentParser(description="measure the segmenters on the mini world")
-    parser.add_argument("names", nargs="*", help="which segmenters; all by default")
+    known = list(segmenters("subject"))
+    parser.add_argument(
+        "--only", action="append", choices=known, help="a segmenter; several may be given"
+    )
     parser.add_argument("--subjects", type=int, default=50, help="held-out subjects")
     parser.add_argument("--first", type=int, default=0, help="number of the first subject")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    names = arguments.names or list(segmenters(""))
+    names = arguments.only or known
     results: dict[str, list[float]] = {name: [] for name in names}
     numbers = range(arguments.first, arguments.first + arguments.subjects)
     for number in track(numbers, "subjects", console=Console(stderr=True)):

@@ -173,7 +173,7 @@ def _first_guesses(cues: ColourCues) -> Iterator[Trimap]:
 
 
 def score_mask(mask: Mask, cues: ColourCues, middle: tuple[float, float] = (0.0, 0.0)) -> float:
-    """How much a mask looks like a subject's: between about 0 and 8, the more the better.
+    """How much a mask looks like a subject's, up to about 8; minus infinity for none or all.
 
     ``size * (2 + separation + 3 shared + solidity + centredness / 2 + contrast - 3 border)``, where
 
@@ -195,7 +195,7 @@ def score_mask(mask: Mask, cues: ColourCues, middle: tuple[float, float] = (0.0,
     share = float(mask.mean())
     size = min(1.0, share / 0.05) * float(np.clip((0.95 - share) / 0.25, 0, 1))
     if size == 0:
-        return -1.0
+        return -np.inf
     weight = mask.astype(np.float64)
     overlap = np.minimum(histogram(cues.bins, weight), histogram(cues.bins, 1 - weight)).sum()
     shared = cues.shared[mask].mean() - cues.shared[~mask].mean()
@@ -242,6 +242,8 @@ def _along_outline(lab: NDArray[np.uint8], guess: Mask, seeds: Seeds) -> Mask:
     """The guess `H W`, with GrabCut run once more on a band along its outline."""
     import cv2
 
+    if not guess.any():
+        return guess
     reach = max(2, round(0.04 * float(np.sqrt(guess.sum()))))
     subject = guess.astype(np.uint8)
     core = cv2.erode(subject, _disc(reach), borderValue=1) > 0
