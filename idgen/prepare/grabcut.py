@@ -126,28 +126,15 @@ def _segment(
 
 def _best_outcome(cues: ColourCues, seeds: Seeds) -> Mask | None:
     best, best_score = None, -np.inf
-    for outcome in _outcomes(cues, seeds):
+    for guess in _first_guesses(cues):
+        outcome = _grabcut(cues.lab, seeds.draw(guess, cues.lab), _ITERATIONS)
+        if outcome is None:
+            continue
         for mask in (_tidy(outcome, seeds), _tidy(outcome, seeds, closing=0.12)):
             score = score_mask(mask, cues, seeds.middle)
             if score > best_score:
                 best, best_score = mask, score
     return best
-
-
-def _outcomes(cues: ColourCues, seeds: Seeds) -> Iterator[Mask]:
-    """GrabCut's, from each first guess; and what the set's colours alone say."""
-    for guess in _first_guesses(cues):
-        trimap = seeds.draw(guess, cues.lab)
-        outcome = _grabcut(cues.lab, trimap, _ITERATIONS)
-        if outcome is not None:
-            yield outcome
-    for threshold in (0.5, 0.7):
-        # In the middle of the picture's own range, which is wide where the colours tell much.
-        low, high = np.percentile(cues.shared, (5, 95))
-        likely = cues.shared > low + threshold * (high - low)
-        trimap = np.where(likely, MAYBE_SUBJECT, MAYBE_GROUND).astype(np.uint8)
-        trimap = seeds.draw(trimap, cues.lab)
-        yield np.asarray((trimap == SUBJECT) | (trimap == MAYBE_SUBJECT))
 
 
 def _first_guesses(cues: ColourCues) -> Iterator[Trimap]:
