@@ -123,7 +123,7 @@ class SubjectDataModule(L.LightningDataModule):
             UserError: If photos, masks or widths cannot be used.
         """
         self._check_widths()
-        self.preparation.segmenter.check(self.photos)
+        self.preparation.segmenter_for(self.backbone).check(self.photos)
 
     def _check_sizes(self) -> None:
         names = ("batch_size", "steps_per_epoch", "drawing_batch_size")

@@ -1,5 +1,7 @@
 """Photos to a prepared subject, offline: masks, backgrounds, features, a contact sheet."""
 
+from idgen.prepare.detector import BoxDetector
+from idgen.prepare.grabcut import GrabCutSegmenter
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
 from idgen.prepare.mask_files import MaskFiles
 from idgen.prepare.photos import Photo, find_photos, read_photo
@@ -9,6 +11,8 @@ from idgen.prepare.segmenter import Segmenter
 from idgen.prepare.subject import PreparedSubject, SubjectViews
 
 __all__ = [
+    "BoxDetector",
+    "GrabCutSegmenter",
     "Inpainter",
     "MaskFiles",
     "OpenCVInpainter",

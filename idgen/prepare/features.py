@@ -30,6 +30,7 @@ Parts: TypeAlias = dict[str, tuple[Tensor, ...]]
 class LatentBackbone(Protocol):
     """What preparation needs of a backbone."""
 
+    source: str
     identity: str
     resolution: int
     width: int

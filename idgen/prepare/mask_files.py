@@ -99,7 +99,7 @@ class MaskFiles(Segmenter):
         return None
 
     @contextmanager
-    def loaded(self, device: torch.device) -> Iterator[Segment]:
+    def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:
         """Nothing to load.
 
         Yields:

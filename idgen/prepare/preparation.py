@@ -1,5 +1,6 @@
 """Photos to prepared subject: what is missing or stale is made, the rest is kept."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,17 +11,20 @@ from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.features import FeatureRecipe, LatentBackbone, encode_image, free
+from idgen.prepare.grabcut import GrabCutSegmenter
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
 from idgen.prepare.photos import Photo, find_photos
 from idgen.prepare.sam import SamSegmenter
 from idgen.prepare.segmenter import Segmenter
 from idgen.prepare.stages import Stages, checked_mask, named, progress_bars
 from idgen.prepare.state import State, Target, file_names
-from idgen.prepare.store import Store
+from idgen.prepare.store import CONTACT_SHEET, Store
 from idgen.prepare.subject import PreparedSubject, read_index
 from idgen.prepare.views import square, views
 
 _SMALLEST_RESOLUTION = 8
+
+_log = logging.getLogger(__name__)
 
 
 class Preparation:
@@ -37,7 +41,7 @@ class Preparation:
     only if something is missing, and freed before the next.
 
     Attributes:
-        segmenter: Finds the subject.
+        segmenter: Finds the subject; None for `segmenter_for` to choose.
         inpainter: Takes it out.
         image_encoder: E_I.
         flip: Whether mirror images are views too.
@@ -55,7 +59,8 @@ class Preparation:
         """Puts the parts together; no model is loaded yet.
 
         Args:
-            segmenter: Finds the subject; None for segment-anything, the mini one.
+            segmenter: Finds the subject; None for the mini segment-anything with the mini
+                backbone, and for GrabCut, which needs no weights, with any other.
             inpainter: Takes it out; None for OpenCV's.
             image_encoder: E_I, the image twin of the backbone's text encoder; None for the mini
                 one.
@@ -71,11 +76,24 @@ class Preparation:
                 f"preparation.resolution: {resolution} pixels are too few; "
                 f"give {_SMALLEST_RESOLUTION} or more, or null for the backbone's own"
             )
-        self.segmenter = segmenter or SamSegmenter()
+        self.segmenter = segmenter
         self.inpainter = inpainter or OpenCVInpainter()
         self.image_encoder = image_encoder or ImageEncoder()
         self.flip = flip
         self.resolution = resolution
+
+    def segmenter_for(self, backbone: LatentBackbone) -> Segmenter:
+        """What finds the subject: the segmenter that was given, or the backbone's default.
+
+        The mini segment-anything knows the drawn world alone, as the mini backbone does; photos
+        for a real backbone are real, and without a checkpoint GrabCut does better on them.
+
+        Args:
+            backbone: Whose subject is prepared.
+        """
+        if self.segmenter is not None:
+            return self.segmenter
+        return SamSegmenter() if backbone.source == "mini" else GrabCutSegmenter()
 
     def plan(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> list[str]:
         """Names what is missing or stale, without changing anything.
@@ -131,7 +149,10 @@ class Preparation:
             state = self._state(photos_folder, output, backbone)
             state.arrange()
             stages = Stages(state, device, bars)
-            stages.masks(self.segmenter)
+            segmenter = self.segmenter_for(backbone)
+            if self.segmenter is None and isinstance(segmenter, GrabCutSegmenter):
+                self._say_default(state)
+            stages.masks(segmenter)
             stages.backgrounds(self.inpainter)
             stages.features(backbone, self.image_encoder)
             stages.index()
@@ -177,9 +198,10 @@ class Preparation:
             UserError: If no subject is found in it, or a model cannot be loaded.
         """
         self._check_width(backbone)
-        self.segmenter.check([photo])
+        segmenter = self.segmenter_for(backbone)
+        segmenter.check([photo])
         image = photo.pixels()
-        with self.segmenter.loaded(device) as segment:
+        with segmenter.loaded(device, [photo]) as segment:
             mask = checked_mask(segment(photo), photo)
         with self.inpainter.loaded(device) as inpaint, named(photo):
             background = inpaint(image, mask)
@@ -200,16 +222,26 @@ class Preparation:
         index = read_index(store)
         checked = {photo.digest for photo in index.photos} if index else set()
         photos = find_photos(photos_folder, checked)
-        self.segmenter.check(photos)
+        segmenter = self.segmenter_for(backbone)
+        segmenter.check(photos)
         recipe = FeatureRecipe(
             autoencoder=backbone.identity,
             image_encoder=self.image_encoder.identity,
             resolution=self.resolution or backbone.resolution,
             views=views(self.flip),
         )
-        state = State(store, recipe, self._targets(photos, recipe), index)
+        state = State(store, recipe, self._targets(photos, segmenter, recipe), index)
         state.take_stock()
         return state
+
+    @staticmethod
+    def _say_default(state: State) -> None:
+        if state.lacking("masks"):
+            _log.warning(
+                "masks by GrabCut, which tells colours apart and needs no weights: look at %s; "
+                "for others set preparation.segmenter (SamSegmenter, MaskFiles)",
+                state.store.folder / CONTACT_SHEET,
+            )
 
     def _check_width(self, backbone: LatentBackbone) -> None:
         if self.image_encoder.width != backbone.width:
@@ -220,10 +252,12 @@ class Preparation:
                 "ViT-L-14 for SD 1.x, mini for mini"
             )
 
-    def _targets(self, photos: list[Photo], recipe: FeatureRecipe) -> list[Target]:
+    def _targets(
+        self, photos: list[Photo], segmenter: Segmenter, recipe: FeatureRecipe
+    ) -> list[Target]:
         targets = []
         for photo, name in zip(photos, file_names(photos), strict=True):
-            mask_key = fingerprint_fields(photo=photo.digest, segmenter=self.segmenter.key(photo))
+            mask_key = fingerprint_fields(photo=photo.digest, segmenter=segmenter.key(photo))
             background_key = fingerprint_fields(mask=mask_key, inpainter=self.inpainter.identity)
             features = recipe.keys(photo.digest, mask_key, background_key)
             targets.append(Target(photo, name, mask_key, background_key, features))

@@ -1,7 +1,8 @@
 """Masks by segment-anything (Kirillov et al., 2023, arXiv 2304.02643), prompted automatically."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -14,12 +15,23 @@ from torch.nn.functional import interpolate
 
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields, fingerprint_path
+from idgen.metrics.encoders import ClipScorer
+from idgen.metrics.scorer import ImageScorer
+from idgen.prepare.candidates import (
+    Candidates,
+    best_and_different,
+    choose,
+    cut_out,
+    score_candidates,
+)
+from idgen.prepare.detector import BoxDetector, Detect
 from idgen.prepare.photos import Photo
-from idgen.prepare.segmenter import Mask, Segmenter
+from idgen.prepare.prompts import Prompts, check_prompts, prompted_key, prompts_of
+from idgen.prepare.segmenter import Mask, Segment, Segmenter
 
 Architecture: TypeAlias = Literal["vit_b", "vit_l", "vit_h"]
 
-_VERSION = 1
+_VERSION = 2
 _KEY = "segmenter checkpoint"
 _ARCHITECTURE_OF_WIDTH: dict[int, Architecture] = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 _GRID = (0.3, 0.5, 0.7)
@@ -29,22 +41,49 @@ _SMALLEST_REGION = 0.01
 
 
 class SamSegmenter(Segmenter):
-    """Any segment-anything checkpoint, or the mini one, with prompts in the middle of the photo.
+    """Any segment-anything checkpoint, or the mini one, prompted by the user or automatically.
 
-    The prompts are nine points, the centre and a grid of eight around it, and a box around the
-    middle 80 %; each gives three candidate masks. `score_candidates` says which is taken. Islands
-    and holes under 1 % of the mask's area are removed.
+    Automatic prompts are nine points, the centre and a grid of eight around it, and a box around
+    the middle 80 %; each gives three candidate masks. `candidates.choose` says which is taken: by
+    its size, place and quality and, where the models for that are given, by how alike it is to
+    the other photos' candidates and by the class noun. Where a detector finds the noun, its box
+    stands in for the automatic prompts. Photos with prompts in `prompts.yaml` are prompted with
+    those alone. Islands and holes under 1 % of the mask's area are removed.
     """
 
-    def __init__(self, checkpoint: str = "mini", architecture: Architecture | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: str = "mini",
+        architecture: Architecture | None = None,
+        encoder: ImageScorer | None = None,
+        clip: ClipScorer | None = None,
+        detector: BoxDetector | None = None,
+        class_noun: str | None = None,
+    ) -> None:
         """Notes the checkpoint; the weights are loaded by `loaded`.
 
         Args:
             checkpoint: `mini` (ships with idgen), or the path of a `.pth` or `.safetensors` file.
             architecture: Its image encoder; None to read it off the weights.
+            encoder: Embeds what candidates cut out, to find what the photos share, such as
+                `DinoScorer`; None to judge each photo by itself.
+            clip: Compares what candidates cut out with the class noun; None to do without.
+            detector: Finds a box around what the class noun names; None to do without.
+            class_noun: What the subject is, such as `dog`; for `clip` and `detector`.
+
+        Raises:
+            UserError: If there is a class noun and nothing that takes it, or the reverse.
         """
+        if (clip is None and detector is None) != (class_noun is None):
+            raise UserError(
+                "segmenter: class_noun belongs with clip or detector: give both, or neither"
+            )
         self.checkpoint = checkpoint
         self.architecture = architecture
+        self.encoder = encoder
+        self.clip = clip
+        self.detector = detector
+        self.class_noun = class_noun
 
     @property
     def _path(self) -> Path:
@@ -63,35 +102,77 @@ class SamSegmenter(Segmenter):
 
     @cached_property
     def identity(self) -> str:
-        """Hash of the weights and of how they are prompted.
+        """Hash of all weights and of how they are used.
 
         Raises:
-            UserError: If there is no such checkpoint.
+            UserError: If there is no such checkpoint, encoder or CLIP.
         """
-        weights = fingerprint_path(self._path)
-        return fingerprint_fields(segmenter="sam", version=_VERSION, weights=weights)
+        return fingerprint_fields(
+            segmenter="sam",
+            version=_VERSION,
+            weights=fingerprint_path(self._path),
+            encoder=None if self.encoder is None else self.encoder.identity,
+            clip=None if self.clip is None else self.clip.identity,
+            detector=None if self.detector is None else self.detector.identity,
+            class_noun=self.class_noun,
+        )
+
+    def key(self, photo: Photo) -> str:
+        """The identity, with the user's prompts for this photo if there are any."""
+        return prompted_key(self.identity, photo)
+
+    def check(self, photos: Sequence[Photo]) -> None:
+        """Checks the user's prompts.
+
+        Raises:
+            UserError: If they cannot be used.
+        """
+        check_prompts(photos)
 
     @contextmanager
-    def loaded(self, device: torch.device) -> Iterator[Callable[[Photo], Mask]]:
-        """Loads the model, and frees it when the context ends.
+    def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:
+        """Loads the models, and frees them when the context ends.
 
         Args:
-            device: Where it runs.
+            device: Where they run.
+            photos: The whole set; with `encoder`, photos that have their masks are looked at too.
 
         Yields:
             Photo to mask, `H W`.
 
         Raises:
-            UserError: If the weights cannot be loaded.
+            UserError: If weights cannot be loaded.
         """
         from segment_anything import SamPredictor
 
         predictor = SamPredictor(self._load().eval().requires_grad_(False).to(device))
+        with ExitStack() as models:
+            encoder = self.encoder and models.enter_context(self.encoder.loaded(device))
+            clip = self.clip and models.enter_context(self.clip.loaded(device))
+            detect = None
+            if self.detector is not None:
+                detect = models.enter_context(self.detector.loaded(device))
+            look = _Look(predictor, encoder, clip, detect, self.class_noun or "")
+            del predictor
+            seen: dict[str, Candidates] = {}
 
-        def segment(photo: Photo) -> Mask:
-            return _segment(predictor, photo.pixels())
+            def segment(photo: Photo) -> Mask:
+                prompts = prompts_of(photo)
+                if prompts is not None:
+                    return look.prompted(photo.pixels(), prompts)  # noqa: F821 (see below)
+                # Candidates come from automatic prompts alone and of the whole set, whatever masks
+                # there are already: so a run that goes on ends as an undisturbed one.
+                group = photos if encoder is not None else [photo]
+                for other in group:
+                    if other.digest not in seen:
+                        seen[other.digest] = look.candidates(other.pixels())  # noqa: F821
+                index = choose(photo.digest, {p.digest: seen[p.digest] for p in group})
+                return look.mask(photo.size(), seen[photo.digest].logits[index])  # noqa: F821
 
-        yield segment
+            try:
+                yield segment
+            finally:
+                del look  # also from `segment`, which the caller may still hold
 
     def _load(self) -> Any:
         if self.checkpoint == "mini":
@@ -124,80 +205,137 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     return loaded
 
 
-@torch.inference_mode()
-def _segment(predictor: Any, image: NDArray[np.uint8]) -> Mask:
-    """The subject's mask, `H W`, of a picture `H W 3`."""
-    import cv2
+@dataclass(frozen=True)
+class _Look:
+    """The loaded models, and how photos are looked at with them.
 
-    height, width = image.shape[:2]
-    scale = min(1.0, predictor.model.image_encoder.img_size / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    # The model sees no more than this; candidates in a phone's megapixels would fill the memory.
-    predictor.set_image(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
-    logits, quality = _candidates(predictor, *size)
-    best = int(score_candidates(_reduced(logits) > 0, quality).argmax())
-    chosen = logits.flatten(0, 1)[best].float().cpu().numpy()
-    mask = cv2.resize(chosen, (width, height), interpolation=cv2.INTER_LINEAR) > 0
-    return _tidy(mask)
+    Attributes:
+        predictor: segment-anything's.
+        encoder: For likeness.
+        clip: For the class noun.
+        detect: For a box.
+        noun: The class noun.
+    """
+
+    predictor: Any
+    encoder: ImageScorer | None
+    clip: ClipScorer | None
+    detect: Detect | None
+    noun: str
+
+    @torch.inference_mode()
+    def candidates(self, picture: NDArray[np.uint8]) -> Candidates:
+        """The best candidates of the automatic prompts in a picture `H W 3`."""
+        small = self._show(picture)
+        height, width = small.shape[:2]
+        box = None if self.detect is None else self.detect(small, self.noun)
+        low, quality = (
+            _automatic(self.predictor, width, height)
+            if box is None
+            else _of_box(self.predictor, torch.tensor(box), width, height)
+        )
+        masks = _reduced(self._sized(low.flatten(0, 1))) > 0
+        scores = score_candidates(masks.view(*low.shape[:2], *masks.shape[1:]), quality)
+        kept = best_and_different(masks, scores)
+        logits = low.flatten(0, 1)[kept]
+        embeddings = noun = None
+        if self.encoder is not None or self.clip is not None:
+            full = (self._sized(logits) > 0).cpu().numpy()
+            cut_outs = [cut_out(small, mask) for mask in full]
+            if self.encoder is not None:
+                embeddings = self.encoder.embed_images(cut_outs).cpu()
+            if self.clip is not None:
+                named = self.clip.embed_texts([f"a photo of a {self.noun}"])[0]
+                noun = (self.clip.embed_images(cut_outs) @ named).cpu()
+        return Candidates(logits.cpu(), scores[kept].cpu(), embeddings, noun)
+
+    @torch.inference_mode()
+    def prompted(self, picture: NDArray[np.uint8], prompts: Prompts) -> Mask:
+        """The mask, `H W`, that the user's prompts give in a picture `H W 3`."""
+        small = self._show(picture)
+        height, width = picture.shape[:2]
+        scale = np.array([small.shape[1] / width, small.shape[0] / height])
+        points = np.array((*prompts.points, *prompts.background_points)).reshape(-1, 2) * scale
+        labels = np.array([1] * len(prompts.points) + [0] * len(prompts.background_points))
+        box = None
+        if prompts.box is not None:
+            box = (np.array(prompts.box).reshape(2, 2) * scale).ravel()
+        # One point may mean a part or the whole: then the model gives three and its opinion.
+        _, quality, low = self.predictor.predict(
+            points if len(points) else None,
+            labels if len(points) else None,
+            box=box,
+            multimask_output=len(points) == 1 and box is None,
+        )
+        best = torch.from_numpy(low[int(quality.argmax())])
+        return self.mask((height, width), best - self.predictor.model.mask_threshold)
+
+    def mask(self, size: tuple[int, int], logits: Tensor) -> Mask:
+        """Logits `h w` at the model's size, as a tidy mask of a photo of that height and width."""
+        import cv2
+
+        small = _reduced_size(*size, self.predictor.model.image_encoder.img_size)
+        fitted = self._sized(logits[None].to(self.predictor.device), small)[0]
+        shape = (size[1], size[0])
+        values = fitted.float().cpu().numpy()
+        return _tidy(cv2.resize(values, shape, interpolation=cv2.INTER_LINEAR) > 0)
+
+    def _show(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Shows the model a picture, at the size that it sees at most."""
+        import cv2
+
+        model_side = self.predictor.model.image_encoder.img_size
+        height, width = _reduced_size(picture.shape[0], picture.shape[1], model_side)
+        # Candidates in a phone's megapixels would fill the memory.
+        small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        self.predictor.set_image(small)
+        return np.asarray(small)
+
+    def _sized(self, logits: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Logits `K h w` at the model's size, at that of the reduced photo, `K H W`."""
+        from segment_anything.utils.transforms import ResizeLongestSide
+
+        model = self.predictor.model
+        size = size or self.predictor.original_size
+        side = model.image_encoder.img_size
+        shown = ResizeLongestSide.get_preprocess_shape(*size, side)
+        fitted: Tensor = model.postprocess_masks(logits[:, None], shown, size)
+        return fitted[:, 0]
 
 
-def _candidates(predictor: Any, width: int, height: int) -> tuple[Tensor, Tensor]:
+def _reduced_size(height: int, width: int, long_side: int) -> tuple[int, int]:
+    scale = min(1.0, long_side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _automatic(predictor: Any, width: int, height: int) -> tuple[Tensor, Tensor]:
     """Mask logits `P C h w` and predicted IoU `P C` of P prompts with C candidates each."""
     extent = torch.tensor([width, height], dtype=torch.float, device=predictor.device)
     grid = torch.tensor([(x, y) for y in _GRID for x in _GRID], device=predictor.device)
     points = predictor.transform.apply_coords_torch(grid * extent, (height, width))
     labels = torch.ones(len(points), 1, dtype=torch.int, device=predictor.device)
-    box = torch.tensor(_BOX, device=predictor.device).view(1, 2, 2) * extent
-    boxes = predictor.transform.apply_boxes_torch(box.view(1, 4), (height, width))
-    by_point = predictor.predict_torch(points[:, None], labels, return_logits=True)
-    by_box = predictor.predict_torch(None, None, boxes=boxes, return_logits=True)
-    logits = torch.cat([by_point[0], by_box[0]]) - predictor.model.mask_threshold
-    return logits, torch.cat([by_point[1], by_box[1]])
+    _, quality, low = predictor.predict_torch(points[:, None], labels, return_logits=True)
+    middle = torch.tensor(_BOX, device=predictor.device) * extent.repeat(2)
+    of_box, quality_of_box = _of_box(predictor, middle, width, height)
+    low = torch.cat([low - predictor.model.mask_threshold, of_box])
+    return low, torch.cat([quality, quality_of_box])
+
+
+def _of_box(predictor: Any, box: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
+    """The same of one box (left, top, right, bottom): `1 C h w` and `1 C`."""
+    box = box.float().to(predictor.device).view(1, 4)
+    boxes = predictor.transform.apply_boxes_torch(box, (height, width))
+    _, quality, low = predictor.predict_torch(None, None, boxes=boxes, return_logits=True)
+    return low - predictor.model.mask_threshold, quality
 
 
 def _reduced(logits: Tensor) -> Tensor:
-    scale = _SCORING_SIDE / max(logits.shape[-2:])
-    if scale >= 1:
+    """Logits `K H W`, no larger than scoring needs."""
+    height, width = logits.shape[-2:]
+    size = _reduced_size(height, width, _SCORING_SIDE)
+    if size == (height, width):
         return logits
-    size = [max(1, round(side * scale)) for side in logits.shape[-2:]]
-    return interpolate(logits, size=size, mode="bilinear", align_corners=False)
-
-
-def score_candidates(masks: Tensor, predicted_iou: Tensor) -> Tensor:
-    """How likely each candidate is the subject of the photo.
-
-    ``score = size * (predicted IoU + agreement + centredness + 1 - border)`` where
-
-    - agreement: over all prompts, the mean IoU with the prompt's most similar candidate: the
-      subject is what different prompts find again;
-    - centredness: `exp(-2 d^2)`, d the distance of the mask's centre of mass from the photo's
-      centre, where 1 is half the photo's height or width;
-    - border: the part of the photo's border that it covers: grounds do, subjects do not;
-    - size: 1 from 4 % to 70 % of the photo, falling in a line to 0 at 0 % and at 95 %.
-
-    Args:
-        masks: `P C h w`, boolean: C candidates for each of P prompts.
-        predicted_iou: The model's own estimate of their quality, `P C`.
-
-    Returns:
-        `P*C`, prompts first.
-    """
-    prompts, candidates, height, width = masks.shape
-    flat = masks.flatten(0, 1).flatten(1).float()
-    area = flat.sum(1)
-    intersection = flat @ flat.T
-    union = (area[:, None] + area[None] - intersection).clamp(min=1)
-    agreement = (intersection / union).view(-1, prompts, candidates).amax(2).mean(1)
-    y = torch.linspace(-1, 1, height, device=flat.device).repeat_interleave(width)
-    x = torch.linspace(-1, 1, width, device=flat.device).repeat(height)
-    centre = torch.stack([flat @ y, flat @ x]) / area.clamp(min=1)
-    centredness = torch.exp(-2 * centre.square().sum(0))
-    one = masks.flatten(0, 1).float()
-    sides = (one[:, 0], one[:, -1], one[:, :, 0], one[:, :, -1])
-    border = torch.cat(sides, dim=1).mean(1)
-    share = area / (height * width)
-    size = (share / 0.04).clamp(max=1) * ((0.95 - share) / 0.25).clamp(0, 1)
-    return size * (predicted_iou.flatten() + agreement + centredness + 1 - border)
+    return interpolate(logits[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
 def _tidy(mask: Mask) -> Mask:

@@ -39,14 +39,18 @@ class Segmenter(ABC):
         return self.identity
 
     @abstractmethod
-    def loaded(self, device: torch.device) -> AbstractContextManager[Segment]:
+    def loaded(
+        self, device: torch.device, photos: Sequence[Photo]
+    ) -> AbstractContextManager[Segment]:
         """Loads what it needs, and frees it when the context ends.
 
         Args:
             device: Where it runs.
+            photos: All photos of the subject, those included that have their masks already: what
+                they share is the subject. Neither their order nor their names decide anything.
 
         Returns:
-            A context of the function from photo to mask.
+            A context of the function from one of these photos to its mask.
 
         Raises:
             UserError: If weights cannot be loaded.

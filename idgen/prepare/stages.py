@@ -57,7 +57,8 @@ class Stages:
         lacking = self.state.lacking("masks")
         if not lacking:
             return
-        with segmenter.loaded(self.device) as segment:
+        photos = [target.photo for target in self.state.targets]
+        with segmenter.loaded(self.device, photos) as segment:
             for target in self._track(lacking, "masks"):
                 mask = checked_mask(segment(target.photo), target.photo)
                 content = png_bytes(mask.astype(np.uint8) * 255, target.mask_key)

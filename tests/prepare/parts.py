@@ -43,7 +43,7 @@ class CentreSegmenter(Segmenter):
         return fingerprint_fields(centre=self.share)
 
     @contextmanager
-    def loaded(self, device: torch.device) -> Iterator[Segment]:
+    def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:
         def segment(photo: Photo) -> Mask:
             self.seen.append(photo.name)
             height, width = photo.pixels().shape[:2]
@@ -121,6 +121,7 @@ class TinyBackbone:
     """What preparation needs of a backbone, and a count of its loads."""
 
     def __init__(self, seed: int = 0, resolution: int = 16) -> None:
+        self.source = "tiny"
         self.identity = fingerprint_fields(seed=seed)
         self.resolution = resolution
         self.width = WIDTH

@@ -29,7 +29,7 @@ def save(path: Path, mask: np.ndarray) -> None:
 
 
 def read(masks: Path, photo: Photo) -> np.ndarray:
-    with MaskFiles(masks).loaded(CPU) as segment:
+    with MaskFiles(masks).loaded(CPU, [photo]) as segment:
         mask = segment(photo)
     assert mask.dtype == np.bool_
     return mask

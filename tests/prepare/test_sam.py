@@ -1,3 +1,5 @@
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from idgen.errors import UserError
+from idgen.metrics.encoders import ClipScorer
+from idgen.metrics.scorer import ImageScorer
 from idgen.mini.sam import build_mini_sam
-from idgen.prepare import Photo, SamSegmenter, read_photo
-from idgen.prepare.sam import score_candidates
-from tests.prepare.pictures import CPU, one_line, picture
+from idgen.prepare import BoxDetector, Photo, SamSegmenter, find_photos, read_photo
+from idgen.prepare.detector import Detect
+from idgen.prepare.prompts import PROMPTS, Box
+from tests.prepare.pictures import CPU, one_line, picture, save_pictures
 
-SIDE = 32
 CONFIG: dict[str, Any] = {
     "image_size": 64,
     "patch_size": 8,
@@ -57,69 +61,8 @@ def photo(tmp_path: Path) -> Photo:
 
 
 def segment(segmenter: SamSegmenter, photo: Photo) -> np.ndarray:
-    with segmenter.loaded(CPU) as run:
+    with segmenter.loaded(CPU, [photo]) as run:
         return run(photo)
-
-
-def box(top: int, left: int, bottom: int, right: int) -> torch.Tensor:
-    mask = torch.zeros(SIDE, SIDE, dtype=torch.bool)
-    mask[top:bottom, left:right] = True
-    return mask
-
-
-SUBJECT = box(8, 9, 24, 23)
-
-
-def best(*others: torch.Tensor, quality: float = 0.9) -> int:
-    """Which of a prompt's candidates wins, the subject being the first, as three prompts see it."""
-    candidates = torch.stack([SUBJECT, *others])
-    masks = torch.stack([candidates, candidates, candidates])
-    predicted = torch.full(masks.shape[:2], 0.9)
-    predicted[:, 1:] = quality
-    scores = score_candidates(masks, predicted)
-    assert scores.shape == (masks.shape[0] * masks.shape[1],)
-    return int(scores.argmax()) % len(candidates)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        ~SUBJECT,
-        torch.ones_like(SUBJECT),
-        torch.zeros_like(SUBJECT),
-        box(0, 0, 6, SIDE),
-        box(26, 0, SIDE, SIDE),
-        box(0, 0, 12, 12),
-        box(15, 15, 17, 17),
-    ],
-    ids=["ground", "all", "nothing", "sky", "floor", "corner", "speck"],
-)
-def test_the_subject_wins_at_equal_quality(other: torch.Tensor) -> None:
-    assert best(other) == 0
-
-
-def test_quality_decides_between_alike() -> None:
-    assert best(box(8, 9, 23, 23), quality=0.99) == 1
-    assert best(box(8, 9, 23, 23), quality=0.8) == 0
-
-
-def test_what_more_prompts_find_wins() -> None:
-    once = box(6, 16, 22, 30)
-    shared = once.flip(1)
-    masks = torch.stack([shared, shared, shared, once])[:, None]
-    scores = score_candidates(masks, torch.full((4, 1), 0.9))
-    assert scores[0] > scores[3]
-
-
-def test_score_by_hand() -> None:
-    masks = torch.stack([SUBJECT, ~SUBJECT])[:, None]
-    scores = score_candidates(masks, torch.tensor([[0.5], [0.25]]))
-    share = 16 * 14 / SIDE**2
-    # Both are centred, and they are disjoint: each agrees with its own prompt alone.
-    agreement = (1 + 0) / 2
-    ground = (0.95 - (1 - share)) / 0.25
-    expected = [0.5 + agreement + 1 + 1 - 0, ground * (0.25 + agreement + 1 + 1 - 1)]
-    torch.testing.assert_close(scores, torch.tensor(expected))
 
 
 def test_a_checkpoint_of_either_kind(
@@ -168,6 +111,163 @@ def test_the_key_is_the_weights(
     one, two, three = (SamSegmenter(str(tmp_path / f"{n}.pth")).key(photo) for n in "abc")
     assert one == three
     assert one != two
+
+
+class MeanColour(ImageScorer):
+    """Embeds a picture as the mean colour of what is not grey in it, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__("mean colour", 8)
+        self.count = 0
+
+    @property
+    def identity(self) -> str:
+        return "mean colour"
+
+    def load(self, device: torch.device) -> "MeanColour":
+        return self
+
+    def embed_images(self, images: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+        self.count += len(images)
+        means = [image.float().mean((1, 2)) - 127 for image in images]
+        return torch.nn.functional.normalize(torch.stack(means), dim=1)
+
+    def _load(self) -> Any:
+        raise NotImplementedError
+
+    def _image_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, state: dict[str, torch.Tensor]) -> str:
+    torch.save(state, tmp_path / "sam.pth")
+    return str(tmp_path / "sam.pth")
+
+
+def test_the_whole_set_is_looked_at_once_where_photos_are_compared(
+    tmp_path: Path, checkpoint: str
+) -> None:
+    photos = find_photos(save_pictures(tmp_path / "photos", 1, 2, 3))
+    encoder = MeanColour()
+    segmenter = SamSegmenter(checkpoint, "vit_b", encoder)
+    with segmenter.loaded(CPU, photos) as run:
+        masks = {photo.digest: run(photo) for photo in photos}
+        first = encoder.count
+        run(photos[0])
+    assert encoder.count == first >= 3
+    # A run that goes on, or one more photo: asked for one photo only, in a folder sorted anew.
+    with segmenter.loaded(CPU, photos[::-1]) as run:
+        np.testing.assert_array_equal(run(photos[1]), masks[photos[1].digest])
+
+
+def test_the_users_prompts_are_what_the_model_gets(
+    tmp_path: Path, checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for seed in (1, 2):
+        Image.fromarray(picture(seed, 64, 128)).save(folder / f"{seed}.png")
+    text = "1.png: {points: [[20, 30]], background_points: [[100, 10]], box: [4, 6, 60, 50]}"
+    (folder / PROMPTS).write_text(text)
+    photos = find_photos(folder)
+    calls: list[tuple[Any, ...]] = []
+    predict = segment_anything.SamPredictor.predict
+
+    def record(self: Any, points: Any, labels: Any, **rest: Any) -> Any:
+        calls.append((points.tolist(), labels.tolist(), rest["box"].tolist()))
+        return predict(self, points, labels, **rest)
+
+    monkeypatch.setattr(segment_anything.SamPredictor, "predict", record)
+    with SamSegmenter(checkpoint, "vit_b").loaded(CPU, photos) as run:
+        masks = [run(photo) for photo in photos]
+    # The model sees the photo at half its size, and only the prompted photo that way.
+    assert calls == [([[10, 15], [50, 5]], [1, 0], [2, 3, 30, 25])]
+    assert [mask.shape for mask in masks] == [(64, 128)] * 2
+
+
+def test_one_photos_prompts_are_its_own(tmp_path: Path, checkpoint: str) -> None:
+    folder = save_pictures(tmp_path / "photos", 1, 2, 3)
+    photos = find_photos(folder)
+    segmenter = SamSegmenter(checkpoint, "vit_b", MeanColour())
+    found = []
+    for text in ("", "1.png: {points: [[20, 30]]}"):
+        (folder / PROMPTS).write_text(text)
+        with segmenter.loaded(CPU, photos) as run:
+            found.append(([segmenter.key(p) for p in photos], [run(p) for p in photos]))
+    (keys, masks), (prompted_keys, prompted_masks) = found
+    assert [a == b for a, b in zip(keys, prompted_keys, strict=True)] == [False, True, True]
+    for before, after in zip(masks[1:], prompted_masks[1:], strict=True):
+        np.testing.assert_array_equal(before, after)
+    (folder / PROMPTS).write_text("1.png: {points: [[200, 30]]}")
+    with pytest.raises(UserError, match="outside"):
+        segmenter.check(photos)
+
+
+class FixedBox(BoxDetector):
+    """Finds the same box in every picture, or none."""
+
+    def __init__(self, box: Box | None) -> None:
+        super().__init__("fixed")
+        self.box = box
+        self.nouns: list[str] = []
+
+    @property
+    def identity(self) -> str:
+        return str(self.box)
+
+    @contextmanager
+    def loaded(self, device: torch.device) -> Iterator[Detect]:
+        def detect(picture: np.ndarray, noun: str) -> Box | None:
+            self.nouns.append(noun)
+            return self.box
+
+        yield detect
+
+
+def test_a_detected_box_stands_in_for_the_automatic_prompts(
+    checkpoint: str, photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[float]] = []
+    predict = segment_anything.SamPredictor.predict_torch
+
+    def record(self: Any, points: Any, labels: Any, **rest: Any) -> Any:
+        calls.append([] if points is None else [len(points)])
+        if points is None:
+            calls[-1] = rest["boxes"][0].tolist()
+        return predict(self, points, labels, **rest)
+
+    monkeypatch.setattr(segment_anything.SamPredictor, "predict_torch", record)
+    # The model sees the photo of 150 x 90 as 64 x 38.
+    detector = FixedBox((8, 4, 32, 30))
+    segment(SamSegmenter(checkpoint, "vit_b", detector=detector, class_noun="dog"), photo)
+    assert calls == [[8, 4, 32, 30]]
+    assert detector.nouns == ["dog"]
+    calls.clear()
+    nothing = SamSegmenter(checkpoint, "vit_b", detector=FixedBox(None), class_noun="dog")
+    np.testing.assert_array_equal(
+        segment(nothing, photo), segment(SamSegmenter(checkpoint, "vit_b"), photo)
+    )
+    assert calls[0] == [9]
+    assert nothing.key(photo) != SamSegmenter(checkpoint, "vit_b").key(photo)
+
+
+def test_all_models_count_in_the_key(checkpoint: str, photo: Photo) -> None:
+    clip = ClipScorer()
+    segmenters = [
+        SamSegmenter(checkpoint),
+        SamSegmenter(checkpoint, encoder=MeanColour()),
+        SamSegmenter(checkpoint, clip=clip, class_noun="cat"),
+        SamSegmenter(checkpoint, clip=clip, class_noun="dog"),
+    ]
+    assert len({segmenter.key(photo) for segmenter in segmenters}) == len(segmenters)
+
+
+def test_a_noun_without_its_model_is_refused() -> None:
+    with pytest.raises(UserError, match="belongs with"):
+        SamSegmenter(class_noun="cat")
+    with pytest.raises(UserError, match="belongs with"):
+        SamSegmenter(clip=ClipScorer())
 
 
 def refused(checkpoint: Path, architecture: Any, photo: Photo) -> str:

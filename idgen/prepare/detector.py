@@ -1,0 +1,109 @@
+"""A box around what a noun names, by a zero-shot object detector of transformers."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from idgen.errors import UserError
+from idgen.fingerprint import fingerprint_fields, fingerprint_path
+from idgen.models.hub import model_folder
+from idgen.prepare.prompts import Box
+
+Detect: TypeAlias = Callable[[NDArray[np.uint8], str], Box | None]
+"""A picture `H W 3` and a noun to (left, top, right, bottom) in its pixels, or None."""
+
+_KEY = "segmenter.detector.model"
+_PATTERNS = ("*.json", "*.txt", "*.safetensors", "pytorch_model.bin")
+
+
+class BoxDetector:
+    """OWL-ViT, OWLv2, Grounding DINO or another detector that takes its classes as text."""
+
+    def __init__(self, model: str, revision: str | None = None, threshold: float = 0.15) -> None:
+        """Notes which model; the weights are loaded by `loaded`.
+
+        Args:
+            model: A folder that transformers saved, or a hub id such as
+                `google/owlv2-base-patch16-ensemble`.
+            revision: For a hub id: its commit, tag or branch.
+            threshold: Boxes with a lower score count as none found; in [0, 1].
+
+        Raises:
+            UserError: If the threshold is out of its range.
+        """
+        if not 0 <= threshold <= 1:
+            raise UserError(f"segmenter.detector: threshold must be in [0, 1]; it is {threshold}")
+        self.model = model
+        self.revision = revision
+        self.threshold = threshold
+
+    @property
+    def identity(self) -> str:
+        """Hash of the weights of a folder, or the hub id and revision, and of the threshold."""
+        folder = Path(self.model).expanduser()
+        weights = fingerprint_path(folder) if folder.is_dir() else self.model
+        return fingerprint_fields(
+            detector=weights, revision=self.revision, threshold=float(self.threshold)
+        )
+
+    @contextmanager
+    def loaded(self, device: torch.device) -> Iterator[Detect]:
+        """Loads the detector, and frees it when the context ends.
+
+        Args:
+            device: Where it runs.
+
+        Yields:
+            The function from picture and noun to the best box.
+
+        Raises:
+            UserError: If the model cannot be had.
+        """
+        network, processor = self._load()
+        network.eval().requires_grad_(False).to(device)
+
+        @torch.inference_mode()
+        def detect(picture: NDArray[np.uint8], noun: str) -> Box | None:
+            # Grounding DINO was trained on lower case; the others do not mind.
+            inputs = processor(images=picture, text=[[f"a {noun.lower()}"]], return_tensors="pt")
+            outputs = network(**inputs.to(device))  # noqa: F821 (deleted on exit only)
+            (found,) = processor.post_process_grounded_object_detection(
+                outputs, threshold=self.threshold, target_sizes=[picture.shape[:2]]
+            )
+            if not len(found["scores"]):
+                return None
+            box = found["boxes"][int(found["scores"].argmax())].cpu().double()
+            height, width = picture.shape[:2]
+            left, right = (float(x) for x in box[0::2].clamp(0, width))
+            top, bottom = (float(y) for y in box[1::2].clamp(0, height))
+            return (left, top, right, bottom) if left < right and top < bottom else None
+
+        try:
+            yield detect
+        finally:
+            del network  # also from `detect`, which the caller may still hold
+
+    def _load(self) -> tuple[Any, Any]:
+        from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
+
+        folder = model_folder(self.model, key=_KEY, revision=self.revision, patterns=_PATTERNS)
+        try:
+            network, report = AutoModelForZeroShotObjectDetection.from_pretrained(
+                folder, output_loading_info=True, local_files_only=True
+            )
+            processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # transformers passes on the bare errors of several libraries
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise UserError(
+                f"{_KEY}: {folder} is no zero-shot object detector ({lines[0][:160]}); give one "
+                "such as 'google/owlv2-base-patch16-ensemble'"
+            ) from error
+        if missing := sorted(report["missing_keys"]):
+            # transformers would draw what is missing at random and only log a warning.
+            raise UserError(f"{_KEY}: {folder} holds no whole detector: it lacks {missing[0]}")
+        return network, processor
