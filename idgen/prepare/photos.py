@@ -94,7 +94,7 @@ def find_photos(folder: Path, checked: Container[str] = frozenset()) -> list[Pho
         UserError: If there is no such folder, it holds fewer than two photos, or files in it are
             no usable image: all of them are named, with reason and mend.
     """
-    paths = _candidates(folder)
+    paths = [path for path in visible_entries(folder) if not path.is_dir()]
     if not paths:
         raise UserError(f"no photo in {folder}; put 3 to 6 photos of the subject there")
     photos: list[Photo] = []
@@ -131,7 +131,12 @@ def read_photo(path: Path) -> Photo:
         return _check(path)
 
 
-def _candidates(folder: Path) -> list[Path]:
+def visible_entries(folder: Path) -> list[Path]:
+    """Files and folders in a folder that are neither hidden nor notes, sorted by name.
+
+    Raises:
+        UserError: If there is no such folder, or it cannot be read.
+    """
     if not folder.exists():
         raise UserError(f"no folder {folder}; give the folder that holds the subject's photos")
     if not folder.is_dir():
@@ -145,7 +150,7 @@ def _candidates(folder: Path) -> list[Path]:
 
 def _ignored(path: Path) -> bool:
     hidden = path.name.startswith(".") or path.name.lower() in _IGNORED_NAMES
-    return hidden or path.suffix.lower() in _IGNORED_SUFFIXES or path.is_dir()
+    return hidden or (path.suffix.lower() in _IGNORED_SUFFIXES and not path.is_dir())
 
 
 def _without_copies(photos: list[Photo]) -> list[Photo]:

@@ -1,6 +1,7 @@
 """Photos to prepared subject: what is missing or stale is made, the rest is kept."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -11,10 +12,11 @@ from idgen.fingerprint import fingerprint_fields
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.features import FeatureRecipe, LatentBackbone, encode_image, free
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
+from idgen.prepare.jobs import Job, Outcome, Steps, named
 from idgen.prepare.photos import Photo, find_photos
 from idgen.prepare.sam import SamSegmenter
 from idgen.prepare.segmenter import Segmenter
-from idgen.prepare.stages import Stages, checked_mask, named, progress_bars
+from idgen.prepare.stages import Stages, checked_mask
 from idgen.prepare.state import State, Target, file_names
 from idgen.prepare.store import Store
 from idgen.prepare.subject import PreparedSubject, read_index
@@ -124,18 +126,78 @@ class Preparation:
             UserError: On bad photos, masks or settings, before work starts; if a model cannot be
                 loaded; if the output cannot be written.
         """
-        self._state(photos_folder, output, backbone)
-        store = Store(output)
-        with store.locked(), progress_bars(progress) as bars:
-            # Looked at anew: another run may have been at work until now.
-            state = self._state(photos_folder, output, backbone)
-            state.arrange()
-            stages = Stages(state, device, bars)
-            stages.masks(self.segmenter)
-            stages.backgrounds(self.inpainter)
-            stages.features(backbone, self.image_encoder)
-            stages.index()
+        [outcome] = self.run_all([(photos_folder, output)], backbone, device, progress)
+        if outcome.error is not None:
+            raise outcome.error
         return PreparedSubject(output)
+
+    def run_all(
+        self,
+        subjects: Sequence[tuple[Path, Path]],
+        backbone: LatentBackbone,
+        device: torch.device,
+        progress: bool = True,
+    ) -> list[Outcome]:
+        """Does what `run` does for several subjects, stage by stage: a model is loaded once.
+
+        A subject that cannot be prepared does not stop the others.
+
+        Args:
+            subjects: Of each, the folder of photos and the prepared subject's folder.
+            backbone: Whose autoencoder encodes the photos.
+            device: Where models run.
+            progress: Whether to show a progress bar on the terminal (stderr).
+
+        Returns:
+            What became of each, in their order.
+
+        Raises:
+            UserError: On settings or models that no subject can do with.
+        """
+        self._check_parts(backbone)
+        looked = [self._look(photos, output, backbone) for photos, output in subjects]
+        self._check_together(looked)
+        todo = [at for at, job in enumerate(looked) if isinstance(job, Job) and _lacks(job)]
+        with ExitStack() as locks:
+            # In the order of their names, or two runs might wait for each other.
+            for at in sorted(todo, key=lambda at: str(subjects[at][1].absolute())):
+                looked[at] = self._locked(locks, *subjects[at], backbone)
+            jobs = [job for at in todo if isinstance(job := looked[at], Job)]
+            steps = Steps(progress and bool(jobs), jobs)
+            with steps.shown():
+                stages = Stages(jobs, device, steps)
+                stages.masks(self.segmenter)
+                stages.backgrounds(self.inpainter)
+                stages.features(backbone, self.image_encoder)
+                stages.finish()
+        return [
+            _outcome(job, photos, output)
+            for job, (photos, output) in zip(looked, subjects, strict=True)
+        ]
+
+    def _look(self, photos: Path, output: Path, backbone: LatentBackbone) -> Job | UserError:
+        try:
+            return Job(photos.resolve().name, self._state(photos, output, backbone))
+        except UserError as error:
+            return error
+
+    def _locked(
+        self, locks: ExitStack, photos: Path, output: Path, backbone: LatentBackbone
+    ) -> Job | UserError:
+        """Locks a subject and looks at it anew: another run may have been at work until now."""
+        try:
+            locks.enter_context(Store(output).locked())
+            state = self._state(photos, output, backbone)
+            state.arrange()
+        except UserError as error:
+            return error
+        return Job(photos.resolve().name, state)
+
+    def _check_together(self, looked: Sequence[Job | UserError]) -> None:
+        """Checks that no two subjects share what belongs to one, such as a mask file."""
+        jobs = [job for job in looked if isinstance(job, Job)]
+        if len(jobs) > 1:
+            self.segmenter.check([target.photo for job in jobs for target in job.state.targets])
 
     def open(self, photos: Sequence[Photo], output: Path) -> PreparedSubject:
         """Opens what was prepared for exactly these photos.
@@ -194,7 +256,7 @@ class Preparation:
         return f_p, f_i
 
     def _state(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> State:
-        self._check_width(backbone)
+        self._check_parts(backbone)
         store = Store(output)
         store.check()
         index = read_index(store)
@@ -210,6 +272,12 @@ class Preparation:
         state = State(store, recipe, self._targets(photos, recipe), index)
         state.take_stock()
         return state
+
+    def _check_parts(self, backbone: LatentBackbone) -> None:
+        """Raises a UserError if a model is missing, or the encoder is not the backbone's twin."""
+        self._check_width(backbone)
+        for part in (self.segmenter, self.inpainter, self.image_encoder):
+            _ = part.identity
 
     def _check_width(self, backbone: LatentBackbone) -> None:
         if self.image_encoder.width != backbone.width:
@@ -228,3 +296,16 @@ class Preparation:
             features = recipe.keys(photo.digest, mask_key, background_key)
             targets.append(Target(photo, name, mask_key, background_key, features))
         return targets
+
+
+def _lacks(job: Job) -> bool:
+    return bool(job.state.missing())
+
+
+def _outcome(job: Job | UserError, photos: Path, output: Path) -> Outcome:
+    name = photos.resolve().name
+    if isinstance(job, UserError):
+        return Outcome(name, output, photos=0, made=0, warnings=0, error=job)
+    index = None if job.error else read_index(Store(output))
+    warnings = sum(bool(photo.warnings) for photo in index.photos) if index else 0
+    return Outcome(name, output, len(job.state.targets), len(job.made), warnings, job.error)

@@ -61,6 +61,10 @@ class Store:
         """Where a mask, a background or a features file lies, by its name without suffix."""
         return self.folder / kind / f"{name}{_SUFFIX[kind]}"
 
+    def is_ours(self) -> bool:
+        """Whether it is a prepared subject, complete or not."""
+        return (self.folder / _LOCK).exists() or self.read_index() is not None
+
     def check(self) -> None:
         """Refuses a folder that holds anything but a prepared subject.
 
