@@ -71,11 +71,11 @@ def _configurable_parts() -> list[type]:
     from idgen.models.encoders import ImageEncoder
     from idgen.models.stable_diffusion import StableDiffusionBackbone
     from idgen.models.tuning import LoraTuning
-    from idgen.prepare import MaskFiles, OpenCVInpainter, SamSegmenter
+    from idgen.prepare import DiffusersInpainter, MaskFiles, OpenCVInpainter, SamSegmenter
 
     return [
         *(StableDiffusionBackbone, LoraTuning, DecoupledFusion, ImageEncoder),
-        *(ClipScorer, DinoScorer, SamSegmenter, MaskFiles, OpenCVInpainter),
+        *(ClipScorer, DinoScorer, SamSegmenter, MaskFiles, OpenCVInpainter, DiffusersInpainter),
     ]
 
 
