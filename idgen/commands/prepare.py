@@ -16,13 +16,13 @@ from idgen.models.backbone import Backbone
 from idgen.models.encoders import ImageEncoder
 from idgen.models.stable_diffusion import StableDiffusionBackbone
 from idgen.prepare import Outcome, Preparation, find_subjects
-from idgen.prepare.store import CONTACT_SHEET
+from idgen.prepare.store import CONTACT_PAGE
 from idgen.prepare.summary import peak_memory, print_summary
 
 _OUTPUT = Path("prepared")
 _DESCRIPTION = (
     "Turns a folder of photos, or a folder of such folders, into prepared subjects: masks, "
-    "backgrounds without the subject, features, and contact_sheet.png to look at. Only what is "
+    "backgrounds without the subject, features, and contact_sheet.html to look at. Only what is "
     "missing or stale is computed."
 )
 
@@ -43,7 +43,8 @@ def run_prepare(options: Sequence[str]) -> int:
     parser = _parts_parser()
     configs = [yaml_of_parts(Path(path)) for path in own.config]
     flags = [flag for config, _ in configs for flag in ("--config", config)]
-    parsed = parser.parse_args([*flags, *rest])
+    skip = ["--preparation.skip_bad", "true"] if own.skip_bad else []
+    parsed = parser.parse_args([*flags, *skip, *rest])
     subject: dict[str, Any] = {}
     for _, from_config in configs:
         subject |= from_config
@@ -61,6 +62,7 @@ def _own_options() -> argparse.ArgumentParser:
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--config", action="append", default=[])
+    parser.add_argument("--skip-bad", action="store_true")
     return parser
 
 
@@ -68,10 +70,13 @@ def _parts_parser() -> OneLineParser:
     parser = OneLineParser(
         prog="idgen prepare",
         description=_DESCRIPTION,
-        usage="idgen prepare [FOLDER] [--output DIR] [--config FILE ...] [--KEY VALUE ...]",
+        usage="idgen prepare [FOLDER] [--output DIR] [--skip-bad] [--config FILE ...] "
+        "[--KEY VALUE ...]",
         epilog="FOLDER holds one subject's photos, or a folder of photos for each subject. A "
         "prepared subject goes to DIR/NAME, NAME being its folder's (DIR is 'prepared' by "
         "default). A subject that fails does not stop the others; the exit code is 2 then. "
+        "--skip-bad leaves out photos that cannot be used; without it such a photo stops its "
+        "subject before any work. "
         "--config takes a training config, whose "
         "backbone, preparation and subject it reads; it may be given several times.",
     )
@@ -131,8 +136,9 @@ def _prepare_one(
     if not outcome.made:
         print(f"{output} is up to date: {outcome.photos} photos")
     else:
+        wrong = f", where {outcome.warnings} look wrong" if outcome.warnings else ""
         print(
-            f"prepared {outcome.photos} photos in {output}; look at {output / CONTACT_SHEET} "
+            f"prepared {outcome.photos} photos in {output}; look at {output / CONTACT_PAGE}{wrong} "
             f"({peak_memory()})"
         )
     return 0
@@ -143,7 +149,7 @@ def _prepare_many(parts: Namespace, folders: Sequence[Path], into: Path) -> int:
     print_summary(outcomes)
     failed = sum(outcome.error is not None for outcome in outcomes)
     print(
-        f"{len(outcomes) - failed} subjects in {into}; look at SUBJECT/{CONTACT_SHEET} there "
+        f"{len(outcomes) - failed} subjects in {into}; look at SUBJECT/{CONTACT_PAGE} there "
         f"({peak_memory()})"
     )
     if failed:

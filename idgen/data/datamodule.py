@@ -98,7 +98,9 @@ class SubjectDataModule(L.LightningDataModule):
         self._check_sizes()
         self._check_widths()
         subject.check(backbone)
-        self.photos: list[Photo] = find_photos(subject.photos_folder)
+        self.photos: list[Photo] = find_photos(
+            subject.photos_folder, skip_bad=self.preparation.skip_bad
+        )
         self.training_tokens: TextTokens = backbone.tokenize([subject.spoken(subject.prompt)])
         self.validation_prompts = self._read_prompts(validation_prompts)
         self.test_prompts = self._read_prompts(test_prompts)
@@ -143,7 +145,7 @@ class SubjectDataModule(L.LightningDataModule):
             return
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.preparation.run(self.subject.photos_folder, folder, self.backbone, device)
-        rank_zero_info(f"prepared {len(self.photos)} photos: look at {folder}/contact_sheet.png")
+        rank_zero_info(f"prepared {len(self.photos)} photos: look at {folder}/contact_sheet.html")
 
     def setup(self, stage: str) -> None:
         """Reads the prepared subject, or the features of the reference photo.

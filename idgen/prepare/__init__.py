@@ -1,5 +1,6 @@
 """Photos to a prepared subject, offline: masks, backgrounds, features, a contact sheet."""
 
+from idgen.prepare.diffusers_inpainter import DiffusersInpainter
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
 from idgen.prepare.jobs import Outcome
 from idgen.prepare.mask_files import MaskFiles
@@ -11,6 +12,7 @@ from idgen.prepare.subject import PreparedSubject, SubjectViews
 from idgen.prepare.subject_folders import find_subjects
 
 __all__ = [
+    "DiffusersInpainter",
     "Inpainter",
     "MaskFiles",
     "OpenCVInpainter",

@@ -103,12 +103,11 @@ class Steps:
         with self._bars:
             yield
 
-    def of(self, work: Work, stage: str) -> Iterator[tuple[Job, Target]]:
-        """The photos to work on, each a step; those of a subject that was stopped are left out."""
+    def each(self, work: Work, stage: str) -> Iterator[tuple[Job, Target]]:
+        """The photos to work on, each a step; says at which one it is."""
         for job, target in work:
-            if job.error is None:
-                self.show(stage, job)
-                yield job, target
+            self.show(stage, job)
+            yield job, target
             self.advance()
 
     def show(self, stage: str, job: Job) -> None:

@@ -1,5 +1,6 @@
 """Photos to prepared subject: what is missing or stale is made, the rest is kept."""
 
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,17 +11,17 @@ from torch import Tensor
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.models.encoders import ImageEncoder
-from idgen.prepare.features import FeatureRecipe, LatentBackbone, encode_image, free
+from idgen.prepare.features import FeatureRecipe, LatentBackbone, encode_images, free
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
 from idgen.prepare.jobs import Job, Outcome, Steps, named
-from idgen.prepare.photos import Photo, find_photos
+from idgen.prepare.photos import FEWEST, Photo, find_photos
 from idgen.prepare.sam import SamSegmenter
 from idgen.prepare.segmenter import Segmenter
 from idgen.prepare.stages import Stages, checked_mask
 from idgen.prepare.state import State, Target, file_names
 from idgen.prepare.store import Store
 from idgen.prepare.subject import PreparedSubject, read_index
-from idgen.prepare.views import square, views
+from idgen.prepare.views import list_views, square
 
 _SMALLEST_RESOLUTION = 8
 
@@ -43,6 +44,8 @@ class Preparation:
         inpainter: Takes it out.
         image_encoder: E_I.
         flip: Whether mirror images are views too.
+        views: Augmented views of each photo, beside the plain one and its mirror image.
+        skip_bad: Whether photos that cannot be used are left out.
         resolution: Pixels on a side of a view, or None for the backbone's own.
     """
 
@@ -53,6 +56,8 @@ class Preparation:
         image_encoder: ImageEncoder | None = None,
         flip: bool = True,
         resolution: int | None = None,
+        views: int = 0,
+        skip_bad: bool = False,
     ) -> None:
         """Puts the parts together; no model is loaded yet.
 
@@ -64,10 +69,16 @@ class Preparation:
             flip: Whether each photo's mirror image is a training view too; off for subjects
                 with writing on them.
             resolution: Pixels on a side of a view; None for the backbone's own.
+            views: How many augmented views each photo has beside these, of another scale, place
+                and direction each, so that cached features vary as uncached photos would.
+            skip_bad: Whether a photo that cannot be used is left out with a warning; otherwise
+                one such photo stops its subject before any work.
 
         Raises:
-            UserError: If the resolution is too small.
+            UserError: If a number is out of its range.
         """
+        if views < 0:
+            raise UserError(f"preparation.views: {views} is below 0; give 0 for none")
         if resolution is not None and resolution < _SMALLEST_RESOLUTION:
             raise UserError(
                 f"preparation.resolution: {resolution} pixels are too few; "
@@ -78,6 +89,8 @@ class Preparation:
         self.image_encoder = image_encoder or ImageEncoder()
         self.flip = flip
         self.resolution = resolution
+        self.views = views
+        self.skip_bad = skip_bad
 
     def plan(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> list[str]:
         """Names what is missing or stale, without changing anything.
@@ -138,9 +151,10 @@ class Preparation:
         device: torch.device,
         progress: bool = True,
     ) -> list[Outcome]:
-        """Does what `run` does for several subjects, stage by stage: a model is loaded once.
+        """Does what `run` does for several subjects, stage by stage: models are loaded once.
 
-        A subject that cannot be prepared does not stop the others.
+        All but the segmenter, that is, which looks at each set of photos as a whole. A subject
+        that cannot be prepared does not stop the others.
 
         Args:
             subjects: Of each, the folder of photos and the prepared subject's folder.
@@ -248,12 +262,13 @@ class Preparation:
         free(device)
         resolution = self.resolution or backbone.resolution
         with self.image_encoder.loaded(device) as encode:
-            f_p, f_i = (
-                encode_image(encode, square(picture, mask, resolution))[None]
+            # One by one, as the plain views are: in another batch the last bits differ.
+            [(f_p,)], [(f_i,)] = (
+                encode_images(encode, square(picture, mask, resolution)[None])
                 for picture in (image, background)
             )
         free(device)
-        return f_p, f_i
+        return f_p[None], f_i[None]
 
     def _state(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> State:
         self._check_parts(backbone)
@@ -261,17 +276,33 @@ class Preparation:
         store.check()
         index = read_index(store)
         checked = {photo.digest for photo in index.photos} if index else set()
-        photos = find_photos(photos_folder, checked)
-        self.segmenter.check(photos)
+        photos = self._usable(find_photos(photos_folder, checked, self.skip_bad), photos_folder)
         recipe = FeatureRecipe(
             autoencoder=backbone.identity,
             image_encoder=self.image_encoder.identity,
             resolution=self.resolution or backbone.resolution,
-            views=views(self.flip),
+            views=list_views(self.flip, self.views),
         )
         state = State(store, recipe, self._targets(photos, recipe), index)
         state.take_stock()
         return state
+
+    def _usable(self, photos: list[Photo], folder: Path) -> list[Photo]:
+        """The photos that can have a mask: all of them, unless bad ones may be left out."""
+        if not self.skip_bad:
+            self.segmenter.check(photos)
+            return photos
+        usable = []
+        for photo in photos:
+            try:
+                self.segmenter.check([photo])
+                usable.append(photo)
+            except UserError as error:
+                warnings.warn(f"left out {photo.name!r}: {error}", stacklevel=2)
+        if len(usable) < FEWEST:
+            raise UserError(f"fewer than {FEWEST} photos in {folder} can have a mask")
+        self.segmenter.check(usable)
+        return usable
 
     def _check_parts(self, backbone: LatentBackbone) -> None:
         """Raises a UserError if a model is missing, or the encoder is not the backbone's twin."""

@@ -1,16 +1,22 @@
 """The stages of preparation, in order; each makes what is lacking and loads one model for it."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from idgen.errors import UserError
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.features import (
     LatentBackbone,
     Parts,
-    encode_image,
+    encode_images,
     encode_latents,
     features_bytes,
     free,
@@ -23,10 +29,16 @@ from idgen.prepare.photos import Photo
 from idgen.prepare.segmenter import Mask, Segmenter
 from idgen.prepare.state import Target
 from idgen.prepare.store import Kind, png_bytes
+from idgen.prepare.views import batches
+
+Read = TypeVar("Read")
+_READERS = 2
+_AHEAD = 2
+"""Photos whose pictures are in memory before their turn."""
 
 
 class Stages:
-    """The stages, each over all subjects, so that every model is loaded once.
+    """The stages, each over all subjects, so that all models but the segmenter are loaded once.
 
     Each writes its files one by one, so that a run that is killed can be gone on with. An error
     that the user can mend stops the subject it is about and no other.
@@ -51,28 +63,31 @@ class Stages:
         return [(job, target) for job in self._going() for target in job.state.lacking(kind)]
 
     def masks(self, segmenter: Segmenter) -> None:
-        """Masks of the photos that lack one."""
-        work = self._lacking("masks")
-        if not work:
-            return
-        with segmenter.loaded(self.device) as segment:
-            for job, target in self.steps.of(work, "masks"):
-                with job.guarded():
+        """Masks of the photos that lack one; subject by subject, for a set is looked at whole."""
+        for job in self._going():
+            work = [(job, target) for target in job.state.lacking("masks")]
+            if not work:
+                continue
+            with job.guarded(), segmenter.loaded(self.device) as segment:
+                for _, target in self.steps.each(work, "masks"):
                     mask = checked_mask(segment(target.photo), target.photo)
                     content = png_bytes(mask.astype(np.uint8) * 255, target.mask_key)
                     _keep(job, target, "masks", content)
-        free(self.device)
+            free(self.device)
 
     def backgrounds(self, inpainter: Inpainter) -> None:
         """Backgrounds of the photos that lack one."""
         work = self._lacking("backgrounds")
         if not work:
             return
+
+        def read(job: Job, target: Target) -> tuple[NDArray[np.uint8], Mask]:
+            return target.photo.pixels(), job.state.mask(target)
+
         with inpainter.loaded(self.device) as inpaint:
-            for job, target in self.steps.of(work, "backgrounds"):
+            for job, target, inputs in self._read_ahead(work, "backgrounds", read):
                 with job.guarded(), named(target.photo):
-                    background = inpaint(target.photo.pixels(), job.state.mask(target))
-                    content = png_bytes(background, target.background_key)
+                    content = png_bytes(inpaint(*inputs()), target.background_key)
                     _keep(job, target, "backgrounds", content)
         free(self.device)
 
@@ -82,8 +97,11 @@ class Stages:
         for job in {id(job): job for job, _ in work}.values():
             for path in job.state.held["features"].values():
                 job.parts.update(read_parts(path))
-        self._latents(backbone, [(j, t) for j, t in work if not _has_latents(t, j.parts)])
-        self._embeddings(image_encoder, [(j, t) for j, t in work if not _embedded(t, j.parts)])
+        unseen = [(j, t) for j, t in work if not _has_latents(t, j.parts)]
+        self._latents(backbone, unseen)
+        unread = [(j, t) for j, t in work if not _embedded(t, j.parts)]
+        self._embeddings(image_encoder, unread)
+        self.steps.advance(2 * len(work) - len(unseen) - len(unread))
         for job, target in self._lacking("features"):
             with job.guarded():
                 _keep(job, target, "features", features_bytes(target.features, job.parts))
@@ -93,34 +111,60 @@ class Stages:
     def _latents(self, backbone: LatentBackbone, work: Work) -> None:
         if not work:
             return
+
+        def read(job: Job, target: Target) -> Tensor:
+            return job.state.views(target, target.photo.pixels())
+
         with backbone.autoencoder(self.device) as autoencoder:
-            for job, target in self.steps.of(work, "latents"):
+            for job, target, views in self._read_ahead(work, "latents", read):
+                keys = [view.latents for view in target.features.views]
                 with job.guarded(), named(target.photo):
-                    pixels = job.state.views(target, target.photo.pixels())
-                    for keys, view in zip(target.features.views, pixels, strict=True):
-                        if keys.latents not in job.parts:
-                            latents = encode_latents(autoencoder, view.to(self.device))
-                            job.parts[keys.latents] = latents
+                    pixels = views()
+                    for places in _lacking_batches(job, keys):
+                        latents = encode_latents(autoencoder, pixels[places].to(self.device))
+                        job.parts.update(zip([keys[at] for at in places], latents, strict=True))
         free(self.device)
 
     def _embeddings(self, image_encoder: ImageEncoder, work: Work) -> None:
         if not work:
             return
+
+        def read(job: Job, target: Target) -> tuple[Tensor, Tensor]:
+            photo = job.state.views(target, target.photo.pixels())
+            return photo, job.state.views(target, job.state.background(target))
+
         with image_encoder.loaded(self.device) as encode:
-            for job, target in self.steps.of(work, "embeddings"):
-                with job.guarded():
-                    photo = job.state.views(target, target.photo.pixels())
-                    background = job.state.views(target, job.state.background(target))
-                    for keys, of_photo, of_background in zip(
-                        target.features.views, photo, background, strict=True
-                    ):
-                        if keys.photo_embedding not in job.parts:
-                            job.parts[keys.photo_embedding] = (encode_image(encode, of_photo),)
-                        if keys.background_embedding not in job.parts:
-                            embedding = encode_image(encode, of_background)
-                            job.parts[keys.background_embedding] = (embedding,)
+            for job, target, views in self._read_ahead(work, "embeddings", read):
+                photo_keys = [view.photo_embedding for view in target.features.views]
+                background_keys = [view.background_embedding for view in target.features.views]
+                with job.guarded(), named(target.photo):
+                    for keys, pixels in zip((photo_keys, background_keys), views(), strict=True):
+                        for places in _lacking_batches(job, keys):
+                            found = encode_images(encode, pixels[places])
+                            job.parts.update(zip([keys[at] for at in places], found, strict=True))
                     _keep(job, target, "features", features_bytes(target.features, job.parts))
         free(self.device)
+
+    def _read_ahead(
+        self, work: Work, stage: str, read: Callable[[Job, Target], Read]
+    ) -> Iterator[tuple[Job, Target, Callable[[], Read]]]:
+        """The work, each with what gives its pictures: threads read while the model computes."""
+        with ThreadPoolExecutor(_READERS) as readers:
+            waiting: deque[Future[Read]] = deque()
+            upcoming = iter(work)
+
+            def next_reading() -> Future[Read]:
+                for item in islice(upcoming, 1 + _AHEAD - len(waiting)):
+                    waiting.append(readers.submit(read, *item))
+                return waiting.popleft()
+
+            try:
+                for job, target in self.steps.each(work, stage):
+                    reading = next_reading()
+                    if job.error is None:
+                        yield job, target, reading.result
+            finally:
+                readers.shutdown(cancel_futures=True)
 
     def finish(self) -> None:
         """Contact sheets and indexes."""
@@ -134,6 +178,15 @@ class Stages:
 def _keep(job: Job, target: Target, kind: Kind, content: bytes) -> None:
     job.state.keep(target, kind, content)
     job.made.add(target.photo.digest)
+
+
+def _lacking_batches(job: Job, keys: Sequence[str]) -> list[list[int]]:
+    """Batches of views of which one is lacking: what is in a batch decides its last bits."""
+    return [
+        places
+        for places in batches(job.state.recipe.views)
+        if any(keys[place] not in job.parts for place in places)
+    ]
 
 
 def _has_latents(target: Target, parts: Parts) -> bool:

@@ -26,6 +26,7 @@ Kind: TypeAlias = Literal["masks", "backgrounds", "features"]
 KINDS: Final[tuple[Kind, ...]] = ("masks", "backgrounds", "features")
 INDEX = "index.json"
 CONTACT_SHEET = "contact_sheet.png"
+CONTACT_PAGE = "contact_sheet.html"
 FORMAT = "idgen prepared subject 1"
 PNG_KEY = "idgen-key"
 _LOCK = ".idgen-prepare.lock"
