@@ -337,15 +337,16 @@ def test_rotated_cmyk(tmp_path: Path) -> None:
 @pytest.mark.skipif(find_spec("pillow_heif") is None, reason="needs the extra heic")
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_heic(tmp_path: Path, orientation: int) -> None:
+    """How it is turned is a property of the format, which its reader heeds; not Exif's."""
     import pillow_heif
 
     pillow_heif.register_heif_opener()
-    upright = picture(3, 64, 96)
+    stored = picture(3, 64, 96)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored = upright if orientation == 1 else np.ascontiguousarray(np.rot90(upright, 1))
     pixels = read(Image.fromarray(stored), tmp_path / "a.heic", quality=95, exif=exif)
-    assert np.abs(pixels.astype(float) - upright).mean() < 12
+    assert pixels.shape == stored.shape
+    assert np.abs(pixels.astype(float) - stored).mean() < 12
 
 
 def test_heic_without_its_library_names_the_extra(
