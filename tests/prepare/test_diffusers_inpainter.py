@@ -70,7 +70,8 @@ def test_the_subject_is_not_seen(pipeline: Path) -> None:
     other[mask] = (10, 250, 10)
     for seen in (image, other):
         inpaint(Watching(str(pipeline), steps=1), seen, mask)
-    np.testing.assert_array_equal(*given_pictures)
+    first, second = given_pictures
+    np.testing.assert_array_equal(first, second)
 
 
 def test_a_photos_background_is_its_own(pipeline: Path) -> None:
