@@ -11,6 +11,7 @@ import yaml
 from jsonargparse import Namespace
 
 from idgen.commands.parser import OneLineParser
+from idgen.commands.quiet import quieten
 from idgen.errors import UserError
 from idgen.models.backbone import Backbone
 from idgen.models.encoders import ImageEncoder
@@ -166,5 +167,6 @@ def _run(parts: Namespace, subjects: Sequence[tuple[Path, Path]]) -> list[Outcom
             f"--preparation.image_encoder: its width {encoder.width} is not the backbone's "
             f"{backbone.width}; use the image twin of its text encoder"
         )
+    quieten()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return preparation.run_all(subjects, backbone, device)

@@ -1,8 +1,6 @@
 """fit, validate, test and predict: LightningCLI, with a run's folder and its checkpoints."""
 
 import os
-import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from idgen.callbacks.fidelity import FidelityScores
 from idgen.callbacks.progress import TrainingProgress
 from idgen.callbacks.termination import SIGTERM_EXIT_CODE, GracefulTermination
 from idgen.commands.parser import OneLineParser
+from idgen.commands.quiet import quieten
 from idgen.commands.run_config import RunConfig, checkpoint_config
 from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
@@ -92,7 +91,7 @@ def run_trainer(command: str, options: Sequence[str]) -> int:
     Raises:
         UserError: For anything the user can mend.
     """
-    _quieten()
+    quieten()
     stored = checkpoint_config(_option(options, "--ckpt_path"))
     first = [] if stored is None else ["--config", stored]
     cli = IdgenCLI(
@@ -149,24 +148,3 @@ def _check_run_folder(root: Path, ckpt_path: Any) -> None:
             f"resume it with --ckpt_path {root / 'checkpoints' / 'last.ckpt'}"
         )
     check_writable(root, "--trainer.default_root_dir")
-
-
-def _quieten() -> None:
-    """Keeps libraries from reporting what is no news, so that our own lines are read."""
-    import diffusers
-    import transformers
-
-    for library in (diffusers, transformers):
-        library.logging.set_verbosity_error()
-        library.logging.disable_progress_bar()
-    for text in (
-        ".*args parameter is intended.*",
-        ".*does not have many workers.*",
-        ".*sync_dist=True.*",
-        ".*LeafSpec.*",
-        ".*in eval mode at the start of training.*",
-    ):
-        warnings.filterwarnings("ignore", text)
-    if not sys.warnoptions:
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -203,19 +203,24 @@ class DiffusersInpainter(Inpainter):
         # Any share of the hole counts, or the subject's colours would be seen.
         share: Any = cv2.resize(hole.astype(np.float32), size, interpolation=method)
         seed = hashlib.sha256(image.tobytes() + hole.tobytes() + str(self.seed).encode())
-        output = pipeline(
-            prompt=self.prompt,
-            negative_prompt=self.negative_prompt,
-            image=Image.fromarray(small),
-            mask_image=Image.fromarray((share > 0).astype(np.uint8) * 255),
-            height=resolution,
-            width=resolution,
-            # From pure noise: with less, the subject would be the start.
-            strength=1.0,
-            num_inference_steps=self.steps,
-            guidance_scale=self.guidance,
-            generator=torch.Generator().manual_seed(int.from_bytes(seed.digest()[:7])),
-        )
+        try:
+            output = pipeline(
+                prompt=self.prompt,
+                negative_prompt=self.negative_prompt,
+                image=Image.fromarray(small),
+                mask_image=Image.fromarray((share > 0).astype(np.uint8) * 255),
+                height=resolution,
+                width=resolution,
+                # From pure noise: with less, the subject would be the start.
+                strength=1.0,
+                num_inference_steps=self.steps,
+                guidance_scale=self.guidance,
+                generator=torch.Generator().manual_seed(int.from_bytes(seed.digest()[:7])),
+            )
+        except (ValueError, TypeError) as error:
+            # So diffusers refuses latents, sizes and arguments that a pipeline cannot take.
+            reason = str(error).splitlines()[0][:160]
+            raise UserError(f"{_KEY}: {self.source!r} cannot inpaint ({reason})") from error
         filled = output.images[0].convert("RGB").resize(image.shape[:2], Image.Resampling.BICUBIC)
         return np.asarray(filled, dtype=np.uint8)
 

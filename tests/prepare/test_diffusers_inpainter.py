@@ -135,6 +135,12 @@ def test_a_pipeline_that_cannot_be_loaded(tmp_path: Path) -> None:
     one_line(caught.value)
 
 
+def test_a_pipeline_that_refuses(pipeline: Path) -> None:
+    with pytest.raises(UserError, match="cannot inpaint") as caught:
+        inpaint(DiffusersInpainter(str(pipeline), resolution=9), picture(1), red(picture(1)))
+    one_line(caught.value)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.integers(2, 40), st.integers(2, 40))
 def test_the_square_holds_the_hole(data: st.DataObject, height: int, width: int) -> None:
