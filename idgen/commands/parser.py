@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from lightning.pytorch.cli import LightningArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.cli import LightningArgumentParser
 
 from idgen.errors import UserError
 
@@ -118,11 +118,18 @@ def _configurable_parts() -> list[type]:
     from idgen.models.encoders import ImageEncoder
     from idgen.models.stable_diffusion import StableDiffusionBackbone
     from idgen.models.tuning import LoraTuning
-    from idgen.prepare import GrabCutSegmenter, MaskFiles, OpenCVInpainter, SamSegmenter
+    from idgen.prepare import (
+        DiffusersInpainter,
+        GrabCutSegmenter,
+        MaskFiles,
+        OpenCVInpainter,
+        SamSegmenter,
+    )
 
     return [
         *(StableDiffusionBackbone, LoraTuning, DecoupledFusion, ImageEncoder),
-        *(ClipScorer, DinoScorer, SamSegmenter, GrabCutSegmenter, MaskFiles, OpenCVInpainter),
+        *(ClipScorer, DinoScorer, SamSegmenter, GrabCutSegmenter, MaskFiles),
+        *(OpenCVInpainter, DiffusersInpainter),
     ]
 
 

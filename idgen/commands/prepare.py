@@ -1,6 +1,7 @@
 """`idgen prepare`: photos to a prepared subject, by hand or from a training config."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,20 @@ import yaml
 from jsonargparse import Namespace
 
 from idgen.commands.parser import OneLineParser
+from idgen.commands.quiet import quieten
 from idgen.errors import UserError
 from idgen.models.backbone import Backbone
 from idgen.models.encoders import ImageEncoder
 from idgen.models.stable_diffusion import StableDiffusionBackbone
-from idgen.prepare import Preparation, find_photos
+from idgen.prepare import Outcome, Preparation, find_subjects
+from idgen.prepare.store import CONTACT_PAGE
+from idgen.prepare.summary import peak_memory, print_summary
 
+_OUTPUT = Path("prepared")
 _DESCRIPTION = (
-    "Turns a folder of photos into a prepared subject: masks, backgrounds without the subject, "
-    "features, and contact_sheet.png to look at. Only what is missing or stale is computed."
+    "Turns a folder of photos, or a folder of such folders, into prepared subjects: masks, "
+    "backgrounds without the subject, features, and contact_sheet.html to look at. Only what is "
+    "missing or stale is computed."
 )
 
 
@@ -38,13 +44,18 @@ def run_prepare(options: Sequence[str]) -> int:
     parser = _parts_parser()
     configs = [yaml_of_parts(Path(path)) for path in own.config]
     flags = [flag for config, _ in configs for flag in ("--config", config)]
-    parsed = parser.parse_args([*flags, *rest])
+    skip = ["--preparation.skip_bad", "true"] if own.skip_bad else []
+    parsed = parser.parse_args([*flags, *skip, *rest])
     subject: dict[str, Any] = {}
     for _, from_config in configs:
         subject |= from_config
-    folder = _photos_folder(own.folder, subject)
-    output = _output_folder(own.output, folder, subject, own.folder is None)
-    return _prepare(parser.instantiate_classes(parsed), folder, output)
+    parts = parser.instantiate_classes(parsed)
+    if own.folder is None:
+        return _prepare_one(parts, _photos_of_config(subject), own.output, subject)
+    folders = find_subjects(own.folder)
+    if folders == [own.folder]:
+        return _prepare_one(parts, own.folder, own.output)
+    return _prepare_many(parts, folders, own.output or _OUTPUT)
 
 
 def _own_options() -> argparse.ArgumentParser:
@@ -52,6 +63,7 @@ def _own_options() -> argparse.ArgumentParser:
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--config", action="append", default=[])
+    parser.add_argument("--skip-bad", action="store_true")
     return parser
 
 
@@ -59,9 +71,14 @@ def _parts_parser() -> OneLineParser:
     parser = OneLineParser(
         prog="idgen prepare",
         description=_DESCRIPTION,
-        usage="idgen prepare [FOLDER] [--output DIR] [--config FILE ...] [--KEY VALUE ...]",
-        epilog="FOLDER holds the photos; the prepared subject goes to DIR/NAME, NAME being "
-        "FOLDER's (DIR is 'prepared' by default). --config takes a training config, whose "
+        usage="idgen prepare [FOLDER] [--output DIR] [--skip-bad] [--config FILE ...] "
+        "[--KEY VALUE ...]",
+        epilog="FOLDER holds one subject's photos, or a folder of photos for each subject. A "
+        "prepared subject goes to DIR/NAME, NAME being its folder's (DIR is 'prepared' by "
+        "default). A subject that fails does not stop the others; the exit code is 2 then. "
+        "--skip-bad leaves out photos that cannot be used; without it such a photo stops its "
+        "subject before any work. "
+        "--config takes a training config, whose "
         "backbone, preparation and subject it reads; it may be given several times.",
     )
     parser.add_argument("--config", action="config", help="A training config, such as base.yaml.")
@@ -98,9 +115,7 @@ def yaml_of_parts(path: Path) -> tuple[str, dict[str, Any]]:
     return yaml.safe_dump(kept), data.get("subject") or {}
 
 
-def _photos_folder(given: Path | None, subject: dict[str, Any]) -> Path:
-    if given is not None:
-        return given
+def _photos_of_config(subject: dict[str, Any]) -> Path:
     photos = subject.get("photos")
     if photos is None:
         raise UserError("name a folder of photos: idgen prepare FOLDER --output DIR")
@@ -109,15 +124,41 @@ def _photos_folder(given: Path | None, subject: dict[str, Any]) -> Path:
     return Subject(photos, class_noun="").photos_folder
 
 
-def _output_folder(
-    output: Path | None, folder: Path, subject: dict[str, Any], from_config: bool
-) -> Path:
-    if output is None and from_config and subject.get("prepared"):
-        return Path(subject["prepared"]).expanduser()
-    return (output or Path("prepared")) / folder.resolve().name
+def _prepare_one(
+    parts: Namespace, folder: Path, into: Path | None, subject: dict[str, Any] | None = None
+) -> int:
+    if into is None and subject is not None and subject.get("prepared"):
+        output = Path(subject["prepared"]).expanduser()
+    else:
+        output = (into or _OUTPUT) / folder.resolve().name
+    [outcome] = _run(parts, [(folder, output)])
+    if outcome.error is not None:
+        raise outcome.error
+    if not outcome.made:
+        print(f"{output} is up to date: {outcome.photos} photos")
+    else:
+        wrong = f", where {outcome.warnings} look wrong" if outcome.warnings else ""
+        print(
+            f"prepared {outcome.photos} photos in {output}; look at {output / CONTACT_PAGE}{wrong} "
+            f"({peak_memory()})"
+        )
+    return 0
 
 
-def _prepare(parts: Namespace, folder: Path, output: Path) -> int:
+def _prepare_many(parts: Namespace, folders: Sequence[Path], into: Path) -> int:
+    outcomes = _run(parts, [(folder, into / folder.name) for folder in folders])
+    print_summary(outcomes)
+    failed = sum(outcome.error is not None for outcome in outcomes)
+    print(
+        f"{len(outcomes) - failed} subjects in {into}; look at SUBJECT/{CONTACT_PAGE} there "
+        f"({peak_memory()})"
+    )
+    if failed:
+        print(f"idgen prepare: error: {failed} of {len(outcomes)} subjects failed", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _run(parts: Namespace, subjects: Sequence[tuple[Path, Path]]) -> list[Outcome]:
     preparation: Preparation = parts.preparation
     backbone: Backbone = parts.backbone
     encoder: ImageEncoder = preparation.image_encoder
@@ -126,11 +167,6 @@ def _prepare(parts: Namespace, folder: Path, output: Path) -> int:
             f"--preparation.image_encoder: its width {encoder.width} is not the backbone's "
             f"{backbone.width}; use the image twin of its text encoder"
         )
-    photos = find_photos(folder)
-    if preparation.is_fresh(folder, output, backbone):
-        print(f"{output} is up to date: {len(photos)} photos")
-        return 0
+    quieten()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    preparation.run(folder, output, backbone, device)
-    print(f"prepared {len(photos)} photos in {output}; look at {output / 'contact_sheet.png'}")
-    return 0
+    return preparation.run_all(subjects, backbone, device)

@@ -1,9 +1,6 @@
 """fit, validate, test and predict: LightningCLI, with a run's folder and its checkpoints."""
 
-import logging
 import os
-import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from idgen.callbacks.fidelity import FidelityScores
 from idgen.callbacks.progress import TrainingProgress
 from idgen.callbacks.termination import GracefulTermination
 from idgen.commands.parser import OneLineParser, one_line_errors
+from idgen.commands.quiet import quieten
 from idgen.commands.run_config import RunConfig, StoredRun, read_stored_run
 from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
@@ -143,7 +141,7 @@ def run_trainer(command: str, options: Sequence[str]) -> int:
     Raises:
         UserError: For anything the user can mend.
     """
-    _quieten()
+    quieten()
     termination = GracefulTermination()
     termination.install()
     try:
@@ -203,30 +201,3 @@ def _check_run_folder(root: Path, checkpoints: Path, ckpt_path: Any) -> None:
         )
     check_writable(root, "--trainer.default_root_dir")
     check_writable(checkpoints, "--checkpoint.dirpath")
-
-
-def _quieten() -> None:
-    """Keeps libraries from reporting what is no news, so that our own lines are read."""
-    import diffusers
-    import transformers
-
-    for library in (diffusers, transformers):
-        library.logging.set_verbosity_error()
-        library.logging.disable_progress_bar()
-    for text in (
-        ".*args parameter is intended.*",
-        ".*does not have many workers.*",
-        ".*sync_dist=True.*",
-        ".*LeafSpec.*",
-        ".*in eval mode at the start of training.*",
-        ".*custom batch sampler.*",
-    ):
-        warnings.filterwarnings("ignore", text)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "litlogger" not in record.getMessage()
-    )
-    # Without the place in the code, which tells users nothing.
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    if not sys.warnoptions:
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=DeprecationWarning)

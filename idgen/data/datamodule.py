@@ -112,9 +112,12 @@ class SubjectDataModule(L.LightningDataModule):
         """The subject's photos.
 
         Raises:
-            UserError: If there are fewer than two, or one cannot be used.
+            UserError: If there are fewer than two, or one cannot be used and may not be left out.
         """
-        return find_photos(self.subject.photos_folder)
+        folder = self.subject.photos_folder
+        if self.preparation.skip_bad:
+            return self.preparation.find(folder, self.backbone)
+        return find_photos(folder)
 
     def check(self) -> None:
         """Checks what training and scoring need beyond prompts, before any work.
@@ -174,7 +177,7 @@ class SubjectDataModule(L.LightningDataModule):
         if self.preparation.is_fresh(self.subject.photos_folder, folder, self.backbone):
             return
         self.preparation.run(self.subject.photos_folder, folder, self.backbone, self._device())
-        rank_zero_info(f"prepared {len(self.photos)} photos: look at {folder}/contact_sheet.png")
+        rank_zero_info(f"prepared {len(self.photos)} photos: look at {folder}/contact_sheet.html")
 
     def setup(self, stage: str) -> None:
         """Reads the prepared subject, or the features of the reference photo.

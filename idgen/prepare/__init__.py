@@ -1,21 +1,26 @@
 """Photos to a prepared subject, offline: masks, backgrounds, features, a contact sheet."""
 
 from idgen.prepare.detector import BoxDetector
+from idgen.prepare.diffusers_inpainter import DiffusersInpainter
 from idgen.prepare.grabcut import GrabCutSegmenter
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
+from idgen.prepare.jobs import Outcome
 from idgen.prepare.mask_files import MaskFiles
 from idgen.prepare.photos import Photo, find_photos, read_photo
 from idgen.prepare.preparation import Preparation
 from idgen.prepare.sam import SamSegmenter
 from idgen.prepare.segmenter import Segmenter
 from idgen.prepare.subject import PreparedSubject, SubjectViews
+from idgen.prepare.subject_folders import find_subjects
 
 __all__ = [
     "BoxDetector",
+    "DiffusersInpainter",
     "GrabCutSegmenter",
     "Inpainter",
     "MaskFiles",
     "OpenCVInpainter",
+    "Outcome",
     "Photo",
     "Preparation",
     "PreparedSubject",
@@ -23,5 +28,6 @@ __all__ = [
     "Segmenter",
     "SubjectViews",
     "find_photos",
+    "find_subjects",
     "read_photo",
 ]

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from idgen.prepare.segmenter import Mask
 
-SHEET_VERSION = 1
+SHEET_VERSION = 2
 """Part of the sheet's key: raise it when the drawing changes."""
 
 _CELL = 300
@@ -32,7 +32,7 @@ class SheetRow:
         photo: `H W 3`.
         mask: `H W`.
         background: `H W 3`.
-        warnings: What looks wrong with the mask.
+        warnings: What looks wrong.
     """
 
     name: str
@@ -67,7 +67,7 @@ def _header(width: int) -> NDArray[np.uint8]:
 
 
 def _strip(row: SheetRow, width: int) -> NDArray[np.uint8]:
-    cells = [_thumbnail(row.photo), _outlined(row.photo, row.mask), _thumbnail(row.background)]
+    cells = [thumbnail(row.photo), outlined(row.photo, row.mask), thumbnail(row.background)]
     height = cells[0].height
     image = Image.new("RGB", (width, height + _CAPTION + _GAP), _PAPER)
     for column, cell in enumerate(cells):
@@ -80,7 +80,7 @@ def _strip(row: SheetRow, width: int) -> NDArray[np.uint8]:
     draw.text((_MARGIN, baseline), name, _INK, font, anchor="ls")
     left = _MARGIN + _CELL + _GAP
     if row.warnings:
-        text = _fitted("look at it: the mask " + ", ".join(row.warnings), font, width - left)
+        text = _fitted("look at it: " + "; ".join(row.warnings), font, width - left)
         draw.text((left, baseline), text, _ALARM, font, anchor="ls")
         edge = (_MARGIN - 12, 0, _MARGIN - 7, height + _CAPTION - 4)
         draw.rectangle(edge, fill=_ALARM)
@@ -89,24 +89,31 @@ def _strip(row: SheetRow, width: int) -> NDArray[np.uint8]:
     return np.array(image)
 
 
-def _size(height: int, width: int) -> tuple[int, int]:
-    """Width and height of a thumbnail that fits the cell."""
-    scale = _CELL / max(height, width)
-    return max(1, round(width * scale)), max(1, round(height * scale))
+def thumbnail(image: NDArray[np.uint8], side: int = _CELL) -> Image.Image:
+    """The picture, its longer side as long as asked; small ones are enlarged without blurring.
 
-
-def _thumbnail(image: NDArray[np.uint8]) -> Image.Image:
-    size = _size(*image.shape[:2])
-    enlarged = size[0] > image.shape[1]
-    method = Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS
+    Args:
+        image: `H W 3`.
+        side: Pixels.
+    """
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
     return Image.fromarray(image).resize(size, method)
 
 
-def _outlined(photo: NDArray[np.uint8], mask: Mask) -> Image.Image:
-    """The photo with what is not the subject dimmed, and a line around the subject."""
+def outlined(photo: NDArray[np.uint8], mask: Mask, side: int = _CELL) -> Image.Image:
+    """The photo with what is not the subject dimmed, and a line around the subject.
+
+    Args:
+        photo: `H W 3`.
+        mask: `H W`.
+        side: Pixels of the longer side.
+    """
     import cv2
 
-    picture = np.array(_thumbnail(photo)).astype(np.float32)
+    picture = np.array(thumbnail(photo, side)).astype(np.float32)
     size = (picture.shape[1], picture.shape[0])
     share = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
     small = (np.asarray(share) >= 128).astype(np.uint8)

@@ -17,7 +17,7 @@ from torch import Tensor
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.models.backbone import Autoencoder
-from idgen.prepare.views import VERSION, View
+from idgen.prepare.views import VERSION, View, batches
 
 METADATA = "idgen"
 TENSORS = ("latent_mean", "latent_log_variance", "photo_embedding", "background_embedding")
@@ -97,6 +97,11 @@ class FeatureRecipe:
             mask_key: Its mask's key.
             background_key: Its background's key.
         """
+        together = {
+            self.views[place].name: ", ".join(self.views[other].name for other in batch)
+            for batch in batches(self.views)
+            for place in batch
+        }
 
         def key(model: str, picture: str, view: View) -> str:
             return fingerprint_fields(
@@ -104,6 +109,7 @@ class FeatureRecipe:
                 picture=picture,
                 mask=mask_key,
                 view=view.name,
+                batch=together[view.name],
                 resolution=self.resolution,
                 version=VERSION,
             )
@@ -122,42 +128,40 @@ class FeatureRecipe:
 
 
 @torch.inference_mode()
-def encode_latents(autoencoder: Autoencoder, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """The autoencoder's posterior of one view.
-
-    Views are encoded one by one: in another batch the last bits differ, and files would too.
+def encode_latents(autoencoder: Autoencoder, pixels: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """The autoencoder's posterior of a batch of views.
 
     Args:
         autoencoder: The backbone's.
-        pixels: `3 H W` in [-1, 1], on the autoencoder's device.
+        pixels: `B 3 H W` in [-1, 1], on the autoencoder's device.
 
     Returns:
-        Mean and log-variance, `C h w` each, unscaled, float32 on the CPU.
+        Of each, mean and log-variance, `C h w`, unscaled, float32 on the CPU.
 
     Raises:
         UserError: If they are not finite, as in half precision where that overflows.
     """
-    mean, log_variance = (part[0].float().cpu() for part in autoencoder.encode(pixels[None]))
+    mean, log_variance = (part.float().cpu() for part in autoencoder.encode(pixels))
     if not (mean.isfinite().all() and log_variance.isfinite().all()):
         raise UserError(
             "the backbone's autoencoder gives values that are not finite; "
             "set the backbone's dtype to float32 or bfloat16"
         )
-    return mean.contiguous(), log_variance.contiguous()
+    return list(zip(mean, log_variance, strict=True))
 
 
 @torch.inference_mode()
-def encode_image(encode: Encode, pixels: Tensor) -> Tensor:
-    """E_I of one view; one by one for the reason given at `encode_latents`.
+def encode_images(encode: Encode, pixels: Tensor) -> list[tuple[Tensor]]:
+    """E_I of a batch of views.
 
     Args:
         encode: The loaded image encoder.
-        pixels: `3 H W` in [-1, 1].
+        pixels: `B 3 H W` in [-1, 1].
 
     Returns:
-        `D`, float32 on the CPU.
+        Of each, `D`, float32 on the CPU.
     """
-    return encode(pixels[None])[0].float().cpu().contiguous()
+    return [(embedding,) for embedding in encode(pixels).float().cpu()]
 
 
 def free(device: torch.device) -> None:
@@ -220,3 +224,10 @@ def read_parts(path: Path) -> Parts:
         parts[photo_key] = (photo[index],)
         parts[background_key] = (background[index],)
     return parts
+
+
+def plain_embeddings(path: Path) -> tuple[Tensor, Tensor]:
+    """f_p and f'_i of the plain view, `D` each, of a whole features file."""
+    with safe_open(path, "pt") as file:
+        photo, background = (file.get_tensor(name)[0] for name in TENSORS[2:])
+    return photo, background

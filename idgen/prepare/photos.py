@@ -15,11 +15,14 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from idgen.errors import UserError
 
 SMALLEST_SIDE = 32
-_FEWEST = 2
+FEWEST = 2
 _IGNORED_SUFFIXES = frozenset({".txt", ".yaml", ".yml", ".json", ".md"})
 _IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini"})
 _ORIENTATION = 0x0112
 _SIDEWAYS = frozenset({5, 6, 7, 8})
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+# Formats whose further pictures are depth maps and previews, not frames.
+_ONE_PHOTO = frozenset({"MPO", "HEIF"})
 
 
 class _BadPhotoError(Exception):
@@ -76,7 +79,9 @@ class Photo:
             return _to_srgb(image)
 
 
-def find_photos(folder: Path, checked: Container[str] = frozenset()) -> list[Photo]:
+def find_photos(
+    folder: Path, checked: Container[str] = frozenset(), skip_bad: bool = False
+) -> list[Photo]:
     """Finds the photos of one subject and checks every one of them.
 
     Hidden files, folders and notes (.txt, .yaml, .yml, .json, .md) are passed over; every other
@@ -86,6 +91,7 @@ def find_photos(folder: Path, checked: Container[str] = frozenset()) -> list[Pho
     Args:
         folder: A folder of photos.
         checked: Digests of photos that were decoded before and need not be again.
+        skip_bad: Whether files that are no usable image are left out, with a warning each.
 
     Returns:
         At least two photos of different content, sorted by name.
@@ -94,7 +100,7 @@ def find_photos(folder: Path, checked: Container[str] = frozenset()) -> list[Pho
         UserError: If there is no such folder, it holds fewer than two photos, or files in it are
             no usable image: all of them are named, with reason and mend.
     """
-    paths = _candidates(folder)
+    paths = [path for path in visible_entries(folder) if not path.is_dir()]
     if not paths:
         raise UserError(f"no photo in {folder}; put 3 to 6 photos of the subject there")
     photos: list[Photo] = []
@@ -104,12 +110,17 @@ def find_photos(folder: Path, checked: Container[str] = frozenset()) -> list[Pho
             photos.append(_check(path, checked))
         except _BadPhotoError as error:
             bad.append(f"{path.name!r} {error}")
-    if bad:
+    if skip_bad:
+        for fault in bad:
+            warnings.warn(f"left out {fault}", stacklevel=2)
+    elif bad:
         raise UserError(f"photos in {folder} cannot be used: {'; '.join(bad)}")
     photos = _without_copies(photos)
-    if len(photos) < _FEWEST:
+    if not photos:
+        raise UserError(f"no photo in {folder} can be used: {'; '.join(bad)}")
+    if len(photos) < FEWEST:
         raise UserError(
-            f"only one photo in {folder} ({photos[0].name!r}); at least {_FEWEST} different ones "
+            f"only one photo in {folder} ({photos[0].name!r}); at least {FEWEST} different ones "
             "of the subject are needed, 3 to 6 are best"
         )
     return photos
@@ -131,7 +142,12 @@ def read_photo(path: Path) -> Photo:
         return _check(path)
 
 
-def _candidates(folder: Path) -> list[Path]:
+def visible_entries(folder: Path) -> list[Path]:
+    """Files and folders in a folder that are neither hidden nor notes, sorted by name.
+
+    Raises:
+        UserError: If there is no such folder, or it cannot be read.
+    """
     if not folder.exists():
         raise UserError(f"no folder {folder}; give the folder that holds the subject's photos")
     if not folder.is_dir():
@@ -145,7 +161,7 @@ def _candidates(folder: Path) -> list[Path]:
 
 def _ignored(path: Path) -> bool:
     hidden = path.name.startswith(".") or path.name.lower() in _IGNORED_NAMES
-    return hidden or path.suffix.lower() in _IGNORED_SUFFIXES or path.is_dir()
+    return hidden or (path.suffix.lower() in _IGNORED_SUFFIXES and not path.is_dir())
 
 
 def _without_copies(photos: list[Photo]) -> list[Photo]:
@@ -167,7 +183,7 @@ def _check(path: Path, checked: Container[str] = frozenset()) -> Photo:
     if not content:
         raise _BadPhotoError("is empty (0 bytes): copy it again or remove it")
     with _opened(content) as image:
-        if getattr(image, "is_animated", False) and image.format != "MPO":
+        if getattr(image, "is_animated", False) and image.format not in _ONE_PHOTO:
             raise _BadPhotoError("holds several frames or pages: save one of them as PNG or JPEG")
         if min(image.size) < SMALLEST_SIDE:
             width, height = image.size
@@ -209,9 +225,26 @@ def _named_errors(path: Path) -> Iterator[None]:
         raise UserError(f"photo {str(path)!r} {error}") from error
 
 
+def _is_heif(content: bytes) -> bool:
+    return content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS
+
+
+def _read_heif() -> None:
+    """Teaches Pillow to read HEIC, where the library for it is installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise _BadPhotoError(
+            "is HEIC, which needs a library: pip install 'idgen[heic]', or convert it to JPEG"
+        ) from error
+    register_heif_opener()
+
+
 @contextmanager
 def _opened(content: bytes) -> Iterator[Image.Image]:
     """Opens an image and turns what Pillow raises meanwhile into reasons."""
+    if _is_heif(content):
+        _read_heif()
     try:
         with warnings.catch_warnings():
             # Between one and two times Pillow's limit lie honest photos; beyond, it refuses.

@@ -1,7 +1,9 @@
 """Photos to prepared subject: what is missing or stale is made, the rest is kept."""
 
 import logging
-from collections.abc import Sequence
+import warnings
+from collections.abc import Container, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -10,17 +12,18 @@ from torch import Tensor
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.models.encoders import ImageEncoder
-from idgen.prepare.features import FeatureRecipe, LatentBackbone, encode_image, free
+from idgen.prepare.features import FeatureRecipe, LatentBackbone, encode_images, free
 from idgen.prepare.grabcut import GrabCutSegmenter
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
-from idgen.prepare.photos import Photo, find_photos
+from idgen.prepare.jobs import Job, Outcome, Steps, named, outcome_of
+from idgen.prepare.photos import FEWEST, Photo, find_photos
 from idgen.prepare.sam import SamSegmenter
 from idgen.prepare.segmenter import Segmenter
-from idgen.prepare.stages import Stages, checked_mask, named, progress_bars
+from idgen.prepare.stages import Stages, checked_mask
 from idgen.prepare.state import State, Target, file_names
-from idgen.prepare.store import CONTACT_SHEET, Store
+from idgen.prepare.store import CONTACT_PAGE, Store
 from idgen.prepare.subject import PreparedSubject, read_index
-from idgen.prepare.views import square, views
+from idgen.prepare.views import list_views, square
 
 _SMALLEST_RESOLUTION = 8
 
@@ -45,6 +48,8 @@ class Preparation:
         inpainter: Takes it out.
         image_encoder: E_I.
         flip: Whether mirror images are views too.
+        views: Augmented views of each photo, beside the plain one and its mirror image.
+        skip_bad: Whether photos that cannot be used are left out.
         resolution: Pixels on a side of a view, or None for the backbone's own.
     """
 
@@ -55,6 +60,8 @@ class Preparation:
         image_encoder: ImageEncoder | None = None,
         flip: bool = True,
         resolution: int | None = None,
+        views: int = 0,
+        skip_bad: bool = False,
     ) -> None:
         """Puts the parts together; no model is loaded yet.
 
@@ -67,10 +74,16 @@ class Preparation:
             flip: Whether each photo's mirror image is a training view too; off for subjects
                 with writing on them.
             resolution: Pixels on a side of a view; None for the backbone's own.
+            views: How many augmented views each photo has beside these, of another scale, place
+                and direction each, so that cached features vary as uncached photos would.
+            skip_bad: Whether a photo that cannot be used is left out with a warning; otherwise
+                one such photo stops its subject before any work.
 
         Raises:
-            UserError: If the resolution is too small.
+            UserError: If a number is out of its range.
         """
+        if views < 0:
+            raise UserError(f"preparation.views: {views} is below 0; give 0 for none")
         if resolution is not None and resolution < _SMALLEST_RESOLUTION:
             raise UserError(
                 f"preparation.resolution: {resolution} pixels are too few; "
@@ -81,6 +94,9 @@ class Preparation:
         self.image_encoder = image_encoder or ImageEncoder()
         self.flip = flip
         self.resolution = resolution
+        self.views = views
+        self.skip_bad = skip_bad
+        self._defaults: dict[bool, Segmenter] = {}
 
     def segmenter_for(self, backbone: LatentBackbone) -> Segmenter:
         """What finds the subject: the segmenter that was given, or the backbone's default.
@@ -93,7 +109,9 @@ class Preparation:
         """
         if self.segmenter is not None:
             return self.segmenter
-        return SamSegmenter() if backbone.source == "mini" else GrabCutSegmenter()
+        mini = backbone.source == "mini"
+        # Kept, since it remembers the hash of its weights.
+        return self._defaults.setdefault(mini, SamSegmenter() if mini else GrabCutSegmenter())
 
     def plan(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> list[str]:
         """Names what is missing or stale, without changing anything.
@@ -142,21 +160,100 @@ class Preparation:
             UserError: On bad photos, masks or settings, before work starts; if a model cannot be
                 loaded; if the output cannot be written.
         """
-        self._state(photos_folder, output, backbone)
-        store = Store(output)
-        with store.locked(), progress_bars(progress) as bars:
-            # Looked at anew: another run may have been at work until now.
-            state = self._state(photos_folder, output, backbone)
-            state.arrange()
-            stages = Stages(state, device, bars)
-            segmenter = self.segmenter_for(backbone)
-            if self.segmenter is None and isinstance(segmenter, GrabCutSegmenter):
-                self._say_default(state)
-            stages.masks(segmenter)
-            stages.backgrounds(self.inpainter)
-            stages.features(backbone, self.image_encoder)
-            stages.index()
+        [outcome] = self.run_all([(photos_folder, output)], backbone, device, progress)
+        if outcome.error is not None:
+            raise outcome.error
         return PreparedSubject(output)
+
+    def run_all(
+        self,
+        subjects: Sequence[tuple[Path, Path]],
+        backbone: LatentBackbone,
+        device: torch.device,
+        progress: bool = True,
+    ) -> list[Outcome]:
+        """Does what `run` does for several subjects, stage by stage: models are loaded once.
+
+        All but the segmenter, that is, which looks at each set of photos as a whole. A subject
+        that cannot be prepared does not stop the others.
+
+        Args:
+            subjects: Of each, the folder of photos and the prepared subject's folder.
+            backbone: Whose autoencoder encodes the photos.
+            device: Where models run.
+            progress: Whether to show a progress bar on the terminal (stderr).
+
+        Returns:
+            What became of each, in their order.
+
+        Raises:
+            UserError: On settings or models that no subject can do with.
+        """
+        self._check_parts(backbone)
+        looked = [self._look(photos, output, backbone) for photos, output in subjects]
+        self._check_together(looked, backbone)
+        todo = [at for at, job in enumerate(looked) if isinstance(job, Job) and job.state.missing()]
+        self._fetch([job for at in todo if isinstance(job := looked[at], Job)])
+        with ExitStack() as locks:
+            # In the order of their names, or two runs might wait for each other.
+            for at in sorted(todo, key=lambda at: str(subjects[at][1].absolute())):
+                looked[at] = self._locked(locks, *subjects[at], backbone)
+            jobs = [job for at in todo if isinstance(job := looked[at], Job)]
+            self._say_default(jobs, backbone)
+            steps = Steps(progress and bool(jobs), jobs)
+            with steps.shown():
+                stages = Stages(jobs, device, steps)
+                stages.masks(self.segmenter_for(backbone))
+                stages.backgrounds(self.inpainter)
+                stages.features(backbone, self.image_encoder)
+                stages.finish()
+        return [
+            outcome_of(job, photos, output)
+            for job, (photos, output) in zip(looked, subjects, strict=True)
+        ]
+
+    def _look(self, photos: Path, output: Path, backbone: LatentBackbone) -> Job | UserError:
+        try:
+            return Job(photos.resolve().name, self._state(photos, output, backbone))
+        except UserError as error:
+            return error
+
+    def _locked(
+        self, locks: ExitStack, photos: Path, output: Path, backbone: LatentBackbone
+    ) -> Job | UserError:
+        """Locks a subject and looks at it anew: another run may have been at work until now."""
+        try:
+            locks.enter_context(Store(output).locked())
+            state = self._state(photos, output, backbone)
+            state.arrange()
+        except UserError as error:
+            return error
+        return Job(photos.resolve().name, state)
+
+    def _check_together(self, looked: Sequence[Job | UserError], backbone: LatentBackbone) -> None:
+        """Checks that no two subjects share what belongs to one, such as a mask file."""
+        jobs = [job for job in looked if isinstance(job, Job)]
+        if len(jobs) > 1:
+            photos = [target.photo for job in jobs for target in job.state.targets]
+            self.segmenter_for(backbone).check(photos)
+
+    def _fetch(self, jobs: Sequence[Job]) -> None:
+        """Downloads what the last stage needs, lest it fail after the others' work."""
+        if any(job.state.lacking("features") for job in jobs):
+            self.image_encoder.fetch()
+
+    def _say_default(self, jobs: Sequence[Job], backbone: LatentBackbone) -> None:
+        """Says once, before it makes masks, that GrabCut was not asked for."""
+        sheets = [
+            job.state.store.folder / CONTACT_PAGE for job in jobs if job.state.lacking("masks")
+        ]
+        by_default = self.segmenter is None
+        if sheets and by_default and isinstance(self.segmenter_for(backbone), GrabCutSegmenter):
+            _log.warning(
+                "masks by GrabCut, which tells colours apart and needs no weights: look at %s; "
+                "for others set preparation.segmenter (SamSegmenter, MaskFiles)",
+                sheets[0] if len(sheets) == 1 else f"{sheets[0]} and its like",
+            )
 
     def open(self, photos: Sequence[Photo], output: Path) -> PreparedSubject:
         """Opens what was prepared for exactly these photos.
@@ -208,40 +305,79 @@ class Preparation:
         free(device)
         resolution = self.resolution or backbone.resolution
         with self.image_encoder.loaded(device) as encode:
-            f_p, f_i = (
-                encode_image(encode, square(picture, mask, resolution))[None]
+            # One by one, as the plain views are: in another batch the last bits differ.
+            [(f_p,)], [(f_i,)] = (
+                encode_images(encode, square(picture, mask, resolution)[None])
                 for picture in (image, background)
             )
         free(device)
-        return f_p, f_i
+        return f_p[None], f_i[None]
 
     def _state(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> State:
-        self._check_width(backbone)
+        self._check_parts(backbone)
         store = Store(output)
         store.check()
         index = read_index(store)
         checked = {photo.digest for photo in index.photos} if index else set()
-        photos = find_photos(photos_folder, checked)
-        segmenter = self.segmenter_for(backbone)
-        segmenter.check(photos)
+        photos = self.find(photos_folder, backbone, checked)
         recipe = FeatureRecipe(
             autoencoder=backbone.identity,
             image_encoder=self.image_encoder.identity,
             resolution=self.resolution or backbone.resolution,
-            views=views(self.flip),
+            views=list_views(self.flip, self.views),
         )
-        state = State(store, recipe, self._targets(photos, segmenter, recipe), index)
+        state = State(
+            store, recipe, self._targets(photos, self.segmenter_for(backbone), recipe), index
+        )
         state.take_stock()
         return state
 
-    @staticmethod
-    def _say_default(state: State) -> None:
-        if state.lacking("masks"):
-            _log.warning(
-                "masks by GrabCut, which tells colours apart and needs no weights: look at %s; "
-                "for others set preparation.segmenter (SamSegmenter, MaskFiles)",
-                state.store.folder / CONTACT_SHEET,
+    def find(
+        self,
+        photos_folder: Path,
+        backbone: LatentBackbone,
+        checked: Container[str] = frozenset(),
+    ) -> list[Photo]:
+        """Finds the photos that can be used: all of them, unless bad ones may be left out.
+
+        Args:
+            photos_folder: The subject's photos.
+            backbone: Whose subject is prepared.
+            checked: Digests of photos that were decoded before and need not be again.
+
+        Returns:
+            At least two photos, sorted by name, each of which can have a mask.
+
+        Raises:
+            UserError: If there are fewer, or one is bad and `skip_bad` is off.
+        """
+        photos = find_photos(photos_folder, checked, self.skip_bad)
+        check = self.segmenter_for(backbone).check
+        if not self.skip_bad:
+            check(photos)
+            return photos
+        faults: dict[str, str] = {}
+        for photo in photos:
+            try:
+                check([photo])
+            except UserError as error:
+                faults[photo.digest] = f"{photo.name!r}: {error}"
+        usable = [photo for photo in photos if photo.digest not in faults]
+        if len(usable) < FEWEST:
+            reason = next(iter(faults.values()))
+            raise UserError(
+                f"fewer than {FEWEST} photos in {photos_folder} can have a mask; first {reason}"
             )
+        for fault in faults.values():
+            warnings.warn(f"left out {fault}", stacklevel=2)
+        check(usable)
+        return usable
+
+    def _check_parts(self, backbone: LatentBackbone) -> None:
+        """Raises a UserError if a model is missing, or the encoder is not the backbone's twin."""
+        self._check_width(backbone)
+        for part in (self.segmenter_for(backbone), self.inpainter, self.image_encoder):
+            _ = part.identity
 
     def _check_width(self, backbone: LatentBackbone) -> None:
         if self.image_encoder.width != backbone.width:

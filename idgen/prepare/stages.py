@@ -1,179 +1,197 @@
 """The stages of preparation, in order; each makes what is lacking and loads one model for it."""
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from numpy.typing import NDArray
+from torch import Tensor
 
 from idgen.errors import UserError
-from idgen.fingerprint import file_digest
 from idgen.models.encoders import ImageEncoder
-from idgen.prepare.contact_sheet import SheetRow, draw_contact_sheet
 from idgen.prepare.features import (
     LatentBackbone,
     Parts,
-    encode_image,
+    encode_images,
     encode_latents,
     features_bytes,
     free,
     read_parts,
 )
+from idgen.prepare.finish import finish
 from idgen.prepare.inpainter import Inpainter
+from idgen.prepare.jobs import Job, Steps, Work, named
 from idgen.prepare.photos import Photo
-from idgen.prepare.review import mask_warnings
 from idgen.prepare.segmenter import Mask, Segmenter
-from idgen.prepare.state import State, Target
-from idgen.prepare.store import CONTACT_SHEET, INDEX, KINDS, png_bytes, png_key
-from idgen.prepare.subject import Index, PreparedFile, PreparedPhoto
+from idgen.prepare.state import Target
+from idgen.prepare.store import Kind, png_bytes
+from idgen.prepare.views import batches
+
+Read = TypeVar("Read")
+_READERS = 2
+_AHEAD = 2
+"""Photos whose pictures are in memory before their turn."""
 
 
 class Stages:
-    """The stages, over one state, on one device.
+    """The stages, each over all subjects, so that all models but the segmenter are loaded once.
 
-    Each writes its files one by one, so that a run that is killed can be gone on with.
+    Each writes its files one by one, so that a run that is killed can be gone on with. An error
+    that the user can mend stops the subject it is about and no other.
     """
 
-    def __init__(self, state: State, device: torch.device, bars: Progress) -> None:
+    def __init__(self, jobs: Sequence[Job], device: torch.device, steps: Steps) -> None:
         """Puts them together.
 
         Args:
-            state: What should be and what is.
+            jobs: The subjects.
             device: Where models run.
-            bars: Shows how far they are.
+            steps: Shows how far they are.
         """
-        self.state = state
+        self.jobs = jobs
         self.device = device
-        self.bars = bars
+        self.steps = steps
 
-    def _track(self, targets: Sequence[Target], description: str) -> Iterable[Target]:
-        return self.bars.track(targets, description=description)
+    def _going(self) -> list[Job]:
+        return [job for job in self.jobs if job.error is None]
+
+    def _lacking(self, kind: Kind) -> Work:
+        return [(job, target) for job in self._going() for target in job.state.lacking(kind)]
 
     def masks(self, segmenter: Segmenter) -> None:
-        """Masks of the photos that lack one."""
-        lacking = self.state.lacking("masks")
-        if not lacking:
-            return
-        photos = [target.photo for target in self.state.targets]
-        with segmenter.loaded(self.device, photos) as segment:
-            for target in self._track(lacking, "masks"):
-                mask = checked_mask(segment(target.photo), target.photo)
-                content = png_bytes(mask.astype(np.uint8) * 255, target.mask_key)
-                self.state.keep(target, "masks", content)
-        free(self.device)
+        """Masks of the photos that lack one; subject by subject, for a set is looked at whole."""
+        for job in self._going():
+            work = [(job, target) for target in job.state.lacking("masks")]
+            if not work:
+                continue
+            photos = [target.photo for target in job.state.targets]
+            with job.guarded(), segmenter.loaded(self.device, photos) as segment:
+                for _, target in self.steps.each(work, "masks"):
+                    mask = checked_mask(segment(target.photo), target.photo)
+                    content = png_bytes(mask.astype(np.uint8) * 255, target.mask_key)
+                    _keep(job, target, "masks", content)
+            free(self.device)
 
     def backgrounds(self, inpainter: Inpainter) -> None:
         """Backgrounds of the photos that lack one."""
-        lacking = self.state.lacking("backgrounds")
-        if not lacking:
+        work = self._lacking("backgrounds")
+        if not work:
             return
+
+        def read(job: Job, target: Target) -> tuple[NDArray[np.uint8], Mask]:
+            return target.photo.pixels(), job.state.mask(target)
+
         with inpainter.loaded(self.device) as inpaint:
-            for target in self._track(lacking, "backgrounds"):
-                with named(target.photo):
-                    background = inpaint(target.photo.pixels(), self.state.mask(target))
-                content = png_bytes(background, target.background_key)
-                self.state.keep(target, "backgrounds", content)
+            for job, target, inputs in self._read_ahead(work, "backgrounds", read):
+                with job.guarded(), named(target.photo):
+                    content = png_bytes(inpaint(*inputs()), target.background_key)
+                    _keep(job, target, "backgrounds", content)
         free(self.device)
 
     def features(self, backbone: LatentBackbone, image_encoder: ImageEncoder) -> None:
         """Features of the photos that lack some; what older files hold of them is taken over."""
-        lacking = self.state.lacking("features")
-        if not lacking:
-            return
-        parts: Parts = {}
-        for path in self.state.held["features"].values():
-            parts.update(read_parts(path))
-        unseen = [t for t in lacking if any(v.latents not in parts for v in t.features.views)]
-        if unseen:
-            with backbone.autoencoder(self.device) as autoencoder:
-                for target in self._track(unseen, "latents"):
-                    pixels = self.state.views(target, target.photo.pixels())
-                    for keys, view in zip(target.features.views, pixels, strict=True):
-                        if keys.latents not in parts:
-                            with named(target.photo):
-                                latents = encode_latents(autoencoder, view.to(self.device))
-                            parts[keys.latents] = latents
-            free(self.device)
-        self._embeddings(image_encoder, [t for t in lacking if not _embedded(t, parts)], parts)
-        for target in self.state.lacking("features"):
-            self.state.keep(target, "features", features_bytes(target.features, parts))
+        work = self._lacking("features")
+        for job in {id(job): job for job, _ in work}.values():
+            for path in job.state.held["features"].values():
+                job.parts.update(read_parts(path))
+        unseen = [(j, t) for j, t in work if not _has_latents(t, j.parts)]
+        self._latents(backbone, unseen)
+        unread = [(j, t) for j, t in work if not _embedded(t, j.parts)]
+        self._embeddings(image_encoder, unread)
+        self.steps.advance(2 * len(work) - len(unseen) - len(unread))
+        for job, target in self._lacking("features"):
+            with job.guarded():
+                _keep(job, target, "features", features_bytes(target.features, job.parts))
+        for job in self.jobs:
+            job.parts.clear()
 
-    def _embeddings(self, image_encoder: ImageEncoder, unseen: list[Target], parts: Parts) -> None:
-        if not unseen:
+    def _latents(self, backbone: LatentBackbone, work: Work) -> None:
+        if not work:
             return
-        with image_encoder.loaded(self.device) as encode:
-            for target in self._track(unseen, "embeddings"):
-                photo = self.state.views(target, target.photo.pixels())
-                background = self.state.views(target, self.state.background(target))
-                for keys, of_photo, of_background in zip(
-                    target.features.views, photo, background, strict=True
-                ):
-                    if keys.photo_embedding not in parts:
-                        parts[keys.photo_embedding] = (encode_image(encode, of_photo),)
-                    if keys.background_embedding not in parts:
-                        parts[keys.background_embedding] = (encode_image(encode, of_background),)
-                self.state.keep(target, "features", features_bytes(target.features, parts))
+
+        def read(job: Job, target: Target) -> Tensor:
+            return job.state.views(target, target.photo.pixels())
+
+        with backbone.autoencoder(self.device) as autoencoder:
+            for job, target, views in self._read_ahead(work, "latents", read):
+                keys = [view.latents for view in target.features.views]
+                with job.guarded(), named(target.photo):
+                    pixels = views()
+                    for places in _lacking_batches(job, keys):
+                        latents = encode_latents(autoencoder, pixels[places].to(self.device))
+                        job.parts.update(zip([keys[at] for at in places], latents, strict=True))
         free(self.device)
 
-    def index(self) -> None:
-        """The contact sheet; then what is left over goes; last of all, the index."""
-        state = self.state
-        warnings = self._warnings()
-        self._contact_sheet(warnings)
-        photos = [
-            PreparedPhoto(
-                name=target.photo.name,
-                digest=target.photo.digest,
-                mask=mask,
-                background=background,
-                features=features,
-                warnings=warnings[target.mask_key],
-            )
-            for target in state.targets
-            for mask, background, features in [self._files(target)]
-        ]
-        state.tidy()
-        names = [view.name for view in state.recipe.views]
-        index = Index(photos, names, state.recipe.resolution)
-        if index != state.index:
-            content = json.dumps(index.to_json(), indent=1) + "\n"
-            state.store.write(state.store.folder / INDEX, content.encode())
-
-    def _files(self, target: Target) -> list[PreparedFile]:
-        paths = {kind: self.state.path(target, kind) for kind in KINDS}
-        return [
-            PreparedFile(f"{kind}/{path.name}", target.key(kind), file_digest(path))
-            for kind, path in paths.items()
-        ]
-
-    def _warnings(self) -> dict[str, list[str]]:
-        """What looks wrong with each mask, by its key; masks seen before are not read again."""
-        before = self.state.index.photos if self.state.index else []
-        known = {photo.mask.key: photo.warnings for photo in before}
-        for target in self.state.targets:
-            if target.mask_key not in known:
-                known[target.mask_key] = mask_warnings(self.state.mask(target))
-        return known
-
-    def _contact_sheet(self, warnings: dict[str, list[str]]) -> None:
-        state = self.state
-        path, key = state.store.folder / CONTACT_SHEET, state.sheet_key()
-        if png_key(path) == key:
+    def _embeddings(self, image_encoder: ImageEncoder, work: Work) -> None:
+        if not work:
             return
-        rows = (
-            SheetRow(
-                target.photo.name,
-                target.photo.pixels(),
-                state.mask(target),
-                state.background(target),
-                warnings[target.mask_key],
-            )
-            for target in self._track(state.targets, "contact sheet")
-        )
-        state.store.write(path, png_bytes(draw_contact_sheet(rows), key))
+
+        def read(job: Job, target: Target) -> tuple[Tensor, Tensor]:
+            photo = job.state.views(target, target.photo.pixels())
+            return photo, job.state.views(target, job.state.background(target))
+
+        with image_encoder.loaded(self.device) as encode:
+            for job, target, views in self._read_ahead(work, "embeddings", read):
+                photo_keys = [view.photo_embedding for view in target.features.views]
+                background_keys = [view.background_embedding for view in target.features.views]
+                with job.guarded(), named(target.photo):
+                    for keys, pixels in zip((photo_keys, background_keys), views(), strict=True):
+                        for places in _lacking_batches(job, keys):
+                            found = encode_images(encode, pixels[places])
+                            job.parts.update(zip([keys[at] for at in places], found, strict=True))
+                    _keep(job, target, "features", features_bytes(target.features, job.parts))
+        free(self.device)
+
+    def _read_ahead(
+        self, work: Work, stage: str, read: Callable[[Job, Target], Read]
+    ) -> Iterator[tuple[Job, Target, Callable[[], Read]]]:
+        """The work, each with what gives its pictures: threads read while the model computes."""
+        with ThreadPoolExecutor(_READERS) as readers:
+            waiting: deque[Future[Read]] = deque()
+            upcoming = iter(work)
+
+            def next_reading() -> Future[Read]:
+                for item in islice(upcoming, 1 + _AHEAD - len(waiting)):
+                    waiting.append(readers.submit(read, *item))
+                return waiting.popleft()
+
+            try:
+                for job, target in self.steps.each(work, stage):
+                    reading = next_reading()
+                    if job.error is None:
+                        yield job, target, reading.result
+            finally:
+                readers.shutdown(cancel_futures=True)
+
+    def finish(self) -> None:
+        """Contact sheets and indexes."""
+        for job in self._going():
+            self.steps.show("contact sheet", job)
+            with job.guarded():
+                finish(job.state)
+            self.steps.advance()
+
+
+def _keep(job: Job, target: Target, kind: Kind, content: bytes) -> None:
+    job.state.keep(target, kind, content)
+    job.made.add(target.photo.digest)
+
+
+def _lacking_batches(job: Job, keys: Sequence[str]) -> list[list[int]]:
+    """Batches of views of which one is lacking: what is in a batch decides its last bits."""
+    return [
+        places
+        for places in batches(job.state.recipe.views)
+        if any(keys[place] not in job.parts for place in places)
+    ]
+
+
+def _has_latents(target: Target, parts: Parts) -> bool:
+    return all(view.latents in parts for view in target.features.views)
 
 
 def _embedded(target: Target, parts: Parts) -> bool:
@@ -196,24 +214,3 @@ def checked_mask(mask: Mask, photo: Photo) -> Mask:
             "give a mask of your own with MaskFiles, or leave this photo out"
         )
     return mask
-
-
-@contextmanager
-def named(photo: Photo) -> Iterator[None]:
-    """Puts the photo's name before an error about it."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"photo {photo.name!r}: {error}") from error
-
-
-def progress_bars(shown: bool) -> Progress:
-    """One bar a stage, on the terminal's stderr."""
-    return Progress(
-        TextColumn("{task.description:<13}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=not shown,
-    )

@@ -5,16 +5,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
+from idgen.prepare.contact_page import PAGE_VERSION, page_key
 from idgen.prepare.contact_sheet import SHEET_VERSION
 from idgen.prepare.features import FeatureKeys, FeatureRecipe
 from idgen.prepare.photos import Photo
+from idgen.prepare.review import REVIEW_VERSION
 from idgen.prepare.segmenter import Mask
 from idgen.prepare.store import (
+    CONTACT_PAGE,
     CONTACT_SHEET,
     INDEX,
     KINDS,
@@ -25,7 +29,7 @@ from idgen.prepare.store import (
     read_png,
 )
 from idgen.prepare.subject import Index, PreparedFile
-from idgen.prepare.views import square
+from idgen.prepare.views import frame_of, show
 
 _PART = {"masks": "mask", "backgrounds": "background", "features": "features"}
 
@@ -164,9 +168,16 @@ class State:
         )
         if misplaced or self._indexed() != self._to_index():
             found.append(INDEX)
-        if png_key(self.store.folder / CONTACT_SHEET) != self.sheet_key():
-            found.append(CONTACT_SHEET)
-        return found
+        return found + self.missing_sheets()
+
+    def missing_sheets(self) -> list[str]:
+        """Which of the contact sheet's two files are missing or stale."""
+        key, folder = self.sheet_key(), self.store.folder
+        keys = {
+            CONTACT_SHEET: png_key(folder / CONTACT_SHEET),
+            CONTACT_PAGE: page_key(folder / CONTACT_PAGE),
+        }
+        return [name for name, carried in keys.items() if carried != key]
 
     def _to_index(self) -> tuple[object, ...]:
         rows = [
@@ -187,9 +198,11 @@ class State:
         return rows, self.index.views, self.index.resolution
 
     def sheet_key(self) -> str:
-        """The key that the contact sheet carries."""
-        rows = [(t.photo.name, t.mask_key, t.background_key) for t in self.targets]
-        return fingerprint_fields(version=SHEET_VERSION, rows=json.dumps(rows))
+        """The key that the contact sheet carries: all that its warnings are made of counts."""
+        rows = [(t.photo.name, t.mask_key, t.background_key, t.features.key) for t in self.targets]
+        return fingerprint_fields(
+            sheet=SHEET_VERSION, page=PAGE_VERSION, review=REVIEW_VERSION, rows=json.dumps(rows)
+        )
 
     def mask(self, target: Target) -> Mask:
         """A photo's mask, `H W`, which has to be there."""
@@ -199,10 +212,11 @@ class State:
         """A photo's background, `H W 3`, which has to be there."""
         return read_png(self.path(target, "backgrounds"), target.background_key)
 
-    def views(self, target: Target, image: NDArray[np.uint8]) -> list[Tensor]:
-        """All views of a photo, or of its background: `3 R R` in [-1, 1] each."""
-        plain = square(image, self.mask(target), self.recipe.resolution)
-        return [plain.flip(-1) if view.flip else plain for view in self.recipe.views]
+    def views(self, target: Target, image: NDArray[np.uint8]) -> Tensor:
+        """All views of a photo, or of its background: `V 3 R R` in [-1, 1]."""
+        mask, recipe = self.mask(target), self.recipe
+        frames = [frame_of(view, mask, target.photo.digest) for view in recipe.views]
+        return torch.stack([show(image, frame, recipe.resolution) for frame in frames])
 
 
 def _file(photo: object, kind: Kind) -> PreparedFile:

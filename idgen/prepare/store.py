@@ -26,6 +26,7 @@ Kind: TypeAlias = Literal["masks", "backgrounds", "features"]
 KINDS: Final[tuple[Kind, ...]] = ("masks", "backgrounds", "features")
 INDEX = "index.json"
 CONTACT_SHEET = "contact_sheet.png"
+CONTACT_PAGE = "contact_sheet.html"
 FORMAT = "idgen prepared subject 1"
 PNG_KEY = "idgen-key"
 _LOCK = ".idgen-prepare.lock"
@@ -60,6 +61,10 @@ class Store:
     def path(self, kind: Kind, name: str) -> Path:
         """Where a mask, a background or a features file lies, by its name without suffix."""
         return self.folder / kind / f"{name}{_SUFFIX[kind]}"
+
+    def is_ours(self) -> bool:
+        """Whether it is a prepared subject, complete or not."""
+        return (self.folder / _LOCK).exists() or self.read_index() is not None
 
     def check(self) -> None:
         """Refuses a folder that holds anything but a prepared subject.

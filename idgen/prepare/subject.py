@@ -14,8 +14,9 @@ from torch import Tensor
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.prepare.features import TENSORS, features_key
+from idgen.prepare.review import Look
 from idgen.prepare.segmenter import Mask
-from idgen.prepare.store import CONTACT_SHEET, FORMAT, Store, read_png, stale
+from idgen.prepare.store import CONTACT_PAGE, FORMAT, Store, read_png, stale
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class PreparedPhoto:
         mask: Its mask: 8 bit, 255 on the subject.
         background: The photo without the subject.
         features: Latents and embeddings of its views.
-        warnings: What looks wrong with its mask; empty if nothing does.
+        look: What the photos of the set are compared by.
+        warnings: What looks wrong with its mask, or with it beside the others; empty if nothing
+            does.
     """
 
     name: str
@@ -51,6 +54,7 @@ class PreparedPhoto:
     mask: PreparedFile
     background: PreparedFile
     features: PreparedFile
+    look: Look
     warnings: list[str]
 
 
@@ -106,6 +110,7 @@ class Index:
                         part: PreparedFile(**photo[part])
                         for part in ("mask", "background", "features")
                     },
+                    "look": Look(**{**photo["look"], "colour": tuple(photo["look"]["colour"])}),
                 }
             )
             for photo in data["photos"]
@@ -161,8 +166,8 @@ class PreparedSubject:
 
     @property
     def contact_sheet(self) -> Path:
-        """The picture to look the masks over by."""
-        return self.folder / CONTACT_SHEET
+        """The page to look the masks over by; a picture of the same name lies beside it."""
+        return self.folder / CONTACT_PAGE
 
     def mask(self, photo: PreparedPhoto) -> Mask:
         """The subject's mask of a photo, `H W`.

@@ -1,5 +1,6 @@
 """Views of a photo: the square pictures that the autoencoder and E_I see."""
 
+import random
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,15 @@ from torch import Tensor
 
 from idgen.prepare.segmenter import Mask
 
-VERSION = 1
+VERSION = 2
 """Part of every feature's key: raise it when a view's pixels change."""
+
+_CLOSEST = 0.6
+"""Side of the closest augmented view, in sides of the plain one."""
+_SPECK = 0.02
+"""A separate piece below this part of the mask's area does not place the square."""
+_TOGETHER = 4
+"""Augmented views that go through a model in one batch."""
 
 
 @dataclass(frozen=True)
@@ -20,63 +28,187 @@ class View:
 
     Attributes:
         name: Its name in keys and files.
-        flip: Whether left and right change places.
+        flip: Whether left and right change places; of an augmented view, whether they may.
+        number: Of an augmented view, from 1 on; None for the plain one and its mirror image.
     """
 
     name: str
     flip: bool
+    number: int | None = None
 
 
-def views(flip: bool) -> tuple[View, ...]:
-    """The views each photo is seen in.
+@dataclass(frozen=True)
+class Frame:
+    """The square that a view shows.
+
+    Attributes:
+        left: In pixels; negative where the square leaves the photo.
+        top: The same.
+        side: The same.
+        flip: Whether left and right change places.
+    """
+
+    left: int
+    top: int
+    side: int
+    flip: bool = False
+
+
+def list_views(flip: bool, augmented: int = 0) -> tuple[View, ...]:
+    """The views each photo is seen in: the plain one first, then its mirror image.
 
     Args:
-        flip: Whether the mirror image is one of them.
+        flip: Whether mirror images are among them.
+        augmented: How many more, each of another scale and place.
     """
-    plain = View("plain", flip=False)
-    return (plain, View("flip", flip=True)) if flip else (plain,)
+    mirrored = (View("flip", flip=True),) if flip else ()
+    ending = "" if flip else " unflipped"
+    more = (View(f"augmented {n}{ending}", flip, n) for n in range(1, augmented + 1))
+    return (View("plain", flip=False), *mirrored, *more)
+
+
+def batches(views: tuple[View, ...]) -> list[list[int]]:
+    """Which views go through a model together, by their places in the list.
+
+    In another batch the last bits of a result differ, so what is in a batch is part of its
+    views' keys. The plain view and the mirror image go alone: more views, or fewer, leave them
+    as they are.
+    """
+    alone = [[place] for place, view in enumerate(views) if view.number is None]
+    more = [place for place, view in enumerate(views) if view.number is not None]
+    return alone + [more[at : at + _TOGETHER] for at in range(0, len(more), _TOGETHER)]
+
+
+def frame_of(view: View, mask: Mask, digest: str) -> Frame:
+    """The square that a view shows of a photo.
+
+    An augmented view is drawn from the photo's digest and the view's number alone: its side lies
+    between 0.6 times and all of the plain view's, its place anywhere in the photo, so that the
+    whole subject is kept in both.
+
+    Args:
+        view: The view.
+        mask: `H W`, of the photo.
+        digest: The photo's.
+    """
+    left, top, side = crop_box(mask)
+    if view.number is None:
+        return Frame(left, top, side, view.flip)
+    draw = random.Random(f"view/{digest}/{view.number}")
+    (first_row, last_row), (first_column, last_column) = subject_extent(mask)
+    needed = max(last_row - first_row, last_column - first_column)
+    closer = draw.randint(min(side, max(needed, round(_CLOSEST * side))), side)
+
+    def place(first: int, last: int, length: int) -> int:
+        if closer >= length:
+            return -((closer - length) // 2)
+        return draw.randint(max(0, last - closer), min(first, length - closer))
+
+    height, width = mask.shape
+    column = place(first_column, last_column, width)
+    row = place(first_row, last_row, height)
+    return Frame(column, row, closer, view.flip and draw.random() < 0.5)
+
+
+def subject_extent(mask: Mask) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First row of the subject and the one after its last, and the same of its columns.
+
+    Specks, pieces of less than 2 % of the mask's area, do not count.
+
+    Args:
+        mask: `H W`; an empty one gives the middle.
+    """
+    rows, columns = (np.flatnonzero(_without_specks(mask).any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        middle = (mask.shape[0] // 2, mask.shape[1] // 2)
+        return (middle[0], middle[0]), (middle[1], middle[1])
+    return (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)
+
+
+def _without_specks(mask: Mask) -> Mask:
+    import cv2
+
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    counts = stats[:, cv2.CC_STAT_AREA] >= _SPECK * mask.sum()
+    counts[0] = False
+    return np.asarray(counts[labels], dtype=np.bool_)
 
 
 def crop_box(mask: Mask) -> tuple[int, int, int]:
-    """The largest square of a picture that keeps most of the subject.
+    """The square of a picture that keeps the whole subject.
 
-    The square is as wide as the picture's shorter side and slides along the longer one. Of the
-    places that hold the most of the mask, the one nearest to the subject's middle is taken.
+    It is as wide as the picture's shorter side and slides along the longer one, to the place
+    that holds the whole subject nearest to its middle. A subject that is longer than the shorter
+    side gets a square of its own length, which leaves the picture on both sides.
 
     Args:
         mask: `H W`, True on the subject; an empty one gives the centre.
 
     Returns:
-        Left, top and side, in pixels.
+        Left, top and side, in pixels; left or top is negative where the square leaves the
+        picture.
     """
     height, width = mask.shape
-    side = min(height, width)
-    along = mask.sum(axis=0 if width > height else 1).astype(np.int64)
-    total = np.concatenate([[0], np.cumsum(along)])
-    held = total[side:] - total[:-side]
-    occupied = np.flatnonzero(along)
-    middle = (occupied[0] + occupied[-1] + 1) / 2 if len(occupied) else len(along) / 2
-    best = np.flatnonzero(held == held.max())
-    start = int(best[np.abs(best + side / 2 - middle).argmin()])
-    return (start, 0, side) if width > height else (0, start, side)
+    rows, columns = subject_extent(mask)
+    (first, last), length = (columns, width) if width > height else (rows, height)
+    shorter = min(height, width)
+    side = max(shorter, last - first)
+    middle = (first + last - side + 1) // 2
+    start = min(max(middle, 0), length - side)
+    across = -((side - shorter) // 2)
+    return (start, across, side) if width > height else (across, start, side)
 
 
-def square(image: NDArray[np.uint8], mask: Mask, resolution: int) -> Tensor:
-    """Crops a picture to `crop_box(mask)` and resizes it with a Lanczos filter.
+def cut_square(image: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
+    """Cuts a square out of a picture, which is mirrored at its edges where the square leaves it.
 
-    A photo and its background get the same crop from the same mask, and stay in register.
+    Args:
+        image: `H W` or `H W 3`.
+        left: May be negative.
+        top: May be negative.
+        side: In pixels.
+
+    Returns:
+        `side side` or `side side 3`.
+    """
+    height, width = image.shape[:2]
+    around = [
+        (max(0, -top), max(0, top + side - height)),
+        (max(0, -left), max(0, left + side - width)),
+    ]
+    inside = image[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)]
+    if not any(before or after for before, after in around):
+        return np.ascontiguousarray(inside)
+    return np.pad(inside, around + [(0, 0)] * (image.ndim - 2), mode="symmetric")
+
+
+def show(image: NDArray[np.uint8], frame: Frame, resolution: int) -> Tensor:
+    """A view's pixels: cut out, and resized with a Lanczos filter.
+
+    A photo and its background get the same frame from the same mask, and stay in register.
 
     Args:
         image: `H W 3`, sRGB in [0, 255].
-        mask: `H W`, of the photo.
+        frame: The square.
         resolution: Pixels on a side of the result.
 
     Returns:
         `3 resolution resolution`, float32 in [-1, 1].
     """
-    left, top, side = crop_box(mask)
     # Cut first: with resize's own box the filter would look beyond the square.
-    cut = Image.fromarray(image).crop((left, top, left + side, top + side))
+    cut = Image.fromarray(cut_square(image, frame.left, frame.top, frame.side))
     resized = cut.resize((resolution, resolution), Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float()
-    return (pixels / 127.5 - 1).contiguous()
+    pixels = pixels / 127.5 - 1
+    return (pixels.flip(-1) if frame.flip else pixels).contiguous()
+
+
+def square(image: NDArray[np.uint8], mask: Mask, resolution: int) -> Tensor:
+    """The plain view of a picture, `3 resolution resolution`, float32 in [-1, 1].
+
+    Args:
+        image: `H W 3`, sRGB in [0, 255].
+        mask: `H W`, of the photo.
+        resolution: Pixels on a side of the result.
+    """
+    return show(image, Frame(*crop_box(mask)), resolution)

@@ -91,6 +91,8 @@ def test_sigterm_saves_and_resuming_equals_never_having_stopped(
         "--trainer.val_check_interval=3",
     )
     assert ended.returncode == 143, ended.stderr
+    sheet = workspace.folder / "prepared" / "contact_sheet.html"
+    assert str(sheet) in ended.stdout + ended.stderr
     assert checkpoint(workspace.last)["global_step"] == 3
     resumed = workspace.fit(
         f"--ckpt_path={workspace.last}", "--trainer.callbacks=null", config=False

@@ -84,6 +84,9 @@ class PoolingEncoder(ImageEncoder):
     def identity(self) -> str:
         return fingerprint_fields(pooling=self.weight)
 
+    def fetch(self) -> None:
+        """Nothing to download."""
+
     @contextmanager
     def loaded(self, device: torch.device) -> Iterator[Callable[[Tensor], Tensor]]:
         def encode(pixels: Tensor) -> Tensor:
@@ -97,6 +100,7 @@ class TinyAutoencoder:
     """A diffusers autoencoder with random weights."""
 
     def __init__(self, seed: int) -> None:
+        self.count = 0
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model: Any = AutoencoderKL(
@@ -109,6 +113,7 @@ class TinyAutoencoder:
             self.model = model.eval()
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        self.count += len(pixels)
         posterior = self.model.encode(pixels).latent_dist
         return posterior.mean, posterior.logvar
 
@@ -128,15 +133,23 @@ class TinyBackbone:
         self.loads = 0
         self._autoencoder = TinyAutoencoder(seed)
 
+    @property
+    def encoded(self) -> int:
+        """Views that its autoencoder has encoded."""
+        return self._autoencoder.count
+
     @contextmanager
     def autoencoder(self, device: torch.device) -> Iterator[Autoencoder]:
         self.loads += 1
         yield self._autoencoder
 
 
-def preparation(share: float = 0.4, dilation: float = 0.06, weight: float = 1.0) -> Preparation:
+def preparation(
+    share: float = 0.4, dilation: float = 0.06, weight: float = 1.0, views: int = 0
+) -> Preparation:
     """A preparation of the stand-ins."""
-    return Preparation(CentreSegmenter(share), CountingInpainter(dilation), PoolingEncoder(weight))
+    inpainter, encoder = CountingInpainter(dilation), PoolingEncoder(weight)
+    return Preparation(CentreSegmenter(share), inpainter, encoder, views=views)
 
 
 def paint(number: int) -> NDArray[np.uint8]:
@@ -167,7 +180,7 @@ def save_photos(folder: Path, numbers: Sequence[int] = (0, 1, 2)) -> Path:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """All that a prepared subject holds, by relative path."""
-    names = ["index.json", "contact_sheet.png"]
+    names = ["index.json", "contact_sheet.png", "contact_sheet.html"]
     files = [folder / name for name in names if (folder / name).exists()]
     for kind in KINDS:
         files += sorted((folder / kind).iterdir()) if (folder / kind).is_dir() else []

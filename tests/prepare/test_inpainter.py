@@ -104,7 +104,7 @@ def test_identity_is_every_setting() -> None:
         inpainter.identity
         for inpainter in (
             OpenCVInpainter(),
-            OpenCVInpainter(method="navier-stokes"),
+            OpenCVInpainter(method="telea"),
             OpenCVInpainter(radius=4),
             OpenCVInpainter(dilation=0.1),
             OpenCVInpainter(long_side=256),

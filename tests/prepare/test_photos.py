@@ -3,8 +3,10 @@ import io
 import os
 import shutil
 import struct
+import sys
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -294,3 +296,87 @@ def test_photos_are_known_by_content(tmp_path: Path) -> None:
     one, two = (read_photo(tmp_path / name) for name in ("a.png", "b.png"))
     assert one.digest == two.digest
     assert one == Photo(tmp_path / "a.png", one.digest)
+
+
+def test_colours_of_16_bits(tmp_path: Path) -> None:
+    import cv2
+
+    wide = picture(3).astype(np.uint16) * 257
+    cv2.imwrite(str(tmp_path / "a.png"), np.ascontiguousarray(wide[..., ::-1]))
+    pixels = read_photo(tmp_path / "a.png").pixels()
+    assert np.abs(pixels.astype(int) - picture(3)).max() <= 1
+
+
+def test_grey_of_16_bits_in_a_tiff(tmp_path: Path) -> None:
+    grey = picture(3)[..., 1]
+    wide = Image.fromarray(grey.astype(np.uint16) * 257)
+    expected = np.repeat(grey[..., None], 3, axis=2)
+    np.testing.assert_array_equal(read(wide, tmp_path / "a.tif"), expected)
+
+
+def test_palette_with_many_transparencies(tmp_path: Path) -> None:
+    image = Image.new("P", (40, 40), 0)
+    image.putpalette([0, 0, 200, 200, 0, 0, 0, 200, 0])
+    image.paste(1, (0, 0, 40, 20))
+    image.paste(2, (0, 0, 10, 10))
+    result = read(image, tmp_path / "a.png", transparency=bytes([0, 255, 128]))
+    np.testing.assert_array_equal(result[30, 30], [255, 255, 255])
+    np.testing.assert_array_equal(result[15, 30], [200, 0, 0])
+    np.testing.assert_allclose(result[5, 5].astype(int), [127, 227, 127], atol=1)
+
+
+def test_rotated_cmyk(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(picture(3), 1))).convert("CMYK")
+    result = read(stored, tmp_path / "a.jpg", exif=exif, quality=95).astype(float)
+    assert result.shape == picture(3).shape
+    assert np.abs(result - picture(3)).mean() < 12
+
+
+@pytest.mark.skipif(find_spec("pillow_heif") is None, reason="needs the extra heic")
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_heic(tmp_path: Path, orientation: int) -> None:
+    """How it is turned is a property of the format, which its reader heeds; not Exif's."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    stored = picture(3, 64, 96)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = read(Image.fromarray(stored), tmp_path / "a.heic", quality=95, exif=exif)
+    assert pixels.shape == stored.shape
+    assert np.abs(pixels.astype(float) - stored).mean() < 12
+
+
+def test_heic_without_its_library_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    folder = save_pictures(tmp_path, 1, 2)
+    (folder / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    with pytest.raises(UserError, match=r"'phone\.heic' is HEIC.*idgen\[heic\]") as caught:
+        find_photos(folder)
+    one_line(caught.value)
+
+
+def test_bad_photos_are_left_out_where_allowed(tmp_path: Path) -> None:
+    folder = save_pictures(tmp_path, 1, 2)
+    for name, (make, _) in BAD.items():
+        make(folder / name)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = find_photos(folder, skip_bad=True)
+    assert [photo.name for photo in found] == ["1.png", "2.png"]
+    texts = [str(warning.message) for warning in caught]
+    assert len(texts) == len(BAD)
+    assert all(sum(repr(name) in text for text in texts) == 1 for name in BAD)
+
+
+def test_nothing_but_bad_photos(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("no")
+    with (
+        pytest.warns(UserWarning, match="left out"),
+        pytest.raises(UserError, match=r"no photo in .* can be used: 'a\.jpg'"),
+    ):
+        find_photos(tmp_path, skip_bad=True)

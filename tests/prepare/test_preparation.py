@@ -155,13 +155,76 @@ def test_a_change_makes_anew_what_depends_on_it(
 
 
 def test_one_more_photo_is_computed_alone(photos: Path, output: Path) -> None:
-    preparation().run(photos, output, TinyBackbone(), CPU, False)
+    preparation(views=3).run(photos, output, TinyBackbone(), CPU, False)
     save_photo(photos, "03.png", 3)
-    more = preparation()
-    assert more.plan(photos, output, TinyBackbone())[:1] == ["mask of '03.png'"]
-    more.run(photos, output, TinyBackbone(), CPU, False)
+    more, backbone = preparation(views=3), TinyBackbone()
+    assert more.plan(photos, output, backbone)[:1] == ["mask of '03.png'"]
+    more.run(photos, output, backbone, CPU, False)
     assert isinstance(more.segmenter, CentreSegmenter)
+    assert isinstance(more.inpainter, CountingInpainter)
+    assert isinstance(more.image_encoder, PoolingEncoder)
     assert more.segmenter.seen == ["03.png"]
+    assert more.inpainter.count == 1
+    assert backbone.encoded == 5
+    assert more.image_encoder.count == 10
+
+
+def test_augmented_views_follow_the_plain_ones(photos: Path, output: Path, tmp_path: Path) -> None:
+    plain = preparation().run(photos, output, TinyBackbone(), CPU, False).load_views()
+    more, backbone = preparation(views=6), TinyBackbone()
+    subject = more.run(photos, output, backbone, CPU, False)
+    views = subject.load_views()
+    assert subject.views == ["plain", "flip", *(f"augmented {n}" for n in range(1, 7))]
+    assert views.latent_mean.shape == (24, 4, 8, 8)
+    assert backbone.encoded == 18
+    rows = [8 * photo + view for photo in range(3) for view in range(2)]
+    assert torch.equal(views.latent_mean[rows], plain.latent_mean)
+    assert torch.equal(views.background_embedding[rows], plain.background_embedding)
+    for photo in range(3):
+        own = views.latent_mean[8 * photo : 8 * photo + 8]
+        # Two may coincide in so small and plain a picture.
+        assert len({tensor.numpy().tobytes() for tensor in own}) >= 6
+    preparation(views=6).run(photos, tmp_path / "fresh", TinyBackbone(), CPU, False)
+    assert contents(output) == contents(tmp_path / "fresh")
+
+
+def test_fewer_views_equal_those_of_a_fresh_run(photos: Path, output: Path, tmp_path: Path) -> None:
+    for number in (6, 3, 0):
+        preparation(views=number).run(photos, output, TinyBackbone(), CPU, False)
+    preparation().run(photos, tmp_path / "fresh", TinyBackbone(), CPU, False)
+    assert contents(output) == contents(tmp_path / "fresh")
+
+
+def test_a_number_of_views_below_zero() -> None:
+    with pytest.raises(UserError, match=r"preparation\.views"):
+        preparation(views=-1)
+
+
+def test_bad_photos_are_left_out_where_allowed(photos: Path, output: Path, tmp_path: Path) -> None:
+    preparation().run(photos, output, TinyBackbone(), CPU, False)
+    (photos / "bad.jpg").write_text("no image")
+    with pytest.raises(UserError, match=r"'bad\.jpg'"):
+        preparation().run(photos, output, TinyBackbone(), CPU, False)
+    parts = preparation()
+    parts.skip_bad = True
+    with pytest.warns(UserWarning, match="left out 'bad.jpg' is no image"):
+        parts.run(photos, tmp_path / "two", TinyBackbone(), CPU, False)
+    assert contents(tmp_path / "two") == contents(output)
+
+
+def test_photos_with_bad_masks_are_left_out_where_allowed(
+    photos: Path, output: Path, tmp_path: Path
+) -> None:
+    preparation().run(photos, output, TinyBackbone(), CPU, False)
+    own = tmp_path / "own"
+    own.mkdir()
+    for path in (output / "masks").iterdir():
+        (own / path.name).write_bytes(path.read_bytes())
+    Image.new("L", (48, 40)).save(own / "01.png")
+    by_hand = Preparation(MaskFiles(own), CountingInpainter(), PoolingEncoder(), skip_bad=True)
+    with pytest.warns(UserWarning, match=r"left out '01\.png'.* is empty"):
+        subject = by_hand.run(photos, tmp_path / "two", TinyBackbone(), CPU, False)
+    assert [photo.name for photo in subject.photos] == ["00.png", "02.png"]
 
 
 def test_turning_flips_off_keeps_the_other_views(photos: Path, output: Path) -> None:
@@ -273,6 +336,7 @@ def test_mask_files_count_by_content(photos: Path, output: Path, tmp_path: Path)
         "features of '00.png'",
         "index.json",
         "contact_sheet.png",
+        "contact_sheet.html",
     ]
 
 

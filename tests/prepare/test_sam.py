@@ -124,6 +124,9 @@ class MeanColour(ImageScorer):
     def identity(self) -> str:
         return "mean colour"
 
+    def fetch(self) -> None:
+        """Nothing to download."""
+
     def load(self, device: torch.device) -> "MeanColour":
         return self
 

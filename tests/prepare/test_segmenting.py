@@ -52,7 +52,7 @@ def test_the_default_is_said_in_one_line_when_masks_are_made(
         by_default().run(photos, tmp_path / "out", TinyBackbone(), CPU, False)
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith("masks by GrabCut")
-    assert str(tmp_path / "out" / "contact_sheet.png") in caplog.messages[0]
+    assert str(tmp_path / "out" / "contact_sheet.html") in caplog.messages[0]
     assert "\n" not in caplog.messages[0]
 
 

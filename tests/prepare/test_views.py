@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from idgen.prepare.views import crop_box, square, views
+from idgen.prepare.views import batches, crop_box, cut_square, frame_of, list_views, square
 from tests.prepare.pictures import picture, red
 
 
@@ -30,26 +30,72 @@ def test_crop_box_by_hand(mask: np.ndarray, box: tuple[int, int, int]) -> None:
     assert crop_box(mask) == box
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    st.integers(1, 12),
-    st.integers(1, 12),
-    st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), min_size=1),
-)
-def test_no_other_square_holds_more(height: int, width: int, on: list[tuple[int, int]]) -> None:
+def test_a_subject_longer_than_the_shorter_side_gets_a_square_of_its_length() -> None:
+    mask = mask_of(40, 100, slice(10, 30), slice(20, 80))
+    assert crop_box(mask) == (20, -10, 60)
+    image = np.random.default_rng(0).integers(0, 256, (40, 100, 3), np.uint8)
+    shown = square(image, mask, 60)
+    rows = [*range(9, -1, -1), *range(40), *range(39, 29, -1)]
+    expected = torch.from_numpy(image[rows, 20:80]).permute(2, 0, 1) / 127.5 - 1
+    torch.testing.assert_close(shown, expected)
+
+
+def test_a_speck_does_not_place_the_square() -> None:
+    mask = mask_of(40, 100, slice(10, 30), slice(70, 90))
+    mask[0, 0] = True
+    assert crop_box(mask) == (60, 0, 40)
+
+
+def test_a_square_beyond_the_edge_is_mirrored() -> None:
+    image = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    np.testing.assert_array_equal(cut_square(image, 0, -1, 3), image[[0, 0, 1]])
+    np.testing.assert_array_equal(cut_square(image, 1, 0, 2), image[:, 1:])
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> np.ndarray:
+    """A mask of one box in a picture of any shape."""
+    height, width = draw(st.integers(2, 60)), draw(st.integers(2, 60))
+    top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
     mask = np.zeros((height, width), dtype=bool)
-    for row, column in on:
-        mask[row % height, column % width] = True
+    bottom, right = draw(st.integers(top + 1, height)), draw(st.integers(left + 1, width))
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+@settings(max_examples=100, deadline=None)
+@given(boxes(), st.text("0123456789abcdef", min_size=4, max_size=4))
+def test_every_view_keeps_the_whole_subject(mask: np.ndarray, digest: str) -> None:
     left, top, side = crop_box(mask)
-    assert side == min(height, width)
-    assert 0 <= left <= width - side
-    assert 0 <= top <= height - side
-    most = max(
-        mask[y : y + side, x : x + side].sum()
-        for y in range(height - side + 1)
-        for x in range(width - side + 1)
-    )
-    assert mask[top : top + side, left : left + side].sum() == most
+    assert min(mask.shape) <= side <= max(mask.shape)
+    for view in list_views(True, 3):
+        frame = frame_of(view, mask, digest)
+        assert frame == frame_of(view, mask, digest)
+        cut = cut_square(mask.astype(np.uint8), frame.left, frame.top, frame.side)
+        assert cut.shape == (frame.side, frame.side)
+        rows = slice(max(frame.top, 0), frame.top + frame.side)
+        assert mask[rows, max(frame.left, 0) : frame.left + frame.side].sum() == mask.sum()
+        if view.number is None:
+            assert (frame.left, frame.top, frame.side) == (left, top, side)
+            assert frame.flip == (view.name == "flip")
+        elif side == min(mask.shape):
+            assert 0 <= frame.left <= mask.shape[1] - frame.side
+            assert 0 <= frame.top <= mask.shape[0] - frame.side
+
+
+def test_augmented_views_vary_by_photo_and_number() -> None:
+    mask = mask_of(300, 400, slice(120, 200), slice(180, 260))
+    frames = [
+        frame_of(view, mask, digest) for digest in ("a", "b") for view in list_views(True, 20)[2:]
+    ]
+    assert len({(frame.left, frame.top, frame.side) for frame in frames}) == len(frames)
+    assert {frame.flip for frame in frames} == {True, False}
+    sides = [frame.side for frame in frames]
+    assert 180 <= min(sides) < 210
+    assert 270 < max(sides) <= 300
+    unflipped = [frame_of(view, mask, "a") for view in list_views(False, 20)[1:]]
+    assert not any(frame.flip for frame in unflipped)
+    assert [frame.side for frame in unflipped] == sides[:20]
 
 
 def test_a_square_picture_of_the_right_size_stays_as_it_is() -> None:
@@ -88,5 +134,14 @@ def test_photo_and_background_stay_in_register() -> None:
 
 
 def test_names_of_views() -> None:
-    assert [(view.name, view.flip) for view in views(True)] == [("plain", False), ("flip", True)]
-    assert [(view.name, view.flip) for view in views(False)] == [("plain", False)]
+    names = [[view.name for view in list_views(flip, 2)] for flip in (True, False)]
+    assert names[0][:2] == ["plain", "flip"]
+    assert names[1][0] == "plain"
+    # What may be mirrored is another view than what may not.
+    assert len({*names[0], *names[1]}) == 6
+    assert [view.name for view in list_views(True)] == ["plain", "flip"]
+
+
+def test_more_views_leave_the_plain_ones_in_their_batches() -> None:
+    assert batches(list_views(True)) == [[0], [1]]
+    assert batches(list_views(True, 6)) == [[0], [1], [2, 3, 4, 5], [6, 7]]

@@ -1,0 +1,54 @@
+"""One subject's photos, or a folder a subject."""
+
+from pathlib import Path
+
+import pytest
+
+from idgen.errors import UserError
+from idgen.prepare import find_subjects
+from tests.prepare.parts import CPU, TinyBackbone, preparation, save_photos
+from tests.prepare.pictures import one_line
+
+
+def test_photos_directly_inside_are_one_subject(tmp_path: Path) -> None:
+    folder = save_photos(tmp_path / "dog")
+    (folder / "notes.txt").write_text("a dog")
+    (folder / "empty").mkdir()
+    assert find_subjects(folder) == [folder]
+
+
+def test_each_folder_is_a_subject(tmp_path: Path) -> None:
+    for name in ("dog", "cat", "mit leer"):
+        save_photos(tmp_path / name)
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "README.md").write_text("photos")
+    (tmp_path / "classes").write_text("no image: passed over")
+    assert [path.name for path in find_subjects(tmp_path)] == ["cat", "dog", "mit leer"]
+
+
+def test_a_folder_without_anything_is_left_to_the_search_for_photos(tmp_path: Path) -> None:
+    assert find_subjects(tmp_path) == [tmp_path]
+
+
+@pytest.mark.parametrize("stray", ["00.png", "damaged.jpg", "photo.HEIC"])
+def test_a_mix_is_refused_and_both_sides_named(tmp_path: Path, stray: str) -> None:
+    save_photos(tmp_path / "dog")
+    (tmp_path / stray).write_bytes(b"damaged")
+    with pytest.raises(UserError, match="beside folders of photos") as caught:
+        find_subjects(tmp_path)
+    text = one_line(caught.value)
+    assert repr(stray) in text
+    assert "'dog'" in text
+
+
+def test_prepared_subjects_inside_are_none(tmp_path: Path) -> None:
+    save_photos(tmp_path / "dog")
+    output = tmp_path / "prepared" / "dog"
+    preparation().run(tmp_path / "dog", output, TinyBackbone(), CPU, False)
+    preparation().run(tmp_path / "dog", tmp_path / "beside", TinyBackbone(), CPU, False)
+    assert [path.name for path in find_subjects(tmp_path)] == ["dog"]
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no folder"):
+        find_subjects(tmp_path / "absent")

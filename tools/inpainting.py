@@ -1,0 +1,101 @@
+"""How well each inpainter restores the background, on the mini world, where it is known.
+
+python -m tools.inpainting --pictures 50 --seed 0
+python -m tools.inpainting --diffusers /models/stable-diffusion-2-inpainting --device cuda
+
+Subjects are held out; masks are the true ones, widened as in preparation. PSNR is taken over the
+pixels of the true mask against the true background.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+
+from idgen.mini.world import Drawing, draw, sample_factors
+from idgen.prepare import DiffusersInpainter, Inpainter, OpenCVInpainter
+from idgen.prepare.inpainter import Inpaint, dilate
+from idgen.prepare.segmenter import Mask
+
+
+class MeanColour(Inpainter):
+    """The mean colour of all that is no subject: what anything better has to beat."""
+
+    @property
+    def identity(self) -> str:
+        """Not used: nothing is stored."""
+        return "mean colour"
+
+    @contextmanager
+    def loaded(self, device: torch.device) -> Iterator[Inpaint]:
+        """Nothing to load."""
+
+        def inpaint(image: NDArray[np.uint8], mask: Mask) -> NDArray[np.uint8]:
+            hole = dilate(mask, 0.06)
+            result = image.copy()
+            result[hole] = image[~hole].mean(axis=0).round()
+            return result
+
+        yield inpaint
+
+
+def squared_error(background: NDArray[np.uint8], drawing: Drawing) -> float:
+    """Mean squared error inside the mask, with levels from 0 to 1."""
+    difference = background[drawing.mask].astype(float) - drawing.background[drawing.mask]
+    return float((difference**2).mean() / 255**2)
+
+
+def measure(
+    name: str, inpainter: Inpainter, drawings: list[Drawing], device: torch.device
+) -> dict[str, Any]:
+    """PSNR in dB: mean and standard error over pictures, and of the pooled error."""
+    errors = []
+    with inpainter.loaded(device) as inpaint:
+        start = time.perf_counter()
+        for drawing in track(drawings, description=f"{name:<28}"):
+            errors.append(squared_error(inpaint(drawing.picture, drawing.mask), drawing))
+        seconds = (time.perf_counter() - start) / len(drawings)
+    each = -10 * np.log10(np.maximum(errors, 1e-10))
+    return {
+        "name": name,
+        "mean": each.mean(),
+        "error": each.std(ddof=1) / np.sqrt(len(each)),
+        "pooled": -10 * np.log10(np.mean(errors)),
+        "seconds": seconds,
+    }
+
+
+def main() -> None:
+    """Prints a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0, help="number of the first picture")
+    parser.add_argument("--diffusers", nargs="*", default=[], help="pipeline folders or hub ids")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    numbers = range(args.seed, args.seed + args.pictures)
+    drawings = [draw(sample_factors(number, held_out_identity=True)) for number in numbers]
+    inpainters: dict[str, Inpainter] = {
+        "mean colour": MeanColour(),
+        "OpenCV, Navier-Stokes": OpenCVInpainter(),
+        "OpenCV, Telea": OpenCVInpainter(method="telea"),
+        **{f"diffusers, {s}": DiffusersInpainter(s, steps=args.steps) for s in args.diffusers},
+    }
+    print("| inpainter | PSNR in the mask, dB | pooled, dB | s a picture |\n|---|---|---|---|")
+    for name, inpainter in inpainters.items():
+        row = measure(name, inpainter, drawings, torch.device(args.device))
+        print(
+            f"| {name} | {row['mean']:.2f} ± {row['error']:.2f} | {row['pooled']:.2f} "
+            f"| {row['seconds']:.3f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
