@@ -4,17 +4,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import yaml
 from jsonargparse import Namespace
 
-from idgen.commands.parser import OneLineParser
+from idgen.commands.parser import OneLineParser, one_line_errors
 from idgen.commands.quiet import quieten
 from idgen.errors import UserError
 from idgen.models.backbone import Backbone
-from idgen.models.encoders import ImageEncoder
 from idgen.models.stable_diffusion import StableDiffusionBackbone
 from idgen.prepare import Outcome, Preparation, find_subjects
 from idgen.prepare.store import CONTACT_PAGE
@@ -49,7 +48,8 @@ def run_prepare(options: Sequence[str]) -> int:
     subject: dict[str, Any] = {}
     for _, from_config in configs:
         subject |= from_config
-    parts = parser.instantiate_classes(parsed)
+    with one_line_errors():
+        parts = parser.instantiate_classes(parsed)
     if own.folder is None:
         return _prepare_one(parts, _photos_of_config(subject), own.output, subject)
     folders = find_subjects(own.folder)
@@ -58,8 +58,13 @@ def run_prepare(options: Sequence[str]) -> int:
     return _prepare_many(parts, folders, own.output or _OUTPUT)
 
 
+class _OwnOptions(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see idgen prepare --help")
+
+
 def _own_options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = _OwnOptions(add_help=False, allow_abbrev=False)
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--config", action="append", default=[])
@@ -102,17 +107,33 @@ def yaml_of_parts(path: Path) -> tuple[str, dict[str, Any]]:
         YAML with the keys `backbone` and `preparation`, and the subject's settings.
 
     Raises:
-        UserError: If the file cannot be read.
+        UserError: If the file cannot be read, or a key that is needed holds something else.
     """
     try:
         config = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"--config: cannot read {path} ({error})") from error
-    config = config if isinstance(config, dict) else {}
-    model, data = config.get("model") or {}, config.get("data") or {}
+    model, data = _mapping(path, config, "model"), _mapping(path, config, "data")
     parts = {"backbone": model.get("backbone"), "preparation": data.get("preparation")}
     kept = {key: value for key, value in parts.items() if value is not None}
-    return yaml.safe_dump(kept), data.get("subject") or {}
+    subject = _mapping(path, data, "subject", within="data.")
+    for key in ("photos", "prepared"):
+        value = subject.get(key)
+        if value is not None and not isinstance(value, str):
+            raise UserError(f"--config: {path}: data.subject.{key} has to be a path, not {value!r}")
+    return yaml.safe_dump(kept), subject
+
+
+def _mapping(path: Path, parent: Any, key: str, within: str = "") -> dict[str, Any]:
+    """What a key of a config holds, empty where it is not set."""
+    if parent is not None and not isinstance(parent, dict):
+        raise UserError(f"--config: {path} has to hold keys such as {key!r}, not {parent!r:.80}")
+    found = (parent or {}).get(key)
+    if found is not None and not isinstance(found, dict):
+        raise UserError(
+            f"--config: {path}: {within}{key} has to hold keys of its own, not {found!r:.80}"
+        )
+    return found or {}
 
 
 def _photos_of_config(subject: dict[str, Any]) -> Path:
@@ -161,12 +182,6 @@ def _prepare_many(parts: Namespace, folders: Sequence[Path], into: Path) -> int:
 def _run(parts: Namespace, subjects: Sequence[tuple[Path, Path]]) -> list[Outcome]:
     preparation: Preparation = parts.preparation
     backbone: Backbone = parts.backbone
-    encoder: ImageEncoder = preparation.image_encoder
-    if encoder.width != backbone.width:
-        raise UserError(
-            f"--preparation.image_encoder: its width {encoder.width} is not the backbone's "
-            f"{backbone.width}; use the image twin of its text encoder"
-        )
     quieten()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return preparation.run_all(subjects, backbone, device)

@@ -326,9 +326,8 @@ class Preparation:
             resolution=self.resolution or backbone.resolution,
             views=list_views(self.flip, self.views),
         )
-        state = State(
-            store, recipe, self._targets(photos, self.segmenter_for(backbone), recipe), index
-        )
+        targets = self._targets(photos, self.segmenter_for(backbone), recipe)
+        state = State(store, recipe, targets, index)
         state.take_stock()
         return state
 
