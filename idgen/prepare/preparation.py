@@ -97,6 +97,7 @@ class Preparation:
         self.views = views
         self.skip_bad = skip_bad
         self._defaults: dict[bool, Segmenter] = {}
+        self._said: set[str] = set()
 
     def segmenter_for(self, backbone: LatentBackbone) -> Segmenter:
         """What finds the subject: the segmenter that was given, or the backbone's default.
@@ -332,10 +333,7 @@ class Preparation:
         return state
 
     def find(
-        self,
-        photos_folder: Path,
-        backbone: LatentBackbone,
-        checked: Container[str] = frozenset(),
+        self, photos_folder: Path, backbone: LatentBackbone, checked: Container[str] = frozenset()
     ) -> list[Photo]:
         """Finds the photos that can be used: all of them, unless bad ones may be left out.
 
@@ -350,7 +348,11 @@ class Preparation:
         Raises:
             UserError: If there are fewer, or one is bad and `skip_bad` is off.
         """
-        photos = find_photos(photos_folder, checked, self.skip_bad)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            photos = find_photos(photos_folder, checked, self.skip_bad)
+        for warning in caught:
+            self._say_once(f"{photos_folder}: {warning.message}")
         check = self.segmenter_for(backbone).check
         if not self.skip_bad:
             check(photos)
@@ -368,9 +370,15 @@ class Preparation:
                 f"fewer than {FEWEST} photos in {photos_folder} can have a mask; first {reason}"
             )
         for fault in faults.values():
-            warnings.warn(f"left out {fault}", stacklevel=2)
+            self._say_once(f"{photos_folder}: left out {fault}")
         check(usable)
         return usable
+
+    def _say_once(self, text: str) -> None:
+        """Warns, unless it did before: photos are looked at again once their folder is locked."""
+        if text not in self._said:
+            self._said.add(text)
+            warnings.warn(text, stacklevel=3)
 
     def _check_parts(self, backbone: LatentBackbone) -> None:
         """Raises a UserError if a model is missing, or the encoder is not the backbone's twin."""

@@ -1,13 +1,17 @@
 """`idgen prepare` on one folder of photos and on several."""
 
 import shutil
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from idgen.cli import main
-from tests.prepare.parts import save_photos
+from idgen.errors import UserError
+from idgen.models.encoders import ImageEncoder
+from tests.prepare.parts import CentreSegmenter, save_photos
 from tests.workspace import TinyModels, Workspace
 
 
@@ -63,3 +67,109 @@ def test_a_mix_is_one_line(
     assert main(arguments) == 2
     assert "beside folders of photos" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Runs `idgen prepare`, which is to be refused, and returns its line."""
+    assert main(["prepare", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("idgen prepare: error: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--output"], "--output"),
+        (["--config"], "--config"),
+        (["--skip-bad=yes"], "--skip-bad"),
+        (["--preparation.views", "-1"], "views"),
+        (
+            [
+                "--preparation.inpainter=idgen.prepare.OpenCVInpainter",
+                "--preparation.inpainter.init_args.dilation=-1",
+            ],
+            "dilation 0 or more",
+        ),
+        (
+            [
+                "--preparation.segmenter=idgen.prepare.SamSegmenter",
+                "--preparation.segmenter.init_args.class_noun=dog",
+            ],
+            "belongs with",
+        ),
+        (["--preparation.segmenter=tests.commands.test_prepare.Refusing"], "not today"),
+    ],
+)
+def test_bad_options_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], named: str
+) -> None:
+    photos = save_photos(tmp_path / "dog")
+    assert named in refusal(capsys, str(photos), *options)
+
+
+class Refusing(CentreSegmenter):
+    """Fails with a bare error, as a library's part may."""
+
+    def __init__(self) -> None:
+        raise ValueError("not today,\nnot tomorrow")
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ([1, 2], "[1, 2]"),
+        ({"model": "sd21"}, "model has to hold keys of its own, not 'sd21'"),
+        ({"data": [3]}, "data has to hold"),
+        ({"data": {"subject": "dog"}}, "data.subject has to hold"),
+        ({"data": {"subject": {"photos": 7}}}, "data.subject.photos"),
+        ({"data": {"subject": {"photos": "dog", "prepared": ["out"]}}}, "data.subject.prepared"),
+    ],
+)
+def test_a_config_of_another_form_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], config: Any, named: str
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    line = refusal(capsys, "--config", str(path))
+    assert str(path) in line
+    assert named in line
+
+
+@pytest.mark.parametrize("subject", ["all", "all/dog"])
+def test_a_download_that_fails_shows_before_masks_are_made(
+    workspace: Workspace,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    subject: str,
+) -> None:
+    for number, name in enumerate(("dog", "cat")):
+        save_photos(tmp_path / "all" / name, (2 * number, 2 * number + 1))
+    arguments = ["prepare", str(tmp_path / subject), *options(workspace, tmp_path / "out")]
+
+    def fetch(self: ImageEncoder) -> None:
+        raise UserError("no network")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageEncoder, "fetch", fetch)
+        assert main(arguments) == 2
+        assert "no network" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+    assert main(arguments) == 0
+    # Nothing is lacking: nothing is fetched.
+    monkeypatch.setattr(ImageEncoder, "fetch", fetch)
+    assert main(arguments) == 0
+
+
+def test_bad_photos_are_left_out_and_each_named_once(workspace: Workspace, tmp_path: Path) -> None:
+    photos = save_photos(tmp_path / "dog")
+    (photos / "bad.jpg").write_bytes(b"")
+    (photos / "text.jpg").write_text("no image")
+    arguments = ["prepare", str(photos), *options(workspace, tmp_path / "out")]
+    assert main(arguments) == 2
+    with warnings.catch_warnings(record=True) as caught:
+        assert main([*arguments, "--skip-bad"]) == 0
+    said = [str(warning.message) for warning in caught if "left out" in str(warning.message)]
+    assert sorted(line.split("'")[1] for line in said) == ["bad.jpg", "text.jpg"]
+    assert all(str(photos) in line for line in said)
