@@ -31,9 +31,9 @@ VARIANTS = {
     ],
     "without FFM (f_r = f_com)": ["--model.conditioning.init_args.experts", "0"],
     "without weak denoising": ["--model.loss_weights.weak_denoising", "0"],
+    "plain LoRA": ["--config", "configs/method/lora.yaml"],
     "weak denoising at 1": ["--model.loss_weights.weak_denoising", "1"],
     "implicit feature fused": ["--model.conditioning.init_args.fused", "implicit"],
-    "plain LoRA": ["--config", "configs/method/lora.yaml"],
 }
 _SUBJECTS = ("robot", "cat")
 _SCORES = ("dino", "clip_i", "clip_t")
