@@ -1,8 +1,7 @@
 """Pictures for people: grids of drawings with their prompts, and PNG files."""
 
+import io
 import math
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from idgen.errors import UserError
+from idgen.files import atomic_write
 
 _SMALLEST, _LARGEST = 128, 256
 _MARGIN, _BLOCK_GAP, _PICTURE_GAP, _TEXT_GAP = 28, 24, 6, 6
@@ -127,10 +127,9 @@ def save_png(image: Tensor | Image.Image, path: Path) -> None:
     picture = _pillow(image) if isinstance(image, Tensor) else image
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".png-") as folder:
-            part = Path(folder) / "picture"
-            picture.save(part, format="PNG")
-            os.replace(part, path)
+        content = io.BytesIO()
+        picture.save(content, format="PNG")
+        atomic_write(path, content.getvalue())
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}); give a folder with space and "

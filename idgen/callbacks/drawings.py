@@ -142,7 +142,7 @@ class DrawingRecorder(Callback):
         grids = self._grids(trainer, drawings, f"step {step}")
         for index, grid in enumerate(grids):
             suffix = f"-{index + 1}" if len(grids) > 1 else ""
-            _save_image(grid, folder / f"step-{step:06d}{suffix}.png")
+            save_png(grid, folder / f"step-{step:06d}{suffix}.png")
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 pixels = np.asarray(grids[0])
@@ -183,7 +183,7 @@ class DrawingRecorder(Callback):
             save_png(kept.image, folder / file)
         grids = self._grids(trainer, drawings, folder.name)
         for index, grid in enumerate(grids):
-            _save_image(grid, folder / (f"grid-{index + 1}.png" if len(grids) > 1 else "grid.png"))
+            save_png(grid, folder / (f"grid-{index + 1}.png" if len(grids) > 1 else "grid.png"))
         return files
 
     def _grids(
@@ -267,12 +267,6 @@ def _unused(folder: Path) -> Path:
         number += 1
         candidate = folder.with_name(f"{folder.name}-{number}")
     return candidate
-
-
-def _save_image(image: Image.Image, path: Path) -> None:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    atomic_write(path, buffer.getvalue())
 
 
 def _append_scores(path: Path, step: int, scores: dict[str, float]) -> None:

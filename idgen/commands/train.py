@@ -188,16 +188,15 @@ def _option(options: Sequence[str], name: str) -> str | None:
 def _check_run_folder(root: Path, checkpoints: Path, ckpt_path: Any) -> None:
     if int(os.environ.get("LOCAL_RANK", "0")) > 0:
         return
-    resumed = set() if ckpt_path is None else set(Path(str(ckpt_path)).absolute().parents)
-    for folder, left in ((root, root / "validation" / "scores.csv"), (checkpoints, checkpoints)):
-        holds = left.is_file() or any(left.glob("*.ckpt"))
-        if not holds or root in resumed or checkpoints in resumed:
-            continue
+    resumed = () if ckpt_path is None else Path(str(ckpt_path)).absolute().parents
+    has_scores = (root / "validation" / "scores.csv").exists()
+    has_checkpoints = any(checkpoints.glob("*.ckpt"))
+    if (has_scores or has_checkpoints) and root not in resumed and checkpoints not in resumed:
         last = checkpoints / "last.ckpt"
         resume = f", or resume it with --ckpt_path {last}" if last.exists() else ""
         raise UserError(
-            f"{folder} holds another run; choose a new folder with --trainer.default_root_dir"
-            f"{resume}"
+            f"{checkpoints if has_checkpoints else root} holds another run; choose a new folder "
+            f"with --trainer.default_root_dir{resume}"
         )
     check_writable(root, "--trainer.default_root_dir")
     check_writable(checkpoints, "--checkpoint.dirpath")

@@ -18,9 +18,9 @@ from idgen.prepare.colour_cues import (
     without_bars,
 )
 from idgen.prepare.photos import Photo
-from idgen.prepare.prompts import Prompts, check_prompts, prompted_key, prompts_of
+from idgen.prepare.prompts import PromptedSegmenter, Prompts, prompts_of
 from idgen.prepare.seeds import GROUND, MAYBE_GROUND, MAYBE_SUBJECT, SUBJECT, Seeds, Trimap
-from idgen.prepare.segmenter import Mask, Segment, Segmenter
+from idgen.prepare.segmenter import Mask, Segment
 
 _VERSION = 1
 _COARSE_SIDE = 192
@@ -28,7 +28,7 @@ _ITERATIONS = 3
 _PIECE = 0.10
 
 
-class GrabCutSegmenter(Segmenter):
+class GrabCutSegmenter(PromptedSegmenter):
     """OpenCV's GrabCut with a prior on the middle and on what the photos share; no weights.
 
     It tells colours apart, not things: it does well where the subject's colours are not its
@@ -54,18 +54,6 @@ class GrabCutSegmenter(Segmenter):
     def identity(self) -> str:
         """Hash of the settings and of the algorithm's version."""
         return fingerprint_fields(segmenter="grabcut", version=_VERSION, long_side=self.long_side)
-
-    def key(self, photo: Photo) -> str:
-        """The identity, with the user's prompts for this photo if there are any."""
-        return prompted_key(self.identity, photo)
-
-    def check(self, photos: Sequence[Photo]) -> None:
-        """Checks the user's prompts.
-
-        Raises:
-            UserError: If they cannot be used.
-        """
-        check_prompts(photos)
 
     @contextmanager
     def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:

@@ -13,6 +13,7 @@ import yaml
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.prepare.photos import Photo
+from idgen.prepare.segmenter import Segmenter
 
 PROMPTS = "prompts.yaml"
 """The file's name; it lies in the photos' folder."""
@@ -67,6 +68,22 @@ def prompted_key(identity: str, photo: Photo) -> str:
     if prompts is None:
         return identity
     return fingerprint_fields(segmenter=identity, prompts=json.dumps(asdict(prompts)))
+
+
+class PromptedSegmenter(Segmenter):
+    """A segmenter that the user's prompts override, photo by photo."""
+
+    def key(self, photo: Photo) -> str:
+        """The identity, with the user's prompts for this photo if there are any."""
+        return prompted_key(self.identity, photo)
+
+    def check(self, photos: Sequence[Photo]) -> None:
+        """Checks the user's prompts.
+
+        Raises:
+            UserError: If they cannot be used.
+        """
+        check_prompts(photos)
 
 
 def check_prompts(photos: Sequence[Photo]) -> None:

@@ -26,8 +26,8 @@ from idgen.prepare.candidates import (
 )
 from idgen.prepare.detector import BoxDetector, Detect
 from idgen.prepare.photos import Photo
-from idgen.prepare.prompts import Prompts, check_prompts, prompted_key, prompts_of
-from idgen.prepare.segmenter import Mask, Segment, Segmenter
+from idgen.prepare.prompts import PromptedSegmenter, Prompts, prompts_of
+from idgen.prepare.segmenter import Mask, Segment
 
 Architecture: TypeAlias = Literal["vit_b", "vit_l", "vit_h"]
 
@@ -40,7 +40,7 @@ _SCORING_SIDE = 256
 _SMALLEST_REGION = 0.01
 
 
-class SamSegmenter(Segmenter):
+class SamSegmenter(PromptedSegmenter):
     """Any segment-anything checkpoint, or the mini one, prompted by the user or automatically.
 
     Automatic prompts are nine points, the centre and a grid of eight around it, and a box around
@@ -116,18 +116,6 @@ class SamSegmenter(Segmenter):
             detector=None if self.detector is None else self.detector.identity,
             class_noun=self.class_noun,
         )
-
-    def key(self, photo: Photo) -> str:
-        """The identity, with the user's prompts for this photo if there are any."""
-        return prompted_key(self.identity, photo)
-
-    def check(self, photos: Sequence[Photo]) -> None:
-        """Checks the user's prompts.
-
-        Raises:
-            UserError: If they cannot be used.
-        """
-        check_prompts(photos)
 
     @contextmanager
     def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:

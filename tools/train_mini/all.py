@@ -23,7 +23,6 @@ def commands(work: Path, device: str, threads: int) -> dict[str, list[str]]:
         "encoder": ["clip", "encoder", *trained],
         "vae": ["vae", *trained],
         "unet": ["unet", *trained],
-        "decoder": ["decoder", *trained],
         "sam": ["sam", *trained],
         "dino": ["dino", *trained],
         "clip": ["clip", "scorer", *trained],

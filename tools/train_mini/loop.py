@@ -10,6 +10,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from idgen.errors import UserError
+from tools.train_mini.checkpoint import save_atomically
 
 _WARMUP = 60
 _SAVE_EVERY = 50
@@ -100,9 +101,7 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> i
 
 def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)
+    save_atomically(state, path)
 
 
 def training_parser(description: str) -> argparse.ArgumentParser:

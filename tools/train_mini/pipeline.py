@@ -16,6 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from idgen.mini.assets import WEIGHTS
 from tools.train_mini.checksums import write_checksums
+from tools.train_mini.install import replace_folder
 from tools.train_mini.tokenizer import CONTEXT
 from tools.train_mini.unet import build_scheduler, build_unet
 from tools.train_mini.vae import build_vae
@@ -24,9 +25,7 @@ from tools.train_mini.vae import build_vae
 def assemble(work: Path) -> Any:
     """Build the pipeline from the parts in ``work``, with the averaged weights."""
     vae, unet = build_vae(), build_unet()
-    tuned, plain = work / "vae_tuned.pt", work / "vae_ema.pt"
-    best = tuned if tuned.exists() else plain
-    vae.load_state_dict(torch.load(best, map_location="cpu", weights_only=True))
+    vae.load_state_dict(torch.load(work / "vae_ema.pt", map_location="cpu", weights_only=True))
     scale = json.loads((work / "vae_scale.json").read_text())["scaling_factor"]
     vae.register_to_config(scaling_factor=scale)
     trained = torch.load(work / "unet.ckpt", map_location="cpu", weights_only=True)
@@ -48,19 +47,13 @@ def assemble(work: Path) -> Any:
 def export(work: Path, folder: Path) -> None:
     """Write the pipeline into ``folder``, replacing what was there."""
     fresh = folder.with_name(f".{folder.name}.new")
-    old = folder.with_name(f".{folder.name}.old")
-    for path in (fresh, old):
-        shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(fresh, ignore_errors=True)
     assemble(work).to(dtype=torch.float16).save_pretrained(fresh)
     # transformers loads in the type that the configuration names: that of the other parts.
     config = fresh / "text_encoder" / "config.json"
     settings = json.loads(config.read_text())
     config.write_text(json.dumps(settings | {"dtype": "float32"}, indent=2) + "\n")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    replace_folder(fresh, folder)
 
 
 def main() -> None:

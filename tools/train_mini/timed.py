@@ -147,7 +147,7 @@ class TimedTraining:
                 running = value if running is None else 0.98 * running + 0.02 * value
                 text = describe(self.step, running)
                 progress.update(bar, completed=self.spent, description=text)
-                if self.step % _REPORT_EVERY == 0:
+                if self._share.rank == 0 and self.step % _REPORT_EVERY == 0:
                     progress.console.print(f"{self.spent:.0f} s: {text}")
                 if time.monotonic() - saved > _SAVE_EVERY or self.spent >= self._schedule.seconds:
                     self.save()

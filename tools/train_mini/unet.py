@@ -212,10 +212,10 @@ def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description="train the mini pipeline's U-Net")
     parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
-    parser.add_argument("--seconds", type=float, default=3000)
+    parser.add_argument("--seconds", type=float, default=4500)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--pictures", type=int, default=30_000)
+    parser.add_argument("--pictures", type=int, default=60_000)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--wait", action="store_true", help="wait for what it needs")

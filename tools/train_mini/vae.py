@@ -101,7 +101,7 @@ def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description="train the mini pipeline's autoencoder")
     parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
-    parser.add_argument("--seconds", type=float, default=1560)
+    parser.add_argument("--seconds", type=float, default=1500)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--device", default="cpu")
