@@ -59,6 +59,17 @@ def to_pixels(pictures: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2) / 127.5 - 1
 
 
+def subject_weight(mask: Tensor, factor: float) -> Tensor:
+    """Weights of mean 1 in which a subject's pixels count ``factor`` times as much as others.
+
+    Args:
+        mask: How much of each pixel is the subject, ``B 1 H W`` in [0, 1].
+        factor: 1 weighs all alike.
+    """
+    weight = 1 + (factor - 1) * mask
+    return weight / weight.mean(dim=(1, 2, 3), keepdim=True)
+
+
 def wording_of(factors: Factors) -> Wording:
     """What captions of the picture of ``factors`` may mention."""
     identity = factors.identity
