@@ -26,10 +26,11 @@ def commands(work: Path, device: str, threads: int) -> dict[str, list[str]]:
         "sam": ["sam", *trained],
         "dino": ["dino", *trained],
         "clip": ["clip", "scorer", *trained],
+        "judge": ["judge", *trained],
         "install": ["install", *folder],
         "pipeline": ["pipeline", *folder],
         "measure": ["measure", "--threads", str(threads)],
-        "measure_pipeline": ["measure_pipeline", "--threads", str(threads)],
+        "measure_pipeline": ["measure_pipeline", *folder, "--threads", str(threads)],
     }
 
 
