@@ -9,7 +9,7 @@ softmax over whole sets of prompts: all classes, all scenes, all colours of one 
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from idgen.mini.scenes import SCENES
 from tools.train_mini.clip_export import export_open_clip, export_text_encoder
 from tools.train_mini.loop import Schedule, load_checkpoint, train, training_parser
 from tools.train_mini.pictures import TrainingPictures, noisy_caption, training_wordings
+from tools.train_mini.start import start_from
 from tools.train_mini.tokenizer import CONTEXT
 
 _NOUNS, _SCENES = list(CLASSES), list(SCENES)
@@ -256,10 +257,17 @@ def main() -> None:
     """Read the command line, train and export."""
     parser = training_parser("train a CLIP of the mini world")
     parser.add_argument("which", choices=sorted(RECIPES))
+    parser.add_argument("--steps", type=int, help="in place of the recipe's")
+    parser.add_argument("--text-steps", type=int, help="in place of the recipe's")
+    parser.add_argument("--rate", type=float, help="in place of the recipe's")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    recipe, work = RECIPES[arguments.which], arguments.work
+    given = {name: getattr(arguments, name) for name in ("steps", "text_steps", "rate")}
+    changed = {name: value for name, value in given.items() if value is not None}
+    recipe, work = replace(RECIPES[arguments.which], **changed), arguments.work
     steps = Steps(recipe, work, arguments.device)
+    if arguments.begin_with is not None:
+        start_from(steps.model, arguments.begin_with)
     if arguments.export_only:
         load_checkpoint(recipe.folder, steps.model, work)
     else:

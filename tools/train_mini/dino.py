@@ -20,6 +20,7 @@ from idgen.mini.scenes import SCENES, paint_scene
 from idgen.mini.world import SIDE
 from tools.train_mini.loop import Schedule, load_checkpoint, train, training_parser
 from tools.train_mini.pictures import TrainingPictures, to_pixels
+from tools.train_mini.start import start_from
 
 _SEED = 4
 _TEMPERATURE = 0.1
@@ -153,6 +154,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = Projector().to(arguments.device)
+    if arguments.begin_with is not None:
+        start_from(model.vit, arguments.begin_with)
     if arguments.export_only:
         load_checkpoint("dino", model, arguments.work)
     else:

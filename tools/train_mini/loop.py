@@ -111,6 +111,9 @@ def training_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument(
+        "--begin-with", type=Path, help="folder of a stored model whose weights to begin with"
+    )
+    parser.add_argument(
         "--export-only", action="store_true", help="export the last checkpoint, train no further"
     )
     return parser
