@@ -1,0 +1,58 @@
+"""Leakage: how much of the photos' background comes back in drawings, after SID's NSD.
+
+Kim, Park, Rhee (2024, arXiv 2403.15330, equation 2) define the non-subject-disentanglement of
+drawings g and photos r, with a segmentation s of the subject and CLIP's image encoder f, as
+``NSD = 1 - mean cos(f(r * (1 - s(r))), f(g))``. Ours is the similarity itself, and departs so:
+
+- higher is more leakage: it is not taken from 1;
+- what is left of a photo is x', its prepared background, in which the subject is inpainted away,
+  where SID's is black in the subject's place: a black silhouette still shows the subject;
+- the drawing loses its subject likewise, by the same segmenter and inpainter, where SID's is
+  whole: else a faithful subject and its leftovers would count;
+- the segmenter is the preparation's, where SID's is Grounded-SAM; the encoder is CLIP-I's.
+"""
+
+from torch import Tensor
+
+from idgen.metrics.similarity import MeanScore, mean_reference_similarity
+
+
+def background_leakage(drawings: Tensor, photos: Tensor) -> Tensor:
+    r"""Each drawing's mean cosine, its subject taken away, to every photo's background.
+
+    .. math:: \ell_b = \frac{1}{R} \sum_r \cos(f(g'_b), f(x'_r))
+
+    Args:
+        drawings: CLIP embeddings of drawings without their subject g', ``B E``. B may be 0.
+        photos: CLIP embeddings of the photos' backgrounds x', ``R E``, R at least 1.
+
+    Returns:
+        ``B`` cosines in [-1, 1] as float64, higher is more leakage.
+
+    Raises:
+        ValueError: If the shapes do not fit, or there is no photo.
+    """
+    return mean_reference_similarity(drawings, photos)
+
+
+class Leakage(MeanScore):
+    """Mean over drawings of `background_leakage`.
+
+    Range [-1, 1], lower is better. It is not 0 for a perfect model: grounds are alike to some
+    degree, and a prompt may ask for a scene that a photo shows. Compare it with that of other
+    methods for the same photos and prompts.
+    """
+
+    higher_is_better = False
+
+    def update(self, drawings: Tensor, photos: Tensor) -> None:  # type: ignore[override]
+        """Adds some drawings of one subject.
+
+        Args:
+            drawings: Embeddings of drawings without their subject, ``B E``. B may be 0.
+            photos: Embeddings of the photos' backgrounds, ``R E``.
+
+        Raises:
+            ValueError: If the shapes do not fit, or there is no photo.
+        """
+        super().update(background_leakage(drawings, photos))
