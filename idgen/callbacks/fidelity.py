@@ -123,9 +123,9 @@ class FidelityScores(Callback):
     def _embed_lineup(self, trainer: L.Trainer, truth: MiniSubject) -> Tensor:
         quiet = not trainer.is_global_zero or trainer.progress_bar_callback is None
 
-        def shown(identities: Sequence[int]) -> Any:
+        def shown(work: Sequence[int]) -> Any:
             return track(
-                identities,
+                work,
                 f"drawing other {truth.noun}s to tell this one from",
                 console=Console(stderr=True),
                 disable=quiet,

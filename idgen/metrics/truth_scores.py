@@ -17,6 +17,9 @@ from idgen.mini.scenes import SCENES
 from idgen.mini.subjects import MiniSubject
 from idgen.mini.wishes import asked_for
 
+_TOGETHER = 8
+"""Identities whose pictures are embedded at once."""
+
 
 def embed_lineup(
     subject: MiniSubject,
@@ -28,16 +31,18 @@ def embed_lineup(
     Args:
         subject: The subject.
         dino: Loaded.
-        shown: Goes through the identities, such as `rich.progress.track`: there are 200 of them.
+        shown: Goes through the work and shows how far it is, such as `rich.progress.track`.
 
     Returns:
         ``I K E``, of K pictures of each identity's `subject_square`.
     """
-    embedded = []
-    for seed in shown(lineup_seeds(subject)):
-        pictures = lineup_pictures(subject.noun, seed)
-        embedded.append(dino.embed_images([subject_square(p.picture, p.mask) for p in pictures]))
-    return torch.stack(embedded)
+    seeds, embedded = lineup_seeds(subject), []
+    for start in shown(range(0, len(seeds), _TOGETHER)):
+        some = seeds[start : start + _TOGETHER]
+        pictures = [p for seed in some for p in lineup_pictures(subject.noun, seed)]
+        squares = [subject_square(p.picture, p.mask) for p in pictures]
+        embedded.append(dino.embed_images(squares).unflatten(0, (len(some), -1)))
+    return torch.cat(embedded)
 
 
 def embed_scenes(noun: str, clip: ClipScorer) -> Tensor:
