@@ -167,7 +167,10 @@ class FidelityScores(Callback):
         preparation = datamodule.preparation
         segmenter = self.segmenter or preparation.segmenter_for(datamodule.backbone)
         if isinstance(segmenter, MaskFiles):
-            _say_undefined("drawings have no mask files: give --fidelity.segmenter")
+            _say_undefined(
+                "drawings have no mask files; give "
+                "--fidelity.segmenter, such as idgen.prepare.GrabCutSegmenter"
+            )
             return None
         try:
             segment = self._loaded.enter_context(segmenter.loaded(device, datamodule.photos))
