@@ -41,7 +41,8 @@ def embed_lineup(
         some = seeds[start : start + _TOGETHER]
         pictures = [p for seed in some for p in lineup_pictures(subject.noun, seed)]
         squares = [subject_square(p.picture, p.mask) for p in pictures]
-        embedded.append(dino.embed_images(squares).unflatten(0, (len(some), -1)))
+        found = dino.embed_images(squares)
+        embedded.append(found.view(len(some), -1, found.shape[1]))
     return torch.cat(embedded)
 
 

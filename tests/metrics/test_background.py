@@ -31,7 +31,7 @@ def test_accuracy_equals_a_softmax_classifiers_in_any_batches() -> None:
     logits = 100 * normalize(drawings, dim=1) @ normalize(scenes, dim=1).T
     expected = (logits.softmax(1).argmax(1) == asked).double().mean()
     metric = BackgroundAccuracy()
-    for batch in torch.arange(25).flip(0).split(4):
+    for batch in torch.split(torch.arange(25).flip(0), 4):
         metric.update(drawings[batch], scenes, asked[batch])
     assert metric.compute().item() == pytest.approx(expected.item())
 

@@ -22,7 +22,7 @@ def test_copying_equals_torchs_cosines_in_any_order_and_batches() -> None:
     expected = cosine_similarity(drawings[:, None], photos[None], dim=2).amax(1).double().mean()
     together, backwards = Copying(), Copying()
     together.update(drawings, photos)
-    for batch in drawings.flip(0).split(4):
+    for batch in torch.split(drawings.flip(0), 4):
         backwards.update(batch, photos.flip(0))
     assert together.compute() == pytest.approx(expected.item(), abs=1e-6)
     assert backwards.compute() == pytest.approx(together.compute().item(), abs=1e-12)

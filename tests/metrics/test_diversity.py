@@ -54,7 +54,7 @@ def test_order_and_batches_do_not_matter(batch_size: int) -> None:
     whole, shuffled = Diversity(PROMPTS, WIDTH), Diversity(PROMPTS, WIDTH)
     whole.update(drawings, prompts)
     order = torch.randperm(len(drawings), generator=torch.Generator().manual_seed(batch_size))
-    for batch in order.split(batch_size):
+    for batch in torch.split(order, batch_size):
         shuffled.update(drawings[batch], prompts[batch])
     assert shuffled.compute().item() == pytest.approx(whole.compute().item(), abs=1e-12)
 

@@ -92,11 +92,12 @@ class World:
     def by_clip(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
         with torch.no_grad():
             found = self.open_clip.eval().encode_image(self.transform(Image.fromarray(image))[None])
-        return found[0].double().numpy()
+        return np.asarray(found[0].double().numpy())
 
     def by_text(self, text: str) -> NDArray[np.float64]:
         with torch.no_grad():
-            return self.open_clip.eval().encode_text(self.tokenizer([text]))[0].double().numpy()
+            found = self.open_clip.eval().encode_text(self.tokenizer([text]))
+        return np.asarray(found[0].double().numpy())
 
     def by_dino(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
         pixels = (image[2:30, 2:30] / 255 - IMAGENET_MEAN) / IMAGENET_STD

@@ -24,7 +24,7 @@ def test_it_equals_torchs_cosines_in_any_order_and_batches() -> None:
     expected = cosines.flatten(1).argmax(1) // 3
     torch.testing.assert_close(nearest_identity(subjects, candidates), expected)
     metric = IdentityAccuracy()
-    for batch in subjects.flip(0).split(7):
+    for batch in torch.split(subjects.flip(0), 7):
         metric.update(batch, candidates, 2)
     assert metric.compute().item() == pytest.approx((expected == 2).double().mean().item())
 

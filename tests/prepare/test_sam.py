@@ -168,13 +168,13 @@ def test_a_picture_beside_the_set_is_compared_with_the_sets_photos(
     tmp_path: Path, checkpoint: str
 ) -> None:
     photos = find_photos(save_pictures(tmp_path / "photos", 1, 2, 3))
-    with SamSegmenter(checkpoint, encoder=MeanColour()).loaded(CPU, photos) as segment:
+    with SamSegmenter(checkpoint, "vit_b", MeanColour()).loaded(CPU, photos) as segment:
         expected = segment(photos[-1])
-    with SamSegmenter(checkpoint, encoder=MeanColour()).loaded(CPU, photos[:-1]) as segment:
+    with SamSegmenter(checkpoint, "vit_b", MeanColour()).loaded(CPU, photos[:-1]) as segment:
         assert np.array_equal(segment(photos[-1]), expected)
         # Looking at it changes nothing for the photos.
         own = segment(photos[0])
-    with SamSegmenter(checkpoint, encoder=MeanColour()).loaded(CPU, photos[:-1]) as segment:
+    with SamSegmenter(checkpoint, "vit_b", MeanColour()).loaded(CPU, photos[:-1]) as segment:
         assert np.array_equal(segment(photos[0]), own)
 
 
@@ -273,7 +273,7 @@ def test_all_models_count_in_the_key(checkpoint: str, photo: Photo) -> None:
     clip = ClipScorer()
     segmenters = [
         SamSegmenter(checkpoint),
-        SamSegmenter(checkpoint, encoder=MeanColour()),
+        SamSegmenter(checkpoint, "vit_b", MeanColour()),
         SamSegmenter(checkpoint, clip=clip, class_noun="cat"),
         SamSegmenter(checkpoint, clip=clip, class_noun="dog"),
     ]
