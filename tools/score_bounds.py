@@ -24,10 +24,9 @@ from idgen.metrics.drawing_scores import DrawingScore, fidelity_scores, overfitt
 from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.metrics.observed import Observed, Observer
 from idgen.metrics.truth_scores import embed_lineup, embed_scenes, truth_scores
-from idgen.mini.lineup import lineup_seeds
 from idgen.mini.scenes import SCENES
 from idgen.mini.subjects import DEMO_SUBJECTS, MiniSubject, sample_subject
-from idgen.mini.world import Drawing, Factors, draw, sample_pose
+from idgen.mini.world import HELD_OUT_FROM, Drawing, Factors, draw, sample_pose
 from idgen.prepare import OpenCVInpainter, SamSegmenter
 from idgen.sampling import DrawingRequest
 
@@ -42,14 +41,14 @@ def pixels(drawings: Sequence[Drawing]) -> Tensor:
 
 def in_scene(subject: MiniSubject, scene: str, count: int, model: str) -> list[Drawing]:
     """What a model draws for a scene: one of `MODELS`, in ``count`` poses."""
-    others = lineup_seeds(subject)[1:]
     drawings = []
     for number in range(count):
         rng = random.Random(f"bounds/{subject.noun}/{scene}/{number}")
         if model == "its photos":
             drawings.append(rng.choice(subject.photos()))
             continue
-        identity = subject.identity_seed if model == "itself" else rng.choice(others)
+        # The others are no candidates of the line-up, or they would be told from it too easily.
+        identity = subject.identity_seed if model == "itself" else HELD_OUT_FROM + 1000 + number
         pose = sample_pose(rng)
         factors = Factors(subject.noun, identity, scene, pose, None, rng.randrange(2**31))
         drawings.append(draw(factors))
@@ -100,7 +99,7 @@ def main() -> None:
     subjects: dict[str, MiniSubject] = DEMO_SUBJECTS
     if args.held_out:
         subjects = {f"{seed}": sample_subject(seed) for seed in range(args.held_out)}
-    console = Console(width=160)
+    console = Console(width=200)
     with SamSegmenter().loaded(CPU, []) as segment, OpenCVInpainter().loaded(CPU) as inpaint:
         clip, dino = ClipScorer().load(CPU), DinoScorer().load(CPU)
         observer = Observer(clip, dino, segment, inpaint)

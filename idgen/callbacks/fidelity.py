@@ -40,6 +40,10 @@ TEST_SCORES = (
 )
 
 
+_OF_PHOTOS = "leakage, masked DINO, masked CLIP-I"
+_OF_MASKS = f"{_OF_PHOTOS}, identity accuracy"
+
+
 @dataclass
 class ScoredDrawing:
     """One drawing's scores.
@@ -168,15 +172,18 @@ class FidelityScores(Callback):
         segmenter = self.segmenter or preparation.segmenter_for(datamodule.backbone)
         if isinstance(segmenter, MaskFiles):
             _say_undefined(
-                "drawings have no mask files; give "
-                "--fidelity.segmenter, such as idgen.prepare.GrabCutSegmenter"
+                "drawings have no mask files; give --fidelity.segmenter, such as "
+                "idgen.prepare.GrabCutSegmenter",
+                _OF_MASKS,
             )
             return None
         try:
             segment = self._loaded.enter_context(segmenter.loaded(device, datamodule.photos))
             inpaint = self._loaded.enter_context(preparation.inpainter.loaded(device))
         except UserError as error:
-            _say_undefined(str(error))
+            if self.segmenter is not None:
+                raise
+            _say_undefined(str(error), _OF_MASKS)
             return None
         self._observer = Observer(self.clip, self.dino, segment, inpaint)
         return segmenter
@@ -313,5 +320,5 @@ def _datamodule(trainer: L.Trainer) -> SubjectDataModule:
     return datamodule
 
 
-def _say_undefined(reason: str) -> None:
-    rank_zero_warn(f"leakage, masked scores and identity accuracy are left empty: {reason}")
+def _say_undefined(reason: str, scores: str = _OF_PHOTOS) -> None:
+    rank_zero_warn(f"{scores} are left empty: {reason}")
