@@ -29,7 +29,11 @@ def test_base_trains_and_tests_with_the_embedded_models(tmp_path: Path) -> None:
     assert main(["test", f"--ckpt_path={last}", "--data.test_images=1"]) == 0
     metrics = json.loads((run / "test" / "metrics.json").read_text())
     assert metrics["images"] == 25
-    assert {"dino", "clip_i", "clip_t"} <= metrics.keys()
+    for score in ("dino", "clip_i", "clip_t", "leakage", "masked_dino", "masked_clip_i", "copying"):
+        assert -1 <= metrics[score] <= 1
+    assert 0 <= metrics["identity_accuracy"] <= 1
+    assert 0 <= metrics["background_accuracy"] <= 1
+    assert metrics["diversity"] is None  # one image a prompt has none
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)

@@ -1,14 +1,16 @@
-"""What the scores can be: of the demo subjects themselves, drawn by the world in unseen scenes.
+"""What the scores can be: of subjects that the world itself draws in unseen scenes.
 
 ``python -m tools.score_bounds`` lets the mini world draw each demo subject, and other identities of
-its class, in the scenes that no photo of it shows, and scores these pictures as drawings are
-scored. The first row is what a perfect model would reach, the second what a perfect model reaches
-that does not know the subject: their difference is the part of a change in CLIP-T that
-belongs to the subject's looks, not to what training spoilt.
+its class, in the scenes that no photo of it shows, and scores these pictures as `idgen test` scores
+drawings, masks by the mini SAM. The first row is what a perfect model would reach, the second what
+a perfect model reaches that does not know the subject: their difference is the part of a change in
+CLIP-T that belongs to the subject's looks, not to what training spoilt. The third is a model that
+returns its photos. ``--held-out N`` takes N subjects of the held-out side instead, and shows means.
 """
 
 import argparse
 import random
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -17,57 +19,110 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from idgen.callbacks.fidelity import TEST_SCORES
+from idgen.metrics.drawing_scores import DrawingScore, fidelity_scores, overfitting_scores
 from idgen.metrics.encoders import ClipScorer, DinoScorer
-from idgen.metrics.similarity import mean_reference_similarity, text_alignment
+from idgen.metrics.observed import Observed, Observer
+from idgen.metrics.truth_scores import embed_lineup, embed_scenes, truth_scores
 from idgen.mini.scenes import SCENES
-from idgen.mini.subjects import DEMO_SUBJECTS, MiniSubject
+from idgen.mini.subjects import DEMO_SUBJECTS, MiniSubject, sample_subject
 from idgen.mini.world import HELD_OUT_FROM, Drawing, Factors, draw, sample_pose
+from idgen.prepare import OpenCVInpainter, SamSegmenter
+from idgen.sampling import DrawingRequest
+
+CPU = torch.device("cpu")
+MODELS = ("itself", "others of its class", "its photos")
 
 
-def pixels(drawings: list[Drawing]) -> Tensor:
+def pixels(drawings: Sequence[Drawing]) -> Tensor:
     """Pictures as ``B 3 H W`` uint8."""
     return torch.from_numpy(np.stack([d.picture for d in drawings])).permute(0, 3, 1, 2)
 
 
-def in_scene(subject: MiniSubject, scene: str, count: int, own: bool) -> list[Drawing]:
-    """The subject in a scene, in ``count`` poses; or another identity of its class each time."""
+def in_scene(subject: MiniSubject, scene: str, count: int, model: str) -> list[Drawing]:
+    """What a model draws for a scene: one of `MODELS`, in ``count`` poses."""
     drawings = []
     for number in range(count):
         rng = random.Random(f"bounds/{subject.noun}/{scene}/{number}")
-        identity = subject.identity_seed if own else HELD_OUT_FROM + 1000 + number
+        if model == "its photos":
+            drawings.append(rng.choice(subject.photos()))
+            continue
+        # The others are no candidates of the line-up, or they would be told from it too easily.
+        identity = subject.identity_seed if model == "itself" else HELD_OUT_FROM + 1000 + number
         pose = sample_pose(rng)
         factors = Factors(subject.noun, identity, scene, pose, None, rng.randrange(2**31))
         drawings.append(draw(factors))
     return drawings
 
 
+def all_scores(subject: MiniSubject, observer: Observer) -> list[list[DrawingScore]]:
+    """The scores of `idgen test`, once for each of `MODELS`."""
+    photos = subject.photos()
+    masks = [observer.mask(photo.picture) for photo in photos]
+    grounds = [
+        None if mask is None else observer.background(photo.picture, mask)
+        for photo, mask in zip(photos, masks, strict=True)
+    ]
+    seen = Observed(pixels(photos), observer, (), masks, grounds)
+    lineup = embed_lineup(subject, observer.dino)
+    scenes = embed_scenes(subject.noun, observer.clip)
+    return [
+        [
+            *fidelity_scores(seen, CPU),
+            *overfitting_scores(seen, len(subject.unseen_scenes), CPU),
+            *truth_scores(subject, lineup, scenes, CPU),
+        ]
+        for _ in MODELS
+    ]
+
+
+def bounds(subject: MiniSubject, observer: Observer, pictures: int) -> list[dict[str, float]]:
+    """Each score of each of `MODELS`."""
+    scores = all_scores(subject, observer)
+    for index, scene in enumerate(subject.unseen_scenes):
+        prompt = f"a {subject.noun} {SCENES[scene].phrases[0]}"
+        requests = [DrawingRequest(prompt, prompt, index, n, 0) for n in range(pictures)]
+        for model, of_model in zip(MODELS, scores, strict=True):
+            drawn = pixels(in_scene(subject, scene, pictures, model))
+            seen = Observed(drawn, observer, requests)
+            for score in of_model:
+                score.add(seen)
+    return [{s.name: s.result() or 0.0 for s in of_model} for of_model in scores]
+
+
 def main() -> None:
     """Read the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=16, help="a scene")
+    parser.add_argument("--held-out", type=int, default=0, help="subjects, instead of the demos")
     args = parser.parse_args()
-    cpu = torch.device("cpu")
-    clip, dino = ClipScorer().load(cpu), DinoScorer().load(cpu)
-    table = Table("subject", "drawn", "DINO", "CLIP-I", "CLIP-T")
-    cases = [(name, own) for name in DEMO_SUBJECTS for own in (True, False)]
-    for name, own in track(cases, "scoring"):
-        subject = DEMO_SUBJECTS[name]
-        photos = pixels(subject.photos())
-        scores: list[tuple[float, float, float]] = []
-        for scene in subject.unseen_scenes:
-            pictures = pixels(in_scene(subject, scene, args.pictures, own))
-            by_clip, by_dino = clip.embed_images(pictures), dino.embed_images(pictures)
-            prompt = f"a {subject.noun} {SCENES[scene].phrases[0]}"
-            prompts = clip.embed_texts([prompt] * len(pictures))
-            each = (
-                mean_reference_similarity(by_dino, dino.embed_images(photos)),
-                mean_reference_similarity(by_clip, clip.embed_images(photos)),
-                text_alignment(by_clip, prompts),
-            )
-            scores.append((each[0].mean().item(), each[1].mean().item(), each[2].mean().item()))
-        means = [f"{value:.3f}" for value in np.mean(scores, axis=0)]
-        table.add_row(name, "itself" if own else "others of its class", *means)
-    Console().print(table)
+    subjects: dict[str, MiniSubject] = DEMO_SUBJECTS
+    if args.held_out:
+        subjects = {f"{seed}": sample_subject(seed) for seed in range(args.held_out)}
+    console = Console(width=200)
+    with SamSegmenter().loaded(CPU, []) as segment, OpenCVInpainter().loaded(CPU) as inpaint:
+        clip, dino = ClipScorer().load(CPU), DinoScorer().load(CPU)
+        observer = Observer(clip, dino, segment, inpaint)
+        found = {
+            name: bounds(subject, observer, args.pictures)
+            for name, subject in track(list(subjects.items()), "scoring", console=console)
+        }
+    table = Table("subject", "drawn", *TEST_SCORES)
+    if args.held_out:
+        means = [
+            {name: float(np.mean([of[at][name] for of in found.values()])) for name in TEST_SCORES}
+            for at in range(len(MODELS))
+        ]
+        found = {f"{args.held_out} held out": means}
+    for name, each in found.items():
+        for row in _rows(name, each):
+            table.add_row(*row)
+    console.print(table)
+
+
+def _rows(name: str, each: Iterable[dict[str, float]]) -> list[list[str]]:
+    both = zip(MODELS, each, strict=True)
+    return [[name, model, *(f"{scores[n]:.3f}" for n in TEST_SCORES)] for model, scores in both]
 
 
 if __name__ == "__main__":

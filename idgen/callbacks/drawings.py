@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from idgen import __version__
-from idgen.callbacks.fidelity import FidelityScores, ScoredDrawing
+from idgen.callbacks.fidelity import FIDELITY, TEST_SCORES, FidelityScores, ScoredDrawing
 from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
 from idgen.files import atomic_write, check_writable
@@ -29,7 +29,6 @@ from idgen.module import PersonalizationModule
 from idgen.pictures import PromptRow, captioned_grid, save_png
 from idgen.sampling import DrawingRequest, Drawings
 
-_SCORES = ("dino", "clip_i", "clip_t")
 _STAGES = {"validate": "validation", "fit": "validation", "test": "test", "predict": "predict"}
 
 
@@ -37,12 +36,11 @@ _STAGES = {"validate": "validation", "fit": "validation", "test": "test", "predi
 class _Kept:
     request: DrawingRequest
     image: Tensor
-    scores: dict[str, float]
+    scores: dict[str, float | None]
 
     @classmethod
     def scored(cls, drawing: ScoredDrawing) -> "_Kept":
-        scores = {name: getattr(drawing, name) for name in _SCORES}
-        return cls(drawing.request, drawing.image, scores)
+        return cls(drawing.request, drawing.image, drawing.scores)
 
 
 class DrawingRecorder(Callback):
@@ -205,6 +203,7 @@ class DrawingRecorder(Callback):
 
     def _report(self, trainer: L.Trainer, drawings: Sequence[_Kept]) -> dict[str, Any]:
         scores = _find_scores(trainer)
+        protocol = None if scores is None else scores.protocol
         module = trainer.lightning_module
         assert isinstance(module, PersonalizationModule)
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
@@ -221,7 +220,7 @@ class DrawingRecorder(Callback):
             "backbone_identity": module.backbone.identity,
             "sampler": vars(module.sampler),
             "drawing_seed": datamodule.drawing_seed,
-            "protocol": {} if scores is None else scores.protocol(),
+            "protocol": None if protocol is None else protocol.to_json(),
             "idgen_version": __version__,
         }
 
@@ -250,9 +249,9 @@ def _row(drawings: Sequence[_Kept]) -> PromptRow:
     request = drawings[0].request
     note = ""
     if all(kept.scores for kept in drawings):
-        means = {n: sum(k.scores[n] for k in drawings) / len(drawings) for n in _SCORES}
+        means = {n: sum(k.scores[n] or 0.0 for k in drawings) / len(drawings) for n in FIDELITY}
         labels = {"dino": "DINO", "clip_i": "CLIP-I", "clip_t": "CLIP-T"}
-        note = " · ".join(f"{labels[name]} {means[name]:.2f}" for name in _SCORES)
+        note = " · ".join(f"{labels[name]} {means[name]:.2f}" for name in FIDELITY)
     return PromptRow(request.prompt, [kept.image for kept in drawings], note)
 
 
@@ -269,22 +268,26 @@ def _unused(folder: Path) -> Path:
     return candidate
 
 
-def _append_scores(path: Path, step: int, scores: dict[str, float]) -> None:
+def _append_scores(path: Path, step: int, scores: dict[str, float | None]) -> None:
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.writer(file)
         if new:
             writer.writerow(["step", *scores])
-        writer.writerow([step, *(f"{value:.6f}" for value in scores.values())])
+        writer.writerow([step, *(_cell(value) for value in scores.values())])
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
 
 
 def _write_table(path: Path, drawings: Sequence[_Kept], files: Sequence[Path]) -> None:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(["prompt", "plain_prompt", "number", "seed", "file", *_SCORES])
+    writer.writerow(["prompt", "plain_prompt", "number", "seed", "file", *TEST_SCORES])
     for kept, file in zip(drawings, files, strict=True):
         request = kept.request
-        scores = [f"{kept.scores[name]:.6f}" if name in kept.scores else "" for name in _SCORES]
+        scores = [_cell(kept.scores.get(name)) for name in TEST_SCORES]
         writer.writerow(
             [
                 *(request.prompt, request.plain_prompt, request.number, request.seed),

@@ -5,9 +5,11 @@ from functools import cached_property
 from pathlib import Path
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -27,6 +29,7 @@ from idgen.prepare import (
     find_photos,
     read_photo,
 )
+from idgen.prepare.segmenter import Mask
 from idgen.sampling import DrawingRequest
 
 Suite = str | list[str]
@@ -100,6 +103,7 @@ class SubjectDataModule(L.LightningDataModule):
         self._check_sizes()
         subject.check(backbone)
         self.training_tokens: TextTokens = backbone.tokenize([subject.spoken(subject.prompt)])
+        self.test_suite = test_prompts
         self.validation_prompts = self._read_prompts(validation_prompts)
         self.test_prompts = self._read_prompts(test_prompts)
         self.predict_prompts = self._read_prompts(predict_prompts)
@@ -275,3 +279,19 @@ class SubjectDataModule(L.LightningDataModule):
             UserError: If they are not there.
         """
         return [torch.from_numpy(photo.pixels()).permute(2, 0, 1) for photo in self.photos]
+
+    def reference_parts(self) -> tuple[list[Mask], list[NDArray[np.uint8]]]:
+        """The photos' masks `H W` and backgrounds `H W 3`, as they were prepared.
+
+        Raises:
+            UserError: If they are missing, or stale.
+        """
+        folder = self.subject.prepared_folder
+        missing = self.preparation.plan(self.subject.photos_folder, folder, self.backbone)
+        if missing:
+            raise UserError(f"{folder} lacks {missing[0]}: run idgen prepare")
+        prepared = self.preparation.open(self.photos, folder)
+        by_digest = {photo.digest: photo for photo in prepared.photos}
+        photos = [by_digest[photo.digest] for photo in self.photos]
+        masks = [prepared.mask(photo) for photo in photos]
+        return masks, [prepared.background(photo) for photo in photos]

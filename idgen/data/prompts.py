@@ -1,10 +1,12 @@
 """Prompts: the subject's placeholder [V], and suites of templates."""
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from idgen.errors import UserError
+from idgen.fingerprint import fingerprint_fields
 
 PLACEHOLDER = "[V]"
 _MINI_SUITE = Path(__file__).parents[1] / "mini" / "prompts.txt"
@@ -76,6 +78,24 @@ def read_suite(source: str, *, live: bool, class_noun: str) -> list[str]:
     for prompt in prompts:
         with_token(prompt, "")
     return prompts
+
+
+def suite_identity(suite: str | Sequence[str]) -> str:
+    """Hash of a suite's templates, the same for every subject.
+
+    Args:
+        suite: `mini`, a file as for `read_suite`, or a list of prompts.
+
+    Raises:
+        UserError: If the file cannot be read.
+    """
+    if not isinstance(suite, str):
+        return fingerprint_fields(prompts=json.dumps(list(suite)))
+    path = _MINI_SUITE if suite == "mini" else Path(suite).expanduser()
+    try:
+        return fingerprint_fields(prompts=path.read_text())
+    except OSError as error:
+        raise UserError(f"prompts: cannot read {path} ({error}); give 'mini' or a file") from error
 
 
 def _templates(lines: Sequence[str], wanted: str) -> list[str]:

@@ -48,6 +48,7 @@ class ClipScorer(ImageScorer):
             ValueError: If ``batch_size`` is below 1.
         """
         super().__init__(model, batch_size)
+        self.pretrained = pretrained
         self._source = OpenClipSource(model, pretrained, mini_part="clip", key=_CLIP_KEY)
         self._tokenizer: Callable[[list[str]], Tensor] | None = None
 

@@ -6,10 +6,11 @@ Neither the factor 2.5 nor the clipping at 0 of CLIPScore is applied.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 from torch.nn.functional import normalize
 from torchmetrics import Metric
 
@@ -29,12 +30,8 @@ def mean_reference_similarity(drawings: Tensor, references: Tensor) -> Tensor:
     Raises:
         ValueError: If the shapes do not fit, or there is no reference.
     """
-    _require_embeddings("drawings", drawings)
-    _require_embeddings("references", references)
-    if references.shape[0] == 0:
-        raise ValueError("references: at least one embedding is needed")
-    _require_same_width("references", references, drawings)
-    return (_unit(drawings) @ _unit(references).T).mean(dim=1)
+    require_references(drawings, references)
+    return (unit(drawings) @ unit(references).T).mean(dim=1)
 
 
 def text_alignment(drawings: Tensor, prompts: Tensor) -> Tensor:
@@ -52,14 +49,30 @@ def text_alignment(drawings: Tensor, prompts: Tensor) -> Tensor:
     Raises:
         ValueError: If the shapes differ.
     """
-    _require_embeddings("drawings", drawings)
-    _require_embeddings("prompts", prompts)
-    _require_same_width("prompts", prompts, drawings)
+    require_embeddings("drawings", drawings)
+    require_embeddings("prompts", prompts)
+    require_same_width("prompts", prompts, drawings)
     if prompts.shape[0] != drawings.shape[0]:
         raise ValueError(
             f"prompts: one a drawing is needed, got {prompts.shape[0]} for {drawings.shape[0]}"
         )
-    return (_unit(drawings) * _unit(prompts)).sum(dim=1)
+    return (unit(drawings) * unit(prompts)).sum(dim=1)
+
+
+def keep_dtype(
+    self: Metric, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ""
+) -> Module:
+    """A metric's ``_apply`` that moves its states to other devices, but never to other types.
+
+    Metric guards its states against ``module.bfloat16()``, but not against
+    ``module.to(torch.bfloat16)``.
+    """
+
+    def moved(tensor: Tensor) -> Tensor:
+        applied = fn(tensor)
+        return applied if applied.dtype == tensor.dtype else tensor.to(applied.device)
+
+    return Metric._apply(self, moved, exclude_state)
 
 
 class MeanScore(Metric):
@@ -114,14 +127,15 @@ class MeanScore(Metric):
         """
         return self.total / self.count
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Self:
-        # Metric guards its states against module.bfloat16(), but not against module.to(bfloat16).
-        def moved(tensor: Tensor) -> Tensor:
-            applied = fn(tensor)
-            return applied if applied.dtype == tensor.dtype else tensor.to(applied.device)
+    def mean(self) -> float | None:
+        """The mean over all drawings, None if no process had one; to be called on every process.
 
-        super()._apply(moved, exclude_state)
-        return self
+        Unlike `compute` it tells what is undefined from what came out as NaN.
+        """
+        with self.sync_context(should_sync=self.sync_on_compute):
+            return float(self.total / self.count) if self.count else None
+
+    _apply = keep_dtype
 
 
 class ImageSimilarity(MeanScore):
@@ -163,12 +177,14 @@ class TextAlignment(MeanScore):
         super().update(text_alignment(drawings, prompts))
 
 
-def _unit(embeddings: Tensor) -> Tensor:
+def unit(embeddings: Tensor) -> Tensor:
+    """Embeddings at unit length, ``... E`` float64; a zero one stays zero."""
     # float64 is out of the reach of autocast and TF32, which would cost three digits.
-    return normalize(embeddings.to(torch.float64), dim=1)
+    return normalize(embeddings.to(torch.float64), dim=-1)
 
 
-def _require_embeddings(name: str, embeddings: Tensor) -> None:
+def require_embeddings(name: str, embeddings: Tensor) -> None:
+    """Raises a ValueError unless these are ``B E``, of a floating type."""
     if embeddings.ndim != 2 or not embeddings.is_floating_point():
         raise ValueError(
             f"{name}: floating-point embeddings of shape B E are needed, "
@@ -176,9 +192,19 @@ def _require_embeddings(name: str, embeddings: Tensor) -> None:
         )
 
 
-def _require_same_width(name: str, embeddings: Tensor, drawings: Tensor) -> None:
+def require_same_width(name: str, embeddings: Tensor, drawings: Tensor) -> None:
+    """Raises a ValueError unless these embeddings are as wide as the drawings'."""
     if embeddings.shape[1] != drawings.shape[1]:
         raise ValueError(
             f"{name}: width {embeddings.shape[1]} differs from the drawings' {drawings.shape[1]}: "
             "were they embedded by one encoder?"
         )
+
+
+def require_references(drawings: Tensor, references: Tensor) -> None:
+    """Raises a ValueError unless these are embeddings of one encoder, and of some photo."""
+    require_embeddings("drawings", drawings)
+    require_embeddings("references", references)
+    if references.shape[0] == 0:
+        raise ValueError("references: at least one embedding is needed")
+    require_same_width("references", references, drawings)

@@ -1,8 +1,10 @@
 """Subjects of the held-out side: a few pictures of one identity, as a user's photos would be."""
 
+import json
 import random
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -12,6 +14,9 @@ from idgen.mini.scenes import SCENES
 from idgen.mini.world import HELD_OUT_FROM, Drawing, Factors, draw, sample_pose
 
 PHOTOS = 5
+TRUTH = "mini_subject.json"
+"""The file beside a subject's photos that says what they show."""
+
 _SHIPPED = Path(__file__).parent / "subjects"
 
 
@@ -90,12 +95,45 @@ def sample_subject(seed: int, noun: str | None = None) -> MiniSubject:
 def write_subject(subject: MiniSubject, folder: Path) -> list[Path]:
     """Write a subject's photos as `01.png`, `02.png` ... (RGB, 64 x 64) into ``folder``.
 
+    Beside them goes `mini_subject.json`, which says what they show: `read_subject` reads it.
+
     Returns:
-        The files written, in order.
+        The photos written, in order.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number, drawing in enumerate(subject.photos(), start=1):
         paths.append(folder / f"{number:02d}.png")
         Image.fromarray(drawing.picture).save(paths[-1])
+    (folder / TRUTH).write_text(json.dumps(asdict(subject)) + "\n")
     return paths
+
+
+def read_subject(folder: Path) -> MiniSubject | None:
+    """Read the truth about the photos in a folder.
+
+    Returns:
+        The subject; None if the folder holds no `mini_subject.json`: its photos are others.
+
+    Raises:
+        UserError: If the file cannot be read, or is not what `write_subject` writes.
+    """
+    path = folder / TRUTH
+    try:
+        data = json.loads(path.read_text())
+        return _subject(data)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} does not say what mini subject the photos show ({error}); write the subject "
+            "again with idgen.mini.subjects.write_subject, or remove the file"
+        ) from error
+
+
+def _subject(data: dict[str, Any]) -> MiniSubject:
+    noun, seed, scenes = data["noun"], data["identity_seed"], tuple(data["scenes"])
+    unknown = [name for name in (noun, *scenes) if name not in (*CLASSES, *SCENES)]
+    if unknown or not isinstance(seed, int) or isinstance(seed, bool) or noun not in CLASSES:
+        raise ValueError(f"unknown: {', '.join(map(repr, unknown))}" if unknown else "bad values")
+    return MiniSubject(noun, seed, scenes)

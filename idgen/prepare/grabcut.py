@@ -77,17 +77,24 @@ class _SetCues:
         self.photos = sorted(photos, key=lambda photo: photo.digest)
 
     @cached_property
+    def _pictures(self) -> list[NDArray[np.uint8]]:
+        return [_coarse(photo) for photo in self.photos]
+
+    @cached_property
     def _cues(self) -> dict[str, ColourCues]:
         # The user's prompts have no say here: one photo's must not change another's mask.
-        pictures = []
-        for photo in self.photos:
-            picture = photo.pixels()
-            pictures.append(_reduced(picture[without_bars(picture)], _COARSE_SIDE))
         digests = [photo.digest for photo in self.photos]
-        return dict(zip(digests, find_cues(pictures), strict=True))
+        return dict(zip(digests, find_cues(self._pictures), strict=True))
 
     def of(self, photo: Photo) -> ColourCues:
-        return self._cues[photo.digest]
+        if any(photo.digest == own.digest for own in self.photos):
+            return self._cues[photo.digest]
+        return find_cues([*self._pictures, _coarse(photo)])[-1]
+
+
+def _coarse(photo: Photo) -> NDArray[np.uint8]:
+    picture = photo.pixels()
+    return _reduced(picture[without_bars(picture)], _COARSE_SIDE)
 
 
 def _segment(

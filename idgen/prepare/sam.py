@@ -150,7 +150,8 @@ class SamSegmenter(PromptedSegmenter):
                     return look.prompted(photo.pixels(), prompts)  # noqa: F821 (see below)
                 # Candidates come from automatic prompts alone and of the whole set, whatever masks
                 # there are already: so a run that goes on ends as an undisturbed one.
-                group = photos if encoder is not None else [photo]
+                known = any(photo.digest == other.digest for other in photos)
+                group = [*photos, *([] if known else [photo])] if encoder else [photo]
                 for other in group:
                     if other.digest not in seen:
                         seen[other.digest] = look.candidates(other.pixels())  # noqa: F821

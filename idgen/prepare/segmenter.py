@@ -50,7 +50,9 @@ class Segmenter(ABC):
                 they share is the subject. Neither their order nor their names decide anything.
 
         Returns:
-            A context of the function from one of these photos to its mask.
+            A context of the function from one of these photos to its mask. It takes other
+            pictures of the subject too, such as drawings, and judges each beside these photos
+            but no other such picture; masks that the user made exist for photos alone.
 
         Raises:
             UserError: If weights cannot be loaded.

@@ -178,6 +178,11 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         ("--model.min_snr_gamma=-1", "min_snr_gamma"),
         ("--fidelity.clip.init_args.batch_size=0", "batch_size"),
         ("--fidelity.dino.init_args.model=/nowhere", "/nowhere"),
+        (
+            '--fidelity.segmenter={"class_path": "idgen.prepare.SamSegmenter", '
+            '"init_args": {"checkpoint": "/nowhere.pth"}}',
+            "/nowhere.pth",
+        ),
         ("--checkpoint.monitor=val/foo", "val/balance"),
         ("--checkpoint.keep=-7", "keep"),
         ("--seed_everything=-1", "seed_everything"),

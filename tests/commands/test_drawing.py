@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,12 @@ import yaml
 from PIL import Image
 
 from idgen.cli import main
+from idgen.metrics.protocol import Protocol
 from tests.workspace import Workspace, run_idgen
+
+MASKED = ("leakage", "masked_dino", "masked_clip_i")
+TRUE = ("identity_accuracy", "background_accuracy")
+CENTRE = ("--fidelity.segmenter=tests.prepare.parts.CentreSegmenter",)
 
 
 def pixels(folder: Path) -> list[np.ndarray]:
@@ -26,17 +32,53 @@ def test_test_needs_only_the_checkpoint(trained: Workspace, tmp_path: Path) -> N
     assert metrics["images"] == 6
     assert metrics["prompts"] == 3
     assert metrics["step"] == 4
-    assert metrics["protocol"]["dino"] == str(trained.models.dino)
+    assert Protocol.from_json(metrics["protocol"]).dino == str(trained.models.dino)
     rows = list(csv.DictReader((out / "images.csv").open()))
     assert len(rows) == 6
-    for score in ("dino", "clip_i", "clip_t"):
+    for score in ("dino", "clip_i", "clip_t", "diversity", "copying"):
         mean = sum(float(row[score]) for row in rows) / len(rows)
         assert metrics[score] == pytest.approx(mean, abs=1e-5)
+    # Its photos' masks are files, and drawings have none; its subject is not the mini world's.
+    for score in MASKED + TRUE:
+        assert metrics[score] is None
+        assert {row[score] for row in rows} == {""}
     for row in rows:
         assert (out / row["file"]).exists()
         assert "sks" not in row["plain_prompt"]
     assert (out / "grid.png").exists()
     assert (out / "config.yaml").exists()
+
+
+def scored(trained: Workspace, out: Path, *options: str) -> dict[str, Any]:
+    options = (f"--ckpt_path={trained.last}", f"--drawings.output={out}", *options)
+    assert main(["test", *options]) == 0
+    metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text())
+    return metrics
+
+
+def test_a_segmenter_of_drawings_brings_the_masked_scores(
+    trained: Workspace, tmp_path: Path
+) -> None:
+    metrics = scored(trained, tmp_path / "scores", *CENTRE)
+    rows = list(csv.DictReader((tmp_path / "scores" / "images.csv").open()))
+    for score in MASKED:
+        mean = sum(float(row[score]) for row in rows) / len(rows)
+        assert metrics[score] == pytest.approx(mean, abs=1e-5)
+        assert -1 <= metrics[score] <= 1
+    without = Protocol.from_json(scored(trained, tmp_path / "without")["protocol"])
+    differences = without.differences(Protocol.from_json(metrics["protocol"]))
+    assert [difference.field for difference in differences] == ["segmenter", "inpainter"]
+
+
+def test_without_a_prepared_subject_masked_scores_are_empty_and_say_why(
+    trained: Workspace, tmp_path: Path
+) -> None:
+    lost = f"--data.subject.prepared={tmp_path / 'lost'}"
+    with pytest.warns(UserWarning, match="left empty: .*lost lacks .*: run idgen prepare"):
+        metrics = scored(trained, tmp_path / "scores", *CENTRE, lost, "--data.test_images=1")
+    assert [metrics[score] for score in (*MASKED, "diversity")] == [None] * 4
+    assert metrics["dino"] is not None
+    assert metrics["protocol"]["photo_segmenter"] is None
 
 
 def test_the_command_line_wins_over_the_checkpoint(trained: Workspace, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from idgen.data.prompts import read_suite, with_token, without_token
+from idgen.data.prompts import read_suite, suite_identity, with_token, without_token
 from idgen.errors import UserError
 
 DREAMBENCH_FORM = """Classes
@@ -60,3 +60,16 @@ def test_a_file_without_prompts_is_refused(tmp_path: Path) -> None:
         read_suite(str(path), live=True, class_noun="dog")
     with pytest.raises(UserError, match="cannot read"):
         read_suite(str(tmp_path / "no.txt"), live=True, class_noun="dog")
+
+
+def test_a_suites_identity_is_its_templates(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.txt", tmp_path / "b.txt"
+    first.write_text(DREAMBENCH_FORM)
+    second.write_text(DREAMBENCH_FORM)
+    assert suite_identity(str(first)) == suite_identity(str(second))
+    second.write_text(DREAMBENCH_FORM + "more")
+    lists = (["a [V] dog"], ["a [V] dog", "a [V] cat"])
+    found = [suite_identity(s) for s in (str(first), str(second), "mini", *lists)]
+    assert len(set(found)) == len(found)
+    with pytest.raises(UserError, match="cannot read"):
+        suite_identity(str(tmp_path / "none.txt"))

@@ -12,12 +12,15 @@ from idgen.mini.scenes import SCENES
 from idgen.mini.subjects import (
     DEMO_SUBJECTS,
     PHOTOS,
+    TRUTH,
     MiniSubject,
+    read_subject,
     sample_subject,
     subject_path,
     write_subject,
 )
 from idgen.mini.world import HELD_OUT_FROM, SIDE
+from idgen.prepare import find_photos
 
 
 @pytest.mark.parametrize("name", DEMO_SUBJECTS)
@@ -30,6 +33,36 @@ def test_shipped_photos_are_those_of_the_subject(name: str, tmp_path: Path) -> N
             assert first.mode == "RGB"
             assert first.size == (SIDE, SIDE)
             np.testing.assert_array_equal(np.asarray(first), np.asarray(second))
+
+
+def test_the_truth_lies_beside_the_photos_and_is_no_photo(tmp_path: Path) -> None:
+    for name, subject in DEMO_SUBJECTS.items():
+        assert read_subject(subject_path(name)) == subject
+    subject = sample_subject(5)
+    paths = write_subject(subject, tmp_path)
+    assert read_subject(tmp_path) == subject
+    assert [photo.path for photo in find_photos(tmp_path)] == paths
+    (tmp_path / TRUTH).unlink()
+    assert read_subject(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"noun": "cat", "scenes": []}',
+        '{"noun": "dragon", "identity_seed": 1, "scenes": []}',
+        '{"noun": "cat", "identity_seed": 1, "scenes": ["moon"]}',
+        '{"noun": "snow", "identity_seed": 1, "scenes": []}',
+        '{"noun": "cat", "identity_seed": "1", "scenes": []}',
+    ],
+)
+def test_damaged_truth_is_named_in_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / TRUTH).write_text(text)
+    with pytest.raises(UserError, match=TRUTH) as refused:
+        read_subject(tmp_path)
+    assert "\n" not in str(refused.value)
 
 
 def test_there_is_a_creature_and_a_thing() -> None:

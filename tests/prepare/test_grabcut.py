@@ -177,3 +177,14 @@ def test_histograms_add_up() -> None:
     for weight in (np.ones((40, 56)), cues.shared, np.zeros((40, 56))):
         total = histogram(cues.bins, weight).sum()
         assert total == pytest.approx(1 if weight.any() else 0)
+
+
+def test_a_picture_beside_the_set_is_judged_as_if_it_were_of_it(tmp_path: Path) -> None:
+    photos = find_photos(save_pictures(tmp_path, *SEEDS, 4))
+    extra, own = photos[-1], photos[:-1]
+    with GrabCutSegmenter().loaded(CPU, own) as segment:
+        beside = segment(extra)
+        untouched = segment(own[0])
+    assert np.array_equal(beside, masks([*own, extra])[extra.digest])
+    assert np.array_equal(untouched, masks(own)[own[0].digest])
+    assert iou(beside, red(extra.pixels())) > 0.9

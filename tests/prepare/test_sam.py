@@ -164,6 +164,20 @@ def test_the_whole_set_is_looked_at_once_where_photos_are_compared(
         np.testing.assert_array_equal(run(photos[1]), masks[photos[1].digest])
 
 
+def test_a_picture_beside_the_set_is_compared_with_the_sets_photos(
+    tmp_path: Path, checkpoint: str
+) -> None:
+    photos = find_photos(save_pictures(tmp_path / "photos", 1, 2, 3))
+    with SamSegmenter(checkpoint, "vit_b", MeanColour()).loaded(CPU, photos) as segment:
+        expected = segment(photos[-1])
+    with SamSegmenter(checkpoint, "vit_b", MeanColour()).loaded(CPU, photos[:-1]) as segment:
+        assert np.array_equal(segment(photos[-1]), expected)
+        # Looking at it changes nothing for the photos.
+        own = segment(photos[0])
+    with SamSegmenter(checkpoint, "vit_b", MeanColour()).loaded(CPU, photos[:-1]) as segment:
+        assert np.array_equal(segment(photos[0]), own)
+
+
 def test_the_users_prompts_are_what_the_model_gets(
     tmp_path: Path, checkpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,7 +273,7 @@ def test_all_models_count_in_the_key(checkpoint: str, photo: Photo) -> None:
     clip = ClipScorer()
     segmenters = [
         SamSegmenter(checkpoint),
-        SamSegmenter(checkpoint, encoder=MeanColour()),
+        SamSegmenter(checkpoint, "vit_b", MeanColour()),
         SamSegmenter(checkpoint, clip=clip, class_noun="cat"),
         SamSegmenter(checkpoint, clip=clip, class_noun="dog"),
     ]

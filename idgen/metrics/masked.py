@@ -1,0 +1,76 @@
+"""Masked DINO and masked CLIP-I: the subject alone against the subject alone.
+
+DINO and CLIP-I compare whole pictures, so a drawing that repeats a photo's background scores
+higher for it. Here everything but the subject is one grey in both pictures. The idea is that of
+subject-alignment (Kim, Park, Rhee, 2024, arXiv 2403.15330, equation 1), which masks photos alone
+and blackens them.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from idgen.metrics.similarity import MeanScore, mean_reference_similarity
+from idgen.prepare.candidates import cut_out
+from idgen.prepare.segmenter import Mask
+
+
+def subject_square(image: NDArray[np.uint8], mask: Mask) -> Tensor:
+    """The subject on grey, in its own square with a margin of a tenth of its length.
+
+    DINO's centre crop takes a sixteenth off each side of it: less than the margin.
+
+    Args:
+        image: ``H W 3``, uint8.
+        mask: ``H W``, True on the subject, which has to be somewhere.
+
+    Returns:
+        ``3 S S``, uint8.
+
+    Raises:
+        ValueError: If the mask is empty, or of another size.
+    """
+    if mask.shape != image.shape[:2] or not mask.any():
+        what = "is empty" if mask.shape == image.shape[:2] else f"is {mask.shape}"
+        raise ValueError(f"mask: one of the subject in {image.shape[:2]} is needed, it {what}")
+    return cut_out(image, mask)
+
+
+def masked_similarity(drawings: Tensor, photos: Tensor) -> Tensor:
+    r"""Each drawing's subject's mean cosine to the subject in every photo.
+
+    .. math:: s_b = \frac{1}{R} \sum_r \cos(f(m(g_b)), f(m(x_r)))
+
+    with m = `subject_square` and f DINO or CLIP.
+
+    Args:
+        drawings: Embeddings of the drawings' `subject_square`, ``B E``. B may be 0.
+        photos: Embeddings of the photos' `subject_square`, ``R E``, R at least 1.
+
+    Returns:
+        ``B`` cosines in [-1, 1] as float64.
+
+    Raises:
+        ValueError: If the shapes do not fit, or there is no photo.
+    """
+    return mean_reference_similarity(drawings, photos)
+
+
+class MaskedSimilarity(MeanScore):
+    """Mean over drawings of `masked_similarity`: masked DINO or masked CLIP-I, by the encoder.
+
+    Range [-1, 1], higher is more like the subject, whatever stands behind it. Drawings in which
+    no subject is found have no masked score, and do not count.
+    """
+
+    def update(self, drawings: Tensor, photos: Tensor) -> None:  # type: ignore[override]
+        """Adds some drawings of one subject.
+
+        Args:
+            drawings: Embeddings of the drawings' subjects, ``B E``. B may be 0.
+            photos: Embeddings of the photos' subjects, ``R E``.
+
+        Raises:
+            ValueError: If the shapes do not fit, or there is no photo.
+        """
+        super().update(masked_similarity(drawings, photos))
