@@ -92,7 +92,7 @@ class Sampler:
         Raises:
             UserError: If there are more.
         """
-        most = len(backbone.schedule.alphas_cumprod)
+        most = backbone.schedule.steps
         if self.steps > most:
             raise UserError(
                 f"--model.sampler.init_args.steps (--steps): {self.steps} are more than the "

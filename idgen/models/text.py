@@ -5,6 +5,18 @@ from typing import NamedTuple
 from torch import Tensor
 
 
+class SubjectWords(NamedTuple):
+    """What stands for the subject in prompts.
+
+    Attributes:
+        token: The word that [V] becomes, such as `sks`.
+        class_noun: What the subject is, such as `dog`; empty if that is not known.
+    """
+
+    token: str
+    class_noun: str
+
+
 class TextTokens(NamedTuple):
     """Prompts as numbers.
 

@@ -51,7 +51,7 @@ def test_nothing_changes_at_the_start_and_frozen_weights_stay(
     tokens = backbone.tokenize(["a sks dog", "the beach"])
     before = backbone.predict(noisy, times, backbone.encode_text(tokens).states)
     frozen = {name: p.clone() for name, p in backbone.denoiser.named_parameters()}
-    LoraTuning(rank=4).attach(backbone)
+    LoraTuning(rank=4).attach(backbone, WORDS)
     states = backbone.encode_text(tokens).states
     after = backbone.predict(noisy, times, states)
     torch.testing.assert_close(before, after)
@@ -72,7 +72,7 @@ def test_nothing_changes_at_the_start_and_frozen_weights_stay(
 
 def test_a_frozen_text_encoder_gets_nothing(backbone: StableDiffusionBackbone) -> None:
     tuning = LoraTuning(text_rank=0)
-    tuning.attach(backbone)
+    tuning.attach(backbone, WORDS)
     assert not tuning.trains_text
     assert not trained(backbone.text_encoders[0])
 
@@ -80,7 +80,7 @@ def test_a_frozen_text_encoder_gets_nothing(backbone: StableDiffusionBackbone) -
 def test_lora_is_float32_on_a_half_precision_base(tiny_pipeline: Path) -> None:
     backbone = StableDiffusionBackbone(str(tiny_pipeline), dtype="bfloat16")
     backbone.load()
-    LoraTuning().attach(backbone)
+    LoraTuning().attach(backbone, WORDS)
     dtypes = {name: p.dtype for name, p in backbone.named_parameters()}
     assert {d for n, d in dtypes.items() if "lora" in n} == {torch.float32}
     assert {d for n, d in dtypes.items() if "lora" not in n} == {torch.bfloat16}
@@ -88,4 +88,4 @@ def test_lora_is_float32_on_a_half_precision_base(tiny_pipeline: Path) -> None:
 
 def test_a_target_that_fits_no_layer_is_named(backbone: StableDiffusionBackbone) -> None:
     with pytest.raises(UserError, match="to_qq"):
-        LoraTuning(targets=["to_q", "to_qq"]).attach(backbone)
+        LoraTuning(targets=["to_q", "to_qq"]).attach(backbone, WORDS)
