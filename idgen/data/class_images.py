@@ -214,7 +214,8 @@ class ClassImageFolder:
             path = self._latents_path(request)
             save_png(image, path.with_suffix(".png"))
             # Last: by this file the image counts as drawn.
-            atomic_write(path, save(dict(zip(_LATENTS, posterior, strict=True))))
+            tensors = {n: t.contiguous() for n, t in zip(_LATENTS, posterior, strict=True)}
+            atomic_write(path, save(tensors))
 
     def load(self) -> ClassLatents:
         """Reads the latents of all images.

@@ -76,6 +76,29 @@ def test_without_experts_the_sum_is_the_condition() -> None:
     torch.testing.assert_close(condition.refined, text.states + photo.background[:, None])
 
 
+@pytest.mark.parametrize("fused", [FusedFeature.implicit, FusedFeature.explicit])
+def test_a_branch_can_be_left_out(fused: FusedFeature) -> None:
+    text, photo = inputs()
+    implicit = fused is FusedFeature.implicit
+    alone = DecoupledFusion(8, fused, experts=0, implicit=implicit, explicit=not implicit)
+    condition = alone(text, photo)
+    irrelevant = condition.implicit if implicit else photo.background
+    assert irrelevant is not None
+    torch.testing.assert_close(condition.refined, text.states + irrelevant[:, None])
+    assert (condition.implicit is None) == (not implicit)
+    assert (condition.explicit is None) == implicit
+    assert bool(list(alone.parameters())) == implicit
+    torch.testing.assert_close(alone.infer(text, photo, weight=1.0), condition.refined)
+
+
+@pytest.mark.parametrize("fused", list(FusedFeature))
+def test_a_branch_that_is_fused_cannot_be_left_out(fused: FusedFeature) -> None:
+    for branch in ("implicit", "explicit"):
+        if fused.value in (branch, "both"):
+            with pytest.raises(ValueError, match=fused.value):
+                DecoupledFusion(8, fused, **{branch: False})
+
+
 def test_text_only_is_the_text_and_refuses_a_reference() -> None:
     text, photo = inputs()
     conditioning = TextOnly(8)
