@@ -137,7 +137,7 @@ class PersonalizationModule(L.LightningModule):
         clean = self.backbone.scale_latents(latents)
         return self.backbone.schedule.noised(clean, self.min_snr_gamma)
 
-    def _denoising_loss(self, noised: NoisedLatents, condition: Tensor) -> Tensor:
+    def _denoising_loss(self, noised: NoisedLatents, condition: TextStates) -> Tensor:
         prediction = self.backbone.predict(noised.noisy, noised.times, condition)
         return denoising_loss(prediction, noised.target, noised.weight)
 

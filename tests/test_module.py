@@ -44,7 +44,7 @@ def expected_error(
     times = torch.randint(1000, (len(clean),))
     share = backbone.schedule.alphas_cumprod[times].view(-1, 1, 1, 1)
     noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
-    return mse_loss(backbone.predict(noisy, times, text.states), noise)
+    return mse_loss(backbone.predict(noisy, times, text), noise)
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.25])

@@ -8,8 +8,7 @@ from lightning.pytorch.callbacks import Callback
 class WatchWeights(Callback):
     """Fails a run that changes a frozen weight, or leaves a trained one as it was."""
 
-    def __init__(self, idle: str = "") -> None:
-        self._idle = idle
+    def __init__(self) -> None:
         self._before: dict[str, torch.Tensor] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -18,6 +17,4 @@ class WatchWeights(Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for name, parameter in pl_module.named_parameters():
             same = torch.equal(parameter, self._before[name])
-            if self._idle and self._idle in name:
-                continue
             assert same != parameter.requires_grad, name

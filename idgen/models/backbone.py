@@ -108,13 +108,13 @@ class Backbone(nn.Module, ABC):
         """f_s: the states the denoiser's cross-attention takes, `B N D`."""
 
     @abstractmethod
-    def predict(self, noisy: Tensor, times: Tensor, condition: Tensor) -> Tensor:
+    def predict(self, noisy: Tensor, times: Tensor, condition: TextStates) -> Tensor:
         """The denoiser's output.
 
         Args:
             noisy: x_t, scaled latents, `B C h w`.
             times: t, `B`.
-            condition: f_r or f_s, `B N D`.
+            condition: f_r or f_s.
 
         Returns:
             `B C h w`, float32.

@@ -18,13 +18,13 @@ class Condition(NamedTuple):
     """What conditioning made of a batch.
 
     Attributes:
-        refined: f_r, what cross-attention receives, `B N D`.
+        refined: f_r, what the denoiser receives; its states are `B N D`.
         implicit: f_i, `B D`, or None where the method has none.
         explicit: f'_i, `B D`, or None where the method has none.
         gates: The router's weights `B N K`, or None where the method has no experts.
     """
 
-    refined: Tensor
+    refined: TextStates
     implicit: Tensor | None
     explicit: Tensor | None
     gates: Tensor | None
@@ -49,8 +49,8 @@ class Conditioning(nn.Module, ABC):
     @abstractmethod
     def infer(
         self, text: TextStates, photo: PhotoFeatures | None = None, weight: float = 0.0
-    ) -> Tensor:
-        """The condition for a new prompt, `B N D`.
+    ) -> TextStates:
+        """The condition for a new prompt.
 
         Args:
             text: f_s of the prompts.
@@ -75,11 +75,11 @@ class TextOnly(Conditioning):
 
     def forward(self, text: TextStates, photo: PhotoFeatures) -> Condition:
         """f_s, whatever the photo shows."""
-        return Condition(text.states, None, None, None)
+        return Condition(text, None, None, None)
 
     def infer(
         self, text: TextStates, photo: PhotoFeatures | None = None, weight: float = 0.0
-    ) -> Tensor:
+    ) -> TextStates:
         """f_s of a new prompt.
 
         Raises:
@@ -90,7 +90,7 @@ class TextOnly(Conditioning):
                 "--reference: the checkpoint's method (TextOnly) cannot keep a photo's scene; "
                 "leave the reference out"
             )
-        return text.states
+        return text
 
 
 class FusedFeature(Enum):
@@ -171,22 +171,19 @@ class DecoupledFusion(Conditioning):
         implicit, explicit = self._branches(photo)
         combined = text.states + self._irrelevant(implicit, explicit).unsqueeze(1)
         if self.fusion is None:
-            return Condition(combined, implicit, explicit, None)
+            return Condition(text.with_states(combined), implicit, explicit, None)
         refined, gates = self.fusion(combined)
-        return Condition(refined, implicit, explicit, gates)
+        return Condition(text.with_states(refined), implicit, explicit, gates)
 
     def infer(
         self, text: TextStates, photo: PhotoFeatures | None = None, weight: float = 0.0
-    ) -> Tensor:
+    ) -> TextStates:
         """f_s of a new prompt, or FFM(f_s + weight * the irrelevant feature of a reference).
 
         Args:
             text: f_s of the prompts, `B N D`.
             photo: The reference's f_p and f'_i, `1 D` each, or None.
             weight: How much of the reference; 0 leaves it out.
-
-        Returns:
-            `B N D`.
         """
         with_photo = photo is not None and weight != 0
         states = text.states
@@ -194,9 +191,8 @@ class DecoupledFusion(Conditioning):
             irrelevant = self._irrelevant(*self._branches(photo))
             states = states + weight * irrelevant.unsqueeze(1)
         if self.fusion is None or not (with_photo or self.fuse_at_inference):
-            return states
-        refined: Tensor = self.fusion(states).refined
-        return refined
+            return text.with_states(states)
+        return text.with_states(self.fusion(states).refined)
 
 
 ConditioningCallable = Callable[[int], Conditioning]

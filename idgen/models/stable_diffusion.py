@@ -264,10 +264,12 @@ class StableDiffusionBackbone(Backbone):
         states = self.text_encoders[0](input_ids=tokens.ids).last_hidden_state
         return TextStates(states.float(), tokens.mask)
 
-    def predict(self, noisy: Tensor, times: Tensor, condition: Tensor) -> Tensor:
+    def predict(self, noisy: Tensor, times: Tensor, condition: TextStates) -> Tensor:
         """The U-Net's output, `B C h w`, float32."""
         output = self.denoiser(
-            noisy.to(self._dtype), times, encoder_hidden_states=condition.to(self._dtype)
+            noisy.to(self._dtype),
+            times,
+            encoder_hidden_states=condition.states.to(self._dtype),
         )
         prediction: Tensor = output.sample
         return prediction.float()
