@@ -1,6 +1,7 @@
 """Class images: what the frozen backbone draws of the subject's class, for prior preservation."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,8 @@ class ClassImages:
             sampler=type(sampler).__name__,
             settings=json.dumps(vars(sampler), sort_keys=True),
         )
-        name = "-".join([*class_noun.split(), key[:12]])
+        noun = re.sub(r"\W+", "-", class_noun)
+        name = f"{noun}-{key[:12]}"
         requests = drawing_requests([(prompt, prompt)], self.count, self.seed)
         return ClassImageFolder(
             parent.expanduser() / name, requests, sampler, self.batch_size, backbone
