@@ -1,10 +1,46 @@
 """Noising, targets and loss weights over time: pure functions of a noise schedule."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class NoisedLatents(NamedTuple):
+    """Latents at times of their noise process, and what a denoiser is to make of them.
+
+    Attributes:
+        noisy: x_t, `B C h w`.
+        times: t, `B`, as the denoiser takes them.
+        target: What it is to predict, `B C h w`.
+        weight: Weights of the error over time, `B`, or None for 1.
+    """
+
+    noisy: Tensor
+    times: Tensor
+    target: Tensor
+    weight: Tensor | None
+
+
+class NoiseProcess(ABC):
+    """How a backbone's family takes latents to noise, which training need not know."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """The most steps that drawing can take."""
+
+    @abstractmethod
+    def noised(self, clean: Tensor, min_snr_gamma: float | None = None) -> NoisedLatents:
+        """Draws noise and times for a batch.
+
+        Args:
+            clean: x_0, scaled latents, `B C h w`.
+            min_snr_gamma: Gamma of Min-SNR weights over time; None weighs all times alike.
+        """
 
 
 class Prediction(Enum):
@@ -16,7 +52,7 @@ class Prediction(Enum):
 
 
 @dataclass(frozen=True)
-class NoiseSchedule:
+class NoiseSchedule(NoiseProcess):
     """A variance-preserving discrete schedule, as DDPM (Ho et al. 2020) defines it.
 
     Attributes:
@@ -26,6 +62,24 @@ class NoiseSchedule:
 
     alphas_cumprod: Tensor
     prediction: Prediction
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.alphas_cumprod)
+
+    def noised(self, clean: Tensor, min_snr_gamma: float | None = None) -> NoisedLatents:
+        """x_t of a batch at times drawn uniformly, with its target and weights.
+
+        Args:
+            clean: x_0, scaled latents, `B C h w`.
+            min_snr_gamma: Gamma of Min-SNR weights over time; None weighs all times alike.
+        """
+        noise = torch.randn_like(clean)
+        times = self.sample_times(len(clean), clean.device)
+        weight = None if min_snr_gamma is None else min_snr_weight(self, times, min_snr_gamma)
+        noisy = add_noise(self, clean, noise, times)
+        return NoisedLatents(noisy, times, training_target(self, clean, noise, times), weight)
 
     def sample_times(self, batch: int, device: torch.device) -> Tensor:
         """Draws times uniformly from 0 to T - 1, `B` int64."""

@@ -1,4 +1,4 @@
-"""The losses of arXiv 2505.22360, L = sum_k l_k L_k, and DisenBooth's weak denoising."""
+"""The losses of arXiv 2505.22360, L = sum_k l_k L_k, and those of the methods beside it."""
 
 from dataclasses import dataclass, fields
 
@@ -17,6 +17,8 @@ class LossWeights:
         text_explicit: l4, of the cosine between f_s and f'_i.
         weak_denoising: l5, of the denoising error under f_s alone (DisenBooth); 0 leaves that
             second pass through the denoiser out.
+        prior_preservation: Of the denoising error on class images (DreamBooth), where there are
+            any: `data.prior`.
     """
 
     diffusion: float = 1.0
@@ -24,6 +26,7 @@ class LossWeights:
     implicit_explicit: float = 1e-3
     text_explicit: float = 1e-3
     weak_denoising: float = 0.0
+    prior_preservation: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuses negative weights, which would turn a loss around.
@@ -37,7 +40,7 @@ class LossWeights:
 
 
 def denoising_loss(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """L1 (under f_r) and L5 (under f_s): the mean squared error to the noise or to v.
+    """L1 (under f_r), L5 (under f_s) and the prior's: the mean squared error to the noise or v.
 
     Args:
         prediction: The denoiser's output, `B C h w`.

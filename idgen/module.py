@@ -11,8 +11,8 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from idgen.data.batch import DrawingBatch, SubjectBatch
-from idgen.diffusion import add_noise, min_snr_weight, sample_latents, training_target
+from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
+from idgen.diffusion import NoisedLatents, sample_latents
 from idgen.errors import UserError
 from idgen.losses import (
     LossWeights,
@@ -24,7 +24,7 @@ from idgen.losses import (
 from idgen.models.backbone import Backbone
 from idgen.models.conditioning import Condition, ConditioningCallable
 from idgen.models.fusion import expert_load, router_entropy
-from idgen.models.text import TextStates
+from idgen.models.text import SubjectWords, TextStates
 from idgen.models.tuning import Tuning
 from idgen.sampling import Drawings, Sampler
 
@@ -47,6 +47,8 @@ class PersonalizationModule(L.LightningModule):
         loss_weights: LossWeights | None = None,
         sampler: Sampler | None = None,
         min_snr_gamma: float | None = None,
+        token: str = "sks",
+        class_noun: str = "",
         seed: int = 0,
     ) -> None:
         """Loads the backbone's weights and puts the parts together.
@@ -57,20 +59,22 @@ class PersonalizationModule(L.LightningModule):
             conditioning: How features become the condition, built for the backbone's width.
             optimizer: Over the trained parameters alone.
             scheduler: Of the learning rate, stepped each training step; None is constant.
-            loss_weights: l1 to l5.
+            loss_weights: l1 to l5, and the prior's.
             sampler: How validation, test and predict draw.
             min_snr_gamma: Gamma of Min-SNR weights over time; None weighs all times alike.
+            token: What [V] becomes in prompts; for tunings that train it.
+            class_noun: What the subject is, such as `dog`; for tunings that start from it.
             seed: Of the noise and times in training.
 
         Raises:
-            UserError: If the weights cannot be loaded, a target of the tuning fits no layer, or a
-                value is out of range.
+            UserError: If the weights cannot be loaded, the backbone lacks what is to be tuned, or
+                a value is out of range.
         """
         if min_snr_gamma is not None and min_snr_gamma <= 0:
             raise UserError("--model.min_snr_gamma must be above 0, or null for equal weights")
         super().__init__()
         backbone.load()
-        tuning.attach(backbone)
+        tuning.attach(backbone, SubjectWords(token, class_noun))
         self.backbone = backbone
         self.conditioning = conditioning(backbone.width)
         self.optimizer_factory = optimizer
@@ -80,11 +84,11 @@ class PersonalizationModule(L.LightningModule):
         self.sampler.check(backbone)
         self.min_snr_gamma = min_snr_gamma
         self.seed = seed
-        self.method = f"{type(tuning).__name__} + {type(self.conditioning).__name__}"
+        self.method = f"{tuning.name} + {type(self.conditioning).__name__}"
         self.trained_steps = 0
         self._frozen_keys = self._find_frozen_keys()
         self._drawing = ExitStack()
-        has_l4 = self.loss_weights.text_explicit and self.conditioning.decouples
+        has_l4 = self.loss_weights.text_explicit and self.conditioning.explicit
         if has_l4 and not tuning.trains_text:
             rank_zero_warn(
                 "nothing on the text side is trained, so L4 (loss_weights.text_explicit) has no "
@@ -102,7 +106,7 @@ class PersonalizationModule(L.LightningModule):
         torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
 
     def training_step(self, batch: SubjectBatch, batch_idx: int) -> Tensor:
-        """Section 2 of the method: condition, noise, L1 to L5.
+        """Section 2 of the method: condition, noise, L1 to L5, and the prior's loss.
 
         Args:
             batch: Cached latents and features of photos, and their prompts' tokens.
@@ -113,27 +117,14 @@ class PersonalizationModule(L.LightningModule):
         """
         text = self.backbone.encode_text(batch.tokens)
         condition = self.conditioning(text, batch.features)
+        noised = self._noised(batch)
 
-        clean = self.backbone.scale_latents(
-            sample_latents(batch.latent_mean, batch.latent_log_variance)
-        )
-        noise = torch.randn_like(clean)
-        times = self.backbone.schedule.sample_times(len(clean), clean.device)
-        noisy = add_noise(self.backbone.schedule, clean, noise, times)
-        target = training_target(self.backbone.schedule, clean, noise, times)
-        over_time = (
-            None
-            if self.min_snr_gamma is None
-            else min_snr_weight(self.backbone.schedule, times, self.min_snr_gamma)
-        )
-
-        prediction = self.backbone.predict(noisy, times, condition.refined)
-        losses = {"diffusion": denoising_loss(prediction, target, over_time)}
-        if self.conditioning.decouples:
-            losses |= self._decoupling_losses(batch, text, condition)
+        losses = {"diffusion": self._denoising_loss(noised, condition.refined)}
+        losses |= self._decoupling_losses(text, condition)
         if self.loss_weights.weak_denoising and self.conditioning.decouples:
-            weak = self.backbone.predict(noisy, times, self.conditioning.infer(text))
-            losses["weak_denoising"] = denoising_loss(weak, target, over_time)
+            losses["weak_denoising"] = self._denoising_loss(noised, self.conditioning.infer(text))
+        if batch.prior is not None:
+            losses["prior_preservation"] = self._prior_loss(batch.prior)
 
         total = torch.stack(
             [getattr(self.loss_weights, name) * loss for name, loss in losses.items()]
@@ -141,15 +132,31 @@ class PersonalizationModule(L.LightningModule):
         self._log_step(total, losses, condition)
         return total
 
-    def _decoupling_losses(
-        self, batch: SubjectBatch, text: TextStates, condition: Condition
-    ) -> dict[str, Tensor]:
-        pooled, explicit = text.pooled(), batch.features.background
-        losses = {"text_explicit": text_explicit_loss(pooled, explicit)}
-        if condition.implicit is not None:
-            losses["implicit_text"] = implicit_text_loss(condition.implicit, pooled)
-            losses["implicit_explicit"] = implicit_explicit_loss(condition.implicit, explicit)
+    def _noised(self, batch: SubjectBatch | PriorBatch) -> NoisedLatents:
+        latents = sample_latents(batch.latent_mean, batch.latent_log_variance)
+        clean = self.backbone.scale_latents(latents)
+        return self.backbone.schedule.noised(clean, self.min_snr_gamma)
+
+    def _denoising_loss(self, noised: NoisedLatents, condition: TextStates) -> Tensor:
+        prediction = self.backbone.predict(noised.noisy, noised.times, condition)
+        return denoising_loss(prediction, noised.target, noised.weight)
+
+    def _decoupling_losses(self, text: TextStates, condition: Condition) -> dict[str, Tensor]:
+        """L2 to L4, as far as the method has the features they are about."""
+        pooled, implicit, explicit = text.pooled(), condition.implicit, condition.explicit
+        losses = {}
+        if explicit is not None:
+            losses["text_explicit"] = text_explicit_loss(pooled, explicit)
+        if implicit is not None:
+            losses["implicit_text"] = implicit_text_loss(implicit, pooled)
+        if implicit is not None and explicit is not None:
+            losses["implicit_explicit"] = implicit_explicit_loss(implicit, explicit)
         return losses
+
+    def _prior_loss(self, prior: PriorBatch) -> Tensor:
+        """The denoising error on class images under their own prompt (Ruiz et al. 2023, eq. 2)."""
+        text = self.backbone.encode_text(prior.tokens)
+        return self._denoising_loss(self._noised(prior), self.conditioning.infer(text))
 
     def _log_step(self, total: Tensor, losses: dict[str, Tensor], condition: Condition) -> None:
         values = {f"train/{name}": loss.detach() for name, loss in losses.items()}

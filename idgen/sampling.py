@@ -11,6 +11,7 @@ from idgen.errors import UserError
 from idgen.models.backbone import Backbone
 from idgen.models.conditioning import Conditioning
 from idgen.models.decoupling import PhotoFeatures
+from idgen.models.text import TextStates
 
 
 class DrawingRequest(NamedTuple):
@@ -92,7 +93,7 @@ class Sampler:
         Raises:
             UserError: If there are more.
         """
-        most = len(backbone.schedule.alphas_cumprod)
+        most = backbone.schedule.steps
         if self.steps > most:
             raise UserError(
                 f"--model.sampler.init_args.steps (--steps): {self.steps} are more than the "
@@ -114,13 +115,13 @@ class Sampler:
         device: torch.device,
         reference: PhotoFeatures | None,
         weight: float,
-    ) -> Tensor:
+    ) -> TextStates:
         text = backbone.encode_text(_to(backbone.tokenize(prompts), device))
         condition = conditioning.infer(text, reference, weight)
         if self.guidance == 1:
             return condition
         empty = backbone.encode_text(_to(backbone.tokenize([self.negative_prompt]), device))
-        return torch.cat([empty.states.expand_as(condition), condition])
+        return empty.then(condition)
 
     @torch.no_grad()
     def draw(
@@ -162,7 +163,7 @@ class Sampler:
         return Drawings(to_uint8(pixels).cpu(), list(requests))
 
     def _guided(
-        self, backbone: Backbone, solver: Any, latents: Tensor, time: Tensor, condition: Tensor
+        self, backbone: Backbone, solver: Any, latents: Tensor, time: Tensor, condition: TextStates
     ) -> Tensor:
         doubled = latents if self.guidance == 1 else torch.cat([latents, latents])
         times = time.expand(len(doubled)).to(latents.device)

@@ -113,11 +113,12 @@ def _innermost(message: str) -> str:
 
 
 def _configurable_parts() -> list[type]:
+    from idgen.data.class_images import ClassImages
     from idgen.metrics.encoders import ClipScorer, DinoScorer
     from idgen.models.conditioning import DecoupledFusion
     from idgen.models.encoders import ImageEncoder
     from idgen.models.stable_diffusion import StableDiffusionBackbone
-    from idgen.models.tuning import LoraTuning
+    from idgen.models.tuning import CombinedTuning, LayerTuning, LoraTuning, TokenTuning
     from idgen.prepare import (
         DiffusersInpainter,
         GrabCutSegmenter,
@@ -127,7 +128,8 @@ def _configurable_parts() -> list[type]:
     )
 
     return [
-        *(StableDiffusionBackbone, LoraTuning, DecoupledFusion, ImageEncoder),
+        *(StableDiffusionBackbone, DecoupledFusion, ImageEncoder, ClassImages),
+        *(LoraTuning, TokenTuning, LayerTuning, CombinedTuning),
         *(ClipScorer, DinoScorer, SamSegmenter, GrabCutSegmenter, MaskFiles),
         *(OpenCVInpainter, DiffusersInpainter),
     ]

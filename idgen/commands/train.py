@@ -19,8 +19,10 @@ from idgen.commands.parser import OneLineParser, one_line_errors
 from idgen.commands.quiet import quieten
 from idgen.commands.run_config import RunConfig, StoredRun, read_stored_run
 from idgen.data.datamodule import SubjectDataModule
+from idgen.data.subject import Subject
 from idgen.errors import UserError
 from idgen.files import check_writable
+from idgen.models.backbone import Backbone
 from idgen.module import PersonalizationModule
 
 _DESCRIPTIONS = {
@@ -74,7 +76,11 @@ class IdgenCLI(LightningCLI):
         parser.add_lightning_class_args(FidelityScores, "fidelity")
         parser.add_lightning_class_args(DrawingRecorder, "drawings")
         parser.add_lightning_class_args(AdapterCheckpoint, "checkpoint")
-        parser.link_arguments("model.backbone", "data.backbone", apply_on="instantiate")
+        # Of the built model, so that prompts are read once the tuning has added its token.
+        parser.link_arguments("model", "data.backbone", _backbone, apply_on="instantiate")
+        parser.link_arguments("data.subject.token", "model.token")
+        noun = ("data.subject.photos", "data.subject.class_noun")
+        parser.link_arguments(noun, "model.class_noun", _class_noun)
         parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
 
@@ -160,6 +166,15 @@ def _subparser(command: str) -> dict[str, str]:
         "usage": f"idgen {command} --config FILE [--config OVERLAY ...] [--KEY VALUE ...]",
         "description": _DESCRIPTIONS[command],
     }
+
+
+def _backbone(module: PersonalizationModule) -> Backbone:
+    return module.backbone
+
+
+def _class_noun(photos: str, class_noun: str) -> str:
+    """The class noun, of a demo subject too."""
+    return Subject(photos, class_noun).class_noun
 
 
 def _seed(value: bool | int) -> int:

@@ -9,6 +9,20 @@ from idgen.models.text import TextTokens
 from idgen.sampling import DrawingRequest
 
 
+class PriorBatch(NamedTuple):
+    """Class images, for prior preservation.
+
+    Attributes:
+        latent_mean: Mean of the autoencoder's posterior, unscaled, `B C h w`.
+        latent_log_variance: Its log-variance, `B C h w`.
+        tokens: Their prompt, without the subject's token, `B N`.
+    """
+
+    latent_mean: Tensor
+    latent_log_variance: Tensor
+    tokens: TextTokens
+
+
 class SubjectBatch(NamedTuple):
     """Views of a subject's photos, for training.
 
@@ -18,6 +32,7 @@ class SubjectBatch(NamedTuple):
         features: f_p and f'_i of the same views, `B D` each.
         tokens: Their prompts, `B N`.
         position: The batch's place in the endless stream, from 0.
+        prior: As many class images, or None where no prior is preserved.
     """
 
     latent_mean: Tensor
@@ -25,6 +40,7 @@ class SubjectBatch(NamedTuple):
     features: PhotoFeatures
     tokens: TextTokens
     position: int
+    prior: PriorBatch | None = None
 
 
 class DrawingBatch(NamedTuple):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import lightning as L
 import numpy as np
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from idgen.data.batch import DrawingBatch, SubjectBatch
+from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
+from idgen.data.class_images import ClassImageFolder, ClassImages, ClassLatents
 from idgen.data.prompts import PLACEHOLDER, read_suite, without_token
 from idgen.data.shard import ShardedBatches, drawing_requests
-from idgen.data.stream import SubjectStream
+from idgen.data.stream import EndlessOrder, SubjectStream
 from idgen.data.subject import Subject
 from idgen.errors import UserError
 from idgen.models.backbone import Backbone
@@ -35,6 +37,12 @@ from idgen.sampling import DrawingRequest
 Suite = str | list[str]
 _MOST_REFERENCE = 10.0
 _MINI_PHOTO = 128  # pixels; the mini world's pictures are 64
+
+
+class _Prior(NamedTuple):
+    latents: ClassLatents
+    tokens: TextTokens
+    order: EndlessOrder
 
 
 class SubjectDataModule(L.LightningDataModule):
@@ -60,13 +68,15 @@ class SubjectDataModule(L.LightningDataModule):
         drawing_seed: int = 0,
         reference: Path | None = None,
         reference_weight: float = 1.0,
+        prior: ClassImages | None = None,
         seed: int = 0,
     ) -> None:
         """Checks prompts; no model is loaded, and photos are first looked for when needed.
 
         Args:
             subject: What is learnt.
-            backbone: Whose latents and tokens the batches hold.
+            backbone: Whose latents and tokens the batches hold; the module's own, so that it knows
+                a token that the tuning has added.
             preparation: How photos become features; None for the mini models' way.
             batch_size: Views a step on each process.
             steps_per_epoch: Steps that are called an epoch; the photos' order runs on across.
@@ -81,6 +91,9 @@ class SubjectDataModule(L.LightningDataModule):
             drawing_seed: Seed of the drawings' starting noise.
             reference: `predict` only: a photo whose scene and pose are to be kept.
             reference_weight: How much of it, 1 as much as in training.
+            prior: Class images, drawn by the backbone before training, that a batch holds as many
+                of as of views; None for none. Their loss is weighed by
+                `model.loss_weights.prior_preservation`.
             seed: Of the order of the photos.
 
         Raises:
@@ -99,6 +112,7 @@ class SubjectDataModule(L.LightningDataModule):
         self.drawing_seed = drawing_seed
         self.reference = reference
         self.reference_weight = reference_weight
+        self.prior = prior
         self.seed = seed
         self._check_sizes()
         subject.check(backbone)
@@ -110,6 +124,7 @@ class SubjectDataModule(L.LightningDataModule):
         self._reference_photo = None if reference is None else read_photo(reference)
         self._reference_features: PhotoFeatures | None = None
         self._views: SubjectViews | None = None
+        self._prior: _Prior | None = None
 
     @cached_property
     def photos(self) -> list[Photo]:
@@ -123,6 +138,14 @@ class SubjectDataModule(L.LightningDataModule):
             return self.preparation.find(folder, self.backbone)
         return find_photos(folder)
 
+    @property
+    def class_images(self) -> ClassImageFolder | None:
+        """The class images on disk, None where no prior is preserved."""
+        if self.prior is None:
+            return None
+        subject = self.subject
+        return self.prior.of(subject.class_noun, self.backbone, subject.prepared_folder)
+
     def check(self) -> None:
         """Checks what training and scoring need beyond prompts, before any work.
 
@@ -131,6 +154,8 @@ class SubjectDataModule(L.LightningDataModule):
         """
         self._check_widths()
         self.preparation.segmenter_for(self.backbone).check(self.photos)
+        if self.class_images is not None:
+            self.class_images.check()
 
     def _check_sizes(self) -> None:
         names = ("batch_size", "steps_per_epoch", "drawing_batch_size")
@@ -171,17 +196,25 @@ class SubjectDataModule(L.LightningDataModule):
     # Preparation
 
     def prepare_data(self) -> None:
-        """Runs the offline preparation where it is missing or stale; on one process.
+        """Runs the offline preparation and draws class images where they are missing or stale.
+
+        On one process.
 
         Only training needs it: what draws with a checkpoint takes nothing from it.
         """
         if self.trainer is not None and self.trainer.state.fn != TrainerFn.FITTING:
             return
-        folder = self.subject.prepared_folder
-        if self.preparation.is_fresh(self.subject.photos_folder, folder, self.backbone):
-            return
-        self.preparation.run(self.subject.photos_folder, folder, self.backbone, self._device())
-        rank_zero_info(f"prepared {len(self.photos)} photos: look at {folder}/contact_sheet.html")
+        photos, folder = self.subject.photos_folder, self.subject.prepared_folder
+        images = self.class_images
+        if images is not None and not images.is_complete():
+            images.check_writable()
+        if not self.preparation.is_fresh(photos, folder, self.backbone):
+            self.preparation.run(photos, folder, self.backbone, self._device())
+            sheet = f"{folder}/contact_sheet.html"
+            rank_zero_info(f"prepared {len(self.photos)} photos: look at {sheet}")
+        if images is not None and not images.is_complete():
+            images.draw(self._device())
+            rank_zero_info(f"drew class images: look at {images.folder}")
 
     def setup(self, stage: str) -> None:
         """Reads the prepared subject, or the features of the reference photo.
@@ -194,11 +227,20 @@ class SubjectDataModule(L.LightningDataModule):
         if stage == "fit" and self._views is None:
             prepared = self.preparation.open(self.photos, self.subject.prepared_folder)
             self._views = prepared.load_views()
+            self._prior = self._load_prior()
         if stage == "predict" and self._reference_photo is not None:
             photo, background = self.preparation.reference(
                 self._reference_photo, self.backbone, self._device()
             )
             self._reference_features = PhotoFeatures(photo, background)
+
+    def _load_prior(self) -> "_Prior | None":
+        images = self.class_images
+        if images is None:
+            return None
+        latents = images.load()
+        order = EndlessOrder(len(latents.latent_mean), self.batch_size, self.seed, *self._process())
+        return _Prior(latents, self.backbone.tokenize([images.prompt]), order)
 
     def _warn_of_real_photos(self) -> None:
         if self.backbone.source != "mini":
@@ -237,6 +279,18 @@ class SubjectDataModule(L.LightningDataModule):
             PhotoFeatures(views.photo_embedding[chosen], views.background_embedding[chosen]),
             tokens,
             position,
+            self._prior_batch(position),
+        )
+
+    def _prior_batch(self, position: int) -> PriorBatch | None:
+        if self._prior is None:
+            return None
+        latents, tokens, order = self._prior
+        chosen = torch.tensor(order.indices(position))
+        return PriorBatch(
+            latents.latent_mean[chosen],
+            latents.latent_log_variance[chosen],
+            TextTokens(*(t.expand(len(chosen), -1) for t in tokens)),
         )
 
     # Drawing

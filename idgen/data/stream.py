@@ -8,13 +8,48 @@ import torch
 from idgen.data.batch import SubjectBatch
 
 
+class EndlessOrder:
+    """Permutation after permutation of some items, by batches; a function of seed and position.
+
+    Every process takes its own part of one global batch.
+    """
+
+    def __init__(
+        self, items: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        """Sets what is ordered.
+
+        Args:
+            items: How many items there are.
+            batch_size: Items a batch on each process.
+            seed: Decides the order.
+            rank: This process.
+            world_size: How many processes share a global batch.
+        """
+        self._items = items
+        self._batch_size = batch_size
+        self._seed = seed
+        self._rank = rank
+        self._world_size = world_size
+
+    def indices(self, position: int) -> list[int]:
+        """The items of this process's batch at a position."""
+        start = (position * self._world_size + self._rank) * self._batch_size
+        return [self._item_at(start + offset) for offset in range(self._batch_size)]
+
+    def _item_at(self, place: int) -> int:
+        lap, within = divmod(place, self._items)
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + lap)
+        return int(torch.randperm(self._items, generator=generator)[within])
+
+
 class SubjectStream:
     """Yields batches whose order is a function of the seed and the position alone.
 
     A few photos make an epoch of a few steps, and a GPU that idles between them; this stream
     runs through permutation after permutation of the views instead, and calls a fixed number of
     steps an epoch. Its state is a position, so that a run resumed in mid-epoch goes on where it
-    was. Every process takes its own part of one global batch.
+    was.
     """
 
     def __init__(
@@ -39,12 +74,8 @@ class SubjectStream:
             world_size: How many processes share a global batch.
         """
         self._collate = collate
-        self._views = views
-        self._batch_size = batch_size
+        self._order = EndlessOrder(views, batch_size, seed, rank, world_size)
         self._steps_per_epoch = steps_per_epoch
-        self._seed = seed
-        self._rank = rank
-        self._world_size = world_size
         self._position = 0
 
     def __len__(self) -> int:
@@ -52,13 +83,7 @@ class SubjectStream:
 
     def indices(self, position: int) -> list[int]:
         """The views of this process's batch at a position."""
-        start = (position * self._world_size + self._rank) * self._batch_size
-        return [self._view_at(start + offset) for offset in range(self._batch_size)]
-
-    def _view_at(self, place: int) -> int:
-        lap, within = divmod(place, self._views)
-        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + lap)
-        return int(torch.randperm(self._views, generator=generator)[within])
+        return self._order.indices(position)
 
     def __iter__(self) -> Iterator[SubjectBatch]:
         while True:

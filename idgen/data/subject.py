@@ -18,7 +18,8 @@ class Subject:
         photos: A folder of its photos, or `mini:NAME` for a demo subject that ships with idgen.
         class_noun: What it is, such as `dog`; a demo subject's own if empty.
         token: The rare word that stands for [V] in prompts; one token of the backbone's
-            tokenizer that no caption uses, such as `sks`.
+            tokenizer that no caption uses, such as `sks`. A new word, such as `<new1>`, needs a
+            tuning that trains its embedding (`TokenTuning`).
         live: Whether it is alive, which decides DreamBench's list of prompts.
         prepared: The folder of its prepared features; by default `prepared/` and the name of the
             photos' folder.
@@ -94,7 +95,8 @@ class Subject:
             raise UserError(
                 f"--data.subject.token {self.token!r} is "
                 f"{'unknown' if len(ids) == 1 else f'{len(ids)} tokens'} to the tokenizer of "
-                f"{backbone.source!r}; choose a rare word that is one token, such as 'sks'"
+                f"{backbone.source!r}; choose a rare word that is one token, such as 'sks', "
+                "or train a new one: --model.tuning TokenTuning"
             )
         if PLACEHOLDER not in self.training_prompt:
             raise UserError(f"--data.subject.training_prompt lacks {PLACEHOLDER}")

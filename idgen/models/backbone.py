@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from idgen.diffusion import NoiseSchedule
+from idgen.diffusion import NoiseProcess
 from idgen.models.text import TextStates, TextTokens
 
 
@@ -36,7 +36,7 @@ class Backbone(nn.Module, ABC):
         width: D, the width of the condition that its denoiser takes.
         resolution: Pixels on a side it was trained for.
         latent_shape: (C, h, w) of its latents.
-        schedule: Its noise schedule and what it predicts.
+        schedule: How it noises latents and what it predicts.
         scheduler_config: The scheduler's configuration, for the sampler.
     """
 
@@ -45,7 +45,7 @@ class Backbone(nn.Module, ABC):
     width: int
     resolution: int
     latent_shape: tuple[int, int, int]
-    schedule: NoiseSchedule
+    schedule: NoiseProcess
     scheduler_config: dict[str, Any]
 
     def __init__(self) -> None:
@@ -62,6 +62,10 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def text_encoders(self) -> Sequence[nn.Module]:
         """The text encoders; tuning is injected into them."""
+
+    @abstractmethod
+    def pristine(self) -> "Backbone":
+        """The same backbone again, not loaded, without any tuning or added word."""
 
     @abstractmethod
     def load(self) -> None:
@@ -83,6 +87,17 @@ class Backbone(nn.Module, ABC):
     def word_ids(self, word: str) -> list[int]:
         """The token ids of one word, without begin and end."""
 
+    @abstractmethod
+    def add_word(self, word: str) -> int:
+        """Makes sure that a word is one token, and returns its id.
+
+        A word that the vocabulary lacks is added to the tokenizer. The text encoder has no
+        embedding for it: the tuning that asks for the word brings one.
+
+        Raises:
+            UserError: If it cannot be a token of its own.
+        """
+
     @property
     @abstractmethod
     def unknown_id(self) -> int | None:
@@ -93,13 +108,13 @@ class Backbone(nn.Module, ABC):
         """f_s: the states the denoiser's cross-attention takes, `B N D`."""
 
     @abstractmethod
-    def predict(self, noisy: Tensor, times: Tensor, condition: Tensor) -> Tensor:
+    def predict(self, noisy: Tensor, times: Tensor, condition: TextStates) -> Tensor:
         """The denoiser's output.
 
         Args:
             noisy: x_t, scaled latents, `B C h w`.
             times: t, `B`.
-            condition: f_r or f_s, `B N D`.
+            condition: f_r or f_s.
 
         Returns:
             `B C h w`, float32.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from idgen.errors import UserError
@@ -17,13 +18,15 @@ class Condition(NamedTuple):
     """What conditioning made of a batch.
 
     Attributes:
-        refined: f_r, what cross-attention receives, `B N D`.
+        refined: f_r, what the denoiser receives; its states are `B N D`.
         implicit: f_i, `B D`, or None where the method has none.
+        explicit: f'_i, `B D`, or None where the method has none.
         gates: The router's weights `B N K`, or None where the method has no experts.
     """
 
-    refined: Tensor
+    refined: TextStates
     implicit: Tensor | None
+    explicit: Tensor | None
     gates: Tensor | None
 
 
@@ -33,9 +36,11 @@ class Conditioning(nn.Module, ABC):
     Attributes:
         decouples: Whether the photo's identity-irrelevant features take part, in the condition and
             in L2 to L5.
+        explicit: Whether f'_i is among them.
     """
 
     decouples = True
+    explicit = True
 
     @abstractmethod
     def forward(self, text: TextStates, photo: PhotoFeatures) -> Condition:
@@ -44,8 +49,8 @@ class Conditioning(nn.Module, ABC):
     @abstractmethod
     def infer(
         self, text: TextStates, photo: PhotoFeatures | None = None, weight: float = 0.0
-    ) -> Tensor:
-        """The condition for a new prompt, `B N D`.
+    ) -> TextStates:
+        """The condition for a new prompt.
 
         Args:
             text: f_s of the prompts.
@@ -58,6 +63,7 @@ class TextOnly(Conditioning):
     """Plain LoRA fine-tuning: f_r = f_s, in training as at inference. It has no weights."""
 
     decouples = False
+    explicit = False
 
     def __init__(self, width: int) -> None:
         """Takes what every conditioning takes.
@@ -69,11 +75,11 @@ class TextOnly(Conditioning):
 
     def forward(self, text: TextStates, photo: PhotoFeatures) -> Condition:
         """f_s, whatever the photo shows."""
-        return Condition(text.states, None, None)
+        return Condition(text, None, None, None)
 
     def infer(
         self, text: TextStates, photo: PhotoFeatures | None = None, weight: float = 0.0
-    ) -> Tensor:
+    ) -> TextStates:
         """f_s of a new prompt.
 
         Raises:
@@ -84,7 +90,7 @@ class TextOnly(Conditioning):
                 "--reference: the checkpoint's method (TextOnly) cannot keep a photo's scene; "
                 "leave the reference out"
             )
-        return text.states
+        return text
 
 
 class FusedFeature(Enum):
@@ -105,6 +111,8 @@ class DecoupledFusion(Conditioning):
         experts: int = 4,
         hidden_ratio: float = 0.25,
         fuse_at_inference: bool = False,
+        implicit: bool = True,
+        explicit: bool = True,
     ) -> None:
         """Builds the adapter and the experts.
 
@@ -115,26 +123,40 @@ class DecoupledFusion(Conditioning):
             experts: K of the fusion module; 0 leaves it out, f_r = f_com.
             hidden_ratio: Hidden width of an expert as a share of D.
             fuse_at_inference: Whether a new prompt's f_s passes through the fusion module.
+            implicit: Whether there is an implicit branch: the adapter, f_i, L2 and L3.
+            explicit: Whether there is an explicit branch: f'_i, L3 and L4.
 
         Raises:
-            ValueError: If experts is negative.
+            ValueError: If experts is negative, or a branch that is fused is left out.
         """
         super().__init__()
         if experts < 0:
             raise ValueError("experts must be 0 or more")
+        lacks_implicit = not implicit and fused is not FusedFeature.explicit
+        if lacks_implicit or (not explicit and fused is not FusedFeature.implicit):
+            raise ValueError(
+                f"conditioning: fused is {fused.value}, but that branch is left out "
+                f"(implicit: {implicit}, explicit: {explicit})"
+            )
         self.fused = fused
         self.fuse_at_inference = fuse_at_inference
-        self.decoupling = ImplicitDecoupling(width)
+        self.explicit = explicit
+        self.decoupling = ImplicitDecoupling(width) if implicit else None
         self.fusion = ExpertFusion(width, experts, hidden_ratio) if experts else None
 
-    def _irrelevant(self, implicit: Tensor, explicit: Tensor) -> Tensor:
-        match self.fused:
-            case FusedFeature.explicit:
-                return explicit
-            case FusedFeature.implicit:
-                return implicit
-            case FusedFeature.both:
-                return (implicit + explicit) / 2
+    def _branches(self, photo: PhotoFeatures) -> tuple[Tensor | None, Tensor | None]:
+        """f_i and f'_i, each None where its branch is left out."""
+        implicit = None if self.decoupling is None else self.decoupling(photo.photo)
+        return implicit, photo.background if self.explicit else None
+
+    def _irrelevant(self, implicit: Tensor | None, explicit: Tensor | None) -> Tensor:
+        """What is added to f_s: the mean of the fused branches, `B D`."""
+        fused = {
+            FusedFeature.explicit: [explicit],
+            FusedFeature.implicit: [implicit],
+            FusedFeature.both: [implicit, explicit],
+        }[self.fused]
+        return torch.stack([branch for branch in fused if branch is not None]).mean(dim=0)
 
     def forward(self, text: TextStates, photo: PhotoFeatures) -> Condition:
         """f_r from a prompt and the photo it belongs to.
@@ -144,38 +166,33 @@ class DecoupledFusion(Conditioning):
             photo: f_p and f'_i, `B D` each.
 
         Returns:
-            f_r, f_i and the gates.
+            f_r, f_i, f'_i and the gates.
         """
-        implicit = self.decoupling(photo.photo)
-        irrelevant = self._irrelevant(implicit, photo.background)
-        combined = text.states + irrelevant.unsqueeze(1)
+        implicit, explicit = self._branches(photo)
+        combined = text.states + self._irrelevant(implicit, explicit).unsqueeze(1)
         if self.fusion is None:
-            return Condition(combined, implicit, None)
+            return Condition(text.with_states(combined), implicit, explicit, None)
         refined, gates = self.fusion(combined)
-        return Condition(refined, implicit, gates)
+        return Condition(text.with_states(refined), implicit, explicit, gates)
 
     def infer(
         self, text: TextStates, photo: PhotoFeatures | None = None, weight: float = 0.0
-    ) -> Tensor:
+    ) -> TextStates:
         """f_s of a new prompt, or FFM(f_s + weight * the irrelevant feature of a reference).
 
         Args:
             text: f_s of the prompts, `B N D`.
             photo: The reference's f_p and f'_i, `1 D` each, or None.
             weight: How much of the reference; 0 leaves it out.
-
-        Returns:
-            `B N D`.
         """
         with_photo = photo is not None and weight != 0
         states = text.states
         if photo is not None and with_photo:
-            irrelevant = self._irrelevant(self.decoupling(photo.photo), photo.background)
+            irrelevant = self._irrelevant(*self._branches(photo))
             states = states + weight * irrelevant.unsqueeze(1)
         if self.fusion is None or not (with_photo or self.fuse_at_inference):
-            return states
-        refined: Tensor = self.fusion(states).refined
-        return refined
+            return text.with_states(states)
+        return text.with_states(self.fusion(states).refined)
 
 
 ConditioningCallable = Callable[[int], Conditioning]

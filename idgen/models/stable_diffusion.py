@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +36,8 @@ class StableDiffusionBackbone(Backbone):
     Noise or v prediction is read from the scheduler's configuration.
     """
 
+    schedule: NoiseSchedule
+
     def __init__(
         self,
         source: str = "mini",
@@ -55,6 +57,7 @@ class StableDiffusionBackbone(Backbone):
             UserError: If there is no such pipeline or its layout is another.
         """
         super().__init__()
+        self._again = partial(type(self), source, revision, dtype, gradient_checkpointing)
         self.source = source
         self._dtype: torch.dtype = getattr(torch, dtype)
         self._gradient_checkpointing = gradient_checkpointing
@@ -147,6 +150,10 @@ class StableDiffusionBackbone(Backbone):
             raise RuntimeError("call load() before using the backbone's weights")
         return (self.text_encoder,)
 
+    def pristine(self) -> "StableDiffusionBackbone":
+        """The same pipeline again, not loaded, without any tuning or added word."""
+        return self._again()
+
     def load(self) -> None:
         """Loads U-Net and text encoder, frozen, in evaluation mode.
 
@@ -223,6 +230,26 @@ class StableDiffusionBackbone(Backbone):
         """The token ids of one word, without begin and end."""
         return list(self.tokenizer(word, add_special_tokens=False).input_ids)
 
+    def add_word(self, word: str) -> int:
+        """Adds a word to the tokenizer, unless it is one of its tokens.
+
+        Raises:
+            UserError: If it holds spaces, or characters that the tokenizer drops.
+        """
+        from transformers import AddedToken
+
+        ids = self.word_ids(word)
+        if len(ids) != 1 or ids[0] == self.unknown_id:
+            # As a whole word only: '<new>' is not to be found in '<new>s'.
+            self.tokenizer.add_tokens([AddedToken(word, single_word=True)])
+            ids = self.word_ids(word)
+        if len(ids) != 1 or len(word.split()) != 1:
+            raise UserError(
+                f"--data.subject.token {word!r} cannot be a word of its own; take one such as "
+                "'<new1>'"
+            )
+        return ids[0]
+
     @property
     def unknown_id(self) -> int | None:
         """The tokenizer's id of unknown words; byte-level vocabularies can spell every word."""
@@ -237,10 +264,12 @@ class StableDiffusionBackbone(Backbone):
         states = self.text_encoders[0](input_ids=tokens.ids).last_hidden_state
         return TextStates(states.float(), tokens.mask)
 
-    def predict(self, noisy: Tensor, times: Tensor, condition: Tensor) -> Tensor:
+    def predict(self, noisy: Tensor, times: Tensor, condition: TextStates) -> Tensor:
         """The U-Net's output, `B C h w`, float32."""
         output = self.denoiser(
-            noisy.to(self._dtype), times, encoder_hidden_states=condition.to(self._dtype)
+            noisy.to(self._dtype),
+            times,
+            encoder_hidden_states=condition.states.to(self._dtype),
         )
         prediction: Tensor = output.sample
         return prediction.float()

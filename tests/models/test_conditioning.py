@@ -25,6 +25,7 @@ def test_at_the_start_the_condition_is_text_plus_the_irrelevant_feature(
 ) -> None:
     text, photo = inputs()
     conditioning = DecoupledFusion(8, fused)
+    assert conditioning.decoupling is not None
     implicit = conditioning.decoupling(photo.photo)
     irrelevant = {
         FusedFeature.explicit: photo.background,
@@ -32,7 +33,7 @@ def test_at_the_start_the_condition_is_text_plus_the_irrelevant_feature(
         FusedFeature.both: (photo.background + implicit) / 2,
     }[fused]
     condition = conditioning(text, photo)
-    torch.testing.assert_close(condition.refined, text.states + irrelevant[:, None])
+    torch.testing.assert_close(condition.refined.states, text.states + irrelevant[:, None])
     torch.testing.assert_close(condition.implicit, implicit)
 
 
@@ -40,7 +41,8 @@ def test_explicit_leaves_the_adapter_without_a_diffusion_gradient() -> None:
     text, photo = inputs()
     for fused, reached in ((FusedFeature.explicit, False), (FusedFeature.implicit, True)):
         conditioning = DecoupledFusion(8, fused)
-        conditioning(text, photo).refined.sum().backward()
+        conditioning(text, photo).refined.states.sum().backward()
+        assert conditioning.decoupling is not None
         assert (conditioning.decoupling.mask.grad is not None) == reached
 
 
@@ -48,8 +50,8 @@ def test_inference_without_a_photo_is_the_text() -> None:
     text, photo = inputs()
     conditioning = DecoupledFusion(8)
     no_longer_the_identity(conditioning)
-    assert conditioning.infer(text) is text.states
-    assert conditioning.infer(text, photo, weight=0.0) is text.states
+    assert conditioning.infer(text).states is text.states
+    assert conditioning.infer(text, photo, weight=0.0).states is text.states
 
 
 def test_inference_can_fuse() -> None:
@@ -57,7 +59,7 @@ def test_inference_can_fuse() -> None:
     conditioning = DecoupledFusion(8, fuse_at_inference=True)
     no_longer_the_identity(conditioning)
     assert conditioning.fusion is not None
-    fused = conditioning.infer(text)
+    fused = conditioning.infer(text).states
     torch.testing.assert_close(fused, conditioning.fusion(text.states).refined)
     assert not torch.allclose(fused, text.states)
 
@@ -65,23 +67,48 @@ def test_inference_can_fuse() -> None:
 def test_a_whole_reference_is_the_training_condition() -> None:
     text, photo = inputs()
     conditioning = DecoupledFusion(8, FusedFeature.both)
-    trained = conditioning(text, photo).refined
-    torch.testing.assert_close(conditioning.infer(text, photo, weight=1.0), trained)
+    trained = conditioning(text, photo).refined.states
+    torch.testing.assert_close(conditioning.infer(text, photo, weight=1.0).states, trained)
 
 
 def test_without_experts_the_sum_is_the_condition() -> None:
     text, photo = inputs()
     condition = DecoupledFusion(8, experts=0)(text, photo)
     assert condition.gates is None
-    torch.testing.assert_close(condition.refined, text.states + photo.background[:, None])
+    torch.testing.assert_close(condition.refined.states, text.states + photo.background[:, None])
+
+
+@pytest.mark.parametrize("fused", [FusedFeature.implicit, FusedFeature.explicit])
+def test_a_branch_can_be_left_out(fused: FusedFeature) -> None:
+    text, photo = inputs()
+    implicit = fused is FusedFeature.implicit
+    alone = DecoupledFusion(8, fused, experts=0, implicit=implicit, explicit=not implicit)
+    condition = alone(text, photo)
+    irrelevant = condition.implicit if implicit else photo.background
+    assert irrelevant is not None
+    torch.testing.assert_close(condition.refined.states, text.states + irrelevant[:, None])
+    assert (condition.implicit is None) == (not implicit)
+    assert (condition.explicit is None) == implicit
+    assert bool(list(alone.parameters())) == implicit
+    torch.testing.assert_close(
+        alone.infer(text, photo, weight=1.0).states, condition.refined.states
+    )
+
+
+@pytest.mark.parametrize("fused", list(FusedFeature))
+def test_a_branch_that_is_fused_cannot_be_left_out(fused: FusedFeature) -> None:
+    for branch in ("implicit", "explicit"):
+        if fused.value in (branch, "both"):
+            with pytest.raises(ValueError, match=fused.value):
+                DecoupledFusion(8, fused, **{branch: False})
 
 
 def test_text_only_is_the_text_and_refuses_a_reference() -> None:
     text, photo = inputs()
     conditioning = TextOnly(8)
-    assert conditioning(text, photo).refined is text.states
-    assert conditioning.infer(text) is text.states
-    assert conditioning.infer(text, photo, weight=0.0) is text.states
+    assert conditioning(text, photo).refined is text
+    assert conditioning.infer(text).states is text.states
+    assert conditioning.infer(text, photo, weight=0.0).states is text.states
     assert not list(conditioning.parameters())
     with pytest.raises(UserError, match="reference"):
         conditioning.infer(text, photo, weight=0.5)

@@ -35,9 +35,9 @@ def test_it_encodes_and_predicts_what_the_pipeline_does(
 ) -> None:
     pipeline = StableDiffusionPipeline.from_pretrained(tiny_pipeline)
     prompts = ["a sks dog on the beach", "a photo of the snow"]
-    ours = backbone.encode_text(backbone.tokenize(prompts)).states
+    ours = backbone.encode_text(backbone.tokenize(prompts))
     theirs, _ = pipeline.encode_prompt(prompts, torch.device("cpu"), 1, False)
-    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(ours.states, theirs)
     noisy, times = torch.randn(2, 4, 8, 8), torch.tensor([3, 700])
     expected = pipeline.unet(noisy, times, encoder_hidden_states=theirs).sample
     torch.testing.assert_close(backbone.predict(noisy, times, ours), expected)

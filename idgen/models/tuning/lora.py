@@ -1,30 +1,16 @@
-"""What is trained inside the backbone."""
+"""LoRA in the denoiser and the text encoder."""
 
-import re
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from idgen.errors import UserError
 from idgen.models.backbone import Backbone
+from idgen.models.text import SubjectWords
+from idgen.models.tuning.tuning import Tuning, find_layers
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
-
-
-class Tuning(ABC):
-    """Makes a small part of a frozen backbone trainable, in place."""
-
-    @abstractmethod
-    def attach(self, backbone: Backbone) -> None:
-        """Adds trainable parameters, float32, to a loaded backbone; the rest stays frozen."""
-
-    @property
-    @abstractmethod
-    def trains_text(self) -> bool:
-        """Whether f_s gets a gradient."""
 
 
 class LoraTuning(Tuning):
@@ -67,8 +53,12 @@ class LoraTuning(Tuning):
         """Whether the text encoder gets LoRA."""
         return self.text_rank > 0
 
-    def attach(self, backbone: Backbone) -> None:
+    def attach(self, backbone: Backbone, words: SubjectWords) -> None:
         """Injects LoRA layers through peft.
+
+        Args:
+            backbone: Loaded.
+            words: These decide nothing here.
 
         Raises:
             UserError: If a target fits no layer.
@@ -83,7 +73,7 @@ class LoraTuning(Tuning):
         """Injects LoRA into one module, in place, in float32.
 
         Args:
-            module: Frozen so far.
+            module: What is trained in it already stays so.
             rank: r.
             targets: Ends of the names of the layers that get LoRA.
             key: The config key that named the targets, for the error.
@@ -93,19 +83,9 @@ class LoraTuning(Tuning):
         """
         from peft import LoraConfig, inject_adapter_in_model
 
-        if not targets:
-            raise UserError(f"{key} is empty; name layers, such as {', '.join(ATTENTION)}")
-        layers = dict(module.named_modules())
-        for target in targets:
-            pattern = re.compile(rf"(^|\.){re.escape(target)}$")
-            found = [layer for name, layer in layers.items() if pattern.search(name)]
-            if not found:
-                raise UserError(f"{key}: no layer of {type(module).__name__} ends in {target!r}")
-            if not all(isinstance(layer, (nn.Linear, nn.Conv2d)) for layer in found):
-                raise UserError(
-                    f"{key}: {target!r} is a {type(found[0]).__name__}; LoRA goes into linear and "
-                    "convolution layers, such as 'to_q' or 'to_out.0'"
-                )
+        find_layers(module, targets, key)
+        # peft freezes all that is not its own.
+        others = [parameter for parameter in module.parameters() if parameter.requires_grad]
         config = LoraConfig(
             r=rank,
             lora_alpha=rank if self.alpha is None else self.alpha,
@@ -113,6 +93,8 @@ class LoraTuning(Tuning):
             lora_dropout=self.dropout,
         )
         inject_adapter_in_model(config, module)
+        for parameter in others:
+            parameter.requires_grad_(True)
         for parameter in module.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.to(torch.float32)

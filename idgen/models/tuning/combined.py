@@ -1,0 +1,46 @@
+"""Several tunings at once."""
+
+from idgen.errors import UserError
+from idgen.models.backbone import Backbone
+from idgen.models.text import SubjectWords
+from idgen.models.tuning.tuning import Tuning
+
+
+class CombinedTuning(Tuning):
+    """Attaches tunings one after the other, such as Custom Diffusion's layers and token."""
+
+    def __init__(self, parts: list[Tuning]) -> None:
+        """Takes the tunings.
+
+        Args:
+            parts: At least one. No layer may be meant by two of them.
+
+        Raises:
+            UserError: If there is none.
+        """
+        if not parts:
+            raise UserError("--model.tuning.init_args.parts is empty; name at least one tuning")
+        self.parts = parts
+
+    @property
+    def trains_text(self) -> bool:
+        """Whether any of them gives f_s a gradient."""
+        return any(part.trains_text for part in self.parts)
+
+    @property
+    def name(self) -> str:
+        """Their names, in order."""
+        return " + ".join(part.name for part in self.parts)
+
+    def attach(self, backbone: Backbone, words: SubjectWords) -> None:
+        """Attaches them in order.
+
+        Args:
+            backbone: Loaded.
+            words: What stands for the subject in prompts.
+
+        Raises:
+            UserError: If the backbone lacks what one of them is to train.
+        """
+        for part in self.parts:
+            part.attach(backbone, words)

@@ -1,0 +1,67 @@
+"""What every tuning is, and how it finds the layers that it is about."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import nn
+
+from idgen.errors import UserError
+from idgen.models.backbone import Backbone
+from idgen.models.text import SubjectWords
+
+
+class Tuning(ABC):
+    """Makes a small part of a frozen backbone trainable, in place."""
+
+    @abstractmethod
+    def attach(self, backbone: Backbone, words: SubjectWords) -> None:
+        """Adds trainable parameters, float32, to a loaded backbone; the rest stays as it is.
+
+        Args:
+            backbone: Loaded; frozen, but for what other tunings have made trainable.
+            words: What stands for the subject in prompts.
+
+        Raises:
+            UserError: If the backbone lacks what is to be trained.
+        """
+
+    @property
+    @abstractmethod
+    def trains_text(self) -> bool:
+        """Whether f_s gets a gradient."""
+
+    @property
+    def name(self) -> str:
+        """What tells checkpoints of this tuning from others'."""
+        return type(self).__name__
+
+
+def find_layers(module: nn.Module, targets: Sequence[str], key: str) -> list[nn.Module]:
+    """The linear and convolution layers whose names end as one of the targets.
+
+    Args:
+        module: Where to look.
+        targets: Ends of names, at a dot: `to_k` finds `attn1.to_k` and `attn2.to_k`, `attn2.to_k`
+            the second alone.
+        key: The config key that named them, for the error.
+
+    Raises:
+        UserError: If there is no target, or one fits no layer or one of another kind.
+    """
+    if not targets:
+        raise UserError(f"{key} is empty; name layers, such as 'to_q' or 'to_out.0'")
+    layers = dict(module.named_modules())
+    matching: list[nn.Module] = []
+    for target in targets:
+        pattern = re.compile(rf"(^|\.){re.escape(target)}$")
+        found = [layer for name, layer in layers.items() if pattern.search(name)]
+        if not found:
+            raise UserError(f"{key}: no layer of {type(module).__name__} ends in {target!r}")
+        if not all(isinstance(layer, (nn.Linear, nn.Conv2d)) for layer in found):
+            raise UserError(
+                f"{key}: {target!r} is a {type(found[0]).__name__}; linear and convolution layers "
+                "can be trained, such as 'to_q' or 'to_out.0'"
+            )
+        matching += found
+    return matching
