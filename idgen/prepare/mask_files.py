@@ -113,7 +113,7 @@ class MaskFiles(Segmenter):
         try:
             with Image.open(path) as image:
                 values = _brightness(image)
-        except (OSError, ValueError, SyntaxError) as error:
+        except Exception as error:  # decoders raise all kinds on damaged input
             raise UserError(f"cannot read the mask {path} ({error}); save it as PNG") from error
         if values.shape != photo.size():
             (height, width), (own_height, own_width) = photo.size(), values.shape
