@@ -30,9 +30,7 @@ def find_subjects(folder: Path) -> list[Path]:
     entries = visible_entries(folder)
     photos = [path for path in entries if _looks_like_a_photo(path)]
     inner = [
-        path
-        for path in entries
-        if path.is_dir() and not _leads_back(path) and not _is_output(path)
+        path for path in entries if path.is_dir() and not _leads_back(path) and not _is_output(path)
     ]
     if not photos:
         return inner or [folder]

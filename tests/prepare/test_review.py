@@ -21,7 +21,7 @@ def mask_of(*boxes: tuple[int, int, int, int]) -> np.ndarray:
         (mask_of((0, 0, 60, 60)), []),
         (mask_of((20, 20, 80, 90), (0, 0, 5, 5)), []),
         (mask_of((50, 50, 60, 60)), ["only 0.8 %"]),
-        (mask_of((0, 2, 100, 118)), ["97 %"]),
+        (mask_of((0, 2, 100, 118)), ["97 %", "upper and the lower border"]),
         (mask_of((20, 20, 60, 50), (20, 70, 60, 110)), ["2 pieces"]),
         (mask_of((40, 0, 60, 120)), ["left and the right border"]),
         (mask_of((0, 40, 100, 60)), ["upper and the lower border"]),
