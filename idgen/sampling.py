@@ -45,9 +45,10 @@ class Drawings(NamedTuple):
 
 
 def starting_noise(request: DrawingRequest, shape: tuple[int, int, int]) -> Tensor:
-    """The noise an image starts from: a function of seed, prompt and number alone.
+    """The noise an image starts from: a function of seed, plain prompt and number alone.
 
-    It is drawn on the CPU, so that it is the same on every device and for any number of
+    The subject's token takes no part, so that methods with tokens of their own start alike. It is
+    drawn on the CPU, so that it is the same on every device and for any number of
     processes.
 
     Args:
@@ -57,7 +58,7 @@ def starting_noise(request: DrawingRequest, shape: tuple[int, int, int]) -> Tens
     Returns:
         Standard normal, `C h w`.
     """
-    text = f"{request.seed}\0{request.prompt}\0{request.number}"
+    text = f"{request.seed}\0{request.plain_prompt}\0{request.number}"
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 

@@ -26,6 +26,15 @@ _DESCRIPTION = (
     "missing or stale is computed."
 )
 
+_EPILOG = (
+    "FOLDER holds one subject's photos, or a folder of photos for each subject. A prepared "
+    "subject goes to DIR/NAME, NAME being its folder's (DIR is 'prepared' by default). A subject "
+    "that fails does not stop the others; the exit code is 2 then. --skip-bad leaves out photos "
+    "that cannot be used; without it such a photo stops its subject before any work. --config "
+    "takes a training config, whose backbone, preparation and subject it reads; it may be given "
+    "several times."
+)
+
 
 def run_prepare(options: Sequence[str]) -> int:
     """Runs the offline preparation.
@@ -39,52 +48,53 @@ def run_prepare(options: Sequence[str]) -> int:
     Raises:
         UserError: For anything the user can mend.
     """
-    own, rest = _own_options().parse_known_args(list(options))
-    parser = _parts_parser()
-    configs = [yaml_of_parts(Path(path)) for path in own.config]
+    configs, rest = _configs(options)
+    parser = _parser()
     flags = [flag for config, _ in configs for flag in ("--config", config)]
-    skip = ["--preparation.skip_bad", "true"] if own.skip_bad else []
-    parsed = parser.parse_args([*flags, *skip, *rest])
+    parsed = parser.parse_args([*flags, *rest])
     subject: dict[str, Any] = {}
     for _, from_config in configs:
         subject |= from_config
     with one_line_errors():
         parts = parser.instantiate_classes(parsed)
-    if own.folder is None:
-        return _prepare_one(parts, _photos_of_config(subject), own.output, subject)
-    folders = find_subjects(own.folder)
-    if folders == [own.folder]:
-        return _prepare_one(parts, own.folder, own.output)
-    return _prepare_many(parts, folders, own.output or _OUTPUT)
+    parts.preparation.skip_bad |= parsed.skip_bad
+    output = None if parsed.output is None else Path(parsed.output).expanduser()
+    if parsed.folder is None:
+        return _prepare_one(parts, _photos_of_config(subject), output, subject)
+    folder = Path(parsed.folder).expanduser()
+    folders = find_subjects(folder)
+    if folders == [folder]:
+        return _prepare_one(parts, folder, output)
+    return _prepare_many(parts, folders, output or _OUTPUT)
 
 
-class _OwnOptions(argparse.ArgumentParser):
+class _ConfigOption(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see idgen prepare --help")
 
 
-def _own_options() -> argparse.ArgumentParser:
-    parser = _OwnOptions(add_help=False, allow_abbrev=False)
-    parser.add_argument("folder", nargs="?", type=Path)
-    parser.add_argument("--output", type=Path)
+def _configs(options: Sequence[str]) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
+    """What preparation needs of the training configs, and the other options."""
+    parser = _ConfigOption(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", action="append", default=[])
-    parser.add_argument("--skip-bad", action="store_true")
-    return parser
+    given, rest = parser.parse_known_args(list(options))
+    return [yaml_of_parts(Path(path)) for path in given.config], rest
 
 
-def _parts_parser() -> OneLineParser:
+def _parser() -> OneLineParser:
     parser = OneLineParser(
         prog="idgen prepare",
         description=_DESCRIPTION,
         usage="idgen prepare [FOLDER] [--output DIR] [--skip-bad] [--config FILE ...] "
         "[--KEY VALUE ...]",
-        epilog="FOLDER holds one subject's photos, or a folder of photos for each subject. A "
-        "prepared subject goes to DIR/NAME, NAME being its folder's (DIR is 'prepared' by "
-        "default). A subject that fails does not stop the others; the exit code is 2 then. "
-        "--skip-bad leaves out photos that cannot be used; without it such a photo stops its "
-        "subject before any work. "
-        "--config takes a training config, whose "
-        "backbone, preparation and subject it reads; it may be given several times.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument(
+        "folder", nargs="?", type=str, metavar="FOLDER", help="Photos, or folders of photos."
+    )
+    parser.add_argument("--output", type=str, metavar="DIR", help="Where prepared subjects go.")
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="Leave out photos that cannot be used."
     )
     parser.add_argument("--config", action="config", help="A training config, such as base.yaml.")
     parser.add_argument(

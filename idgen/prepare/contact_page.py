@@ -10,7 +10,7 @@ from PIL import Image
 
 from idgen.prepare.contact_sheet import SheetRow, outlined, thumbnail
 
-PAGE_VERSION = 1
+PAGE_VERSION = 2
 """Part of the page's key: raise it when the page changes."""
 
 _SIDE = 480
@@ -68,7 +68,8 @@ def draw_contact_page(rows: Iterable[SheetRow], key: str) -> bytes:
 </head>
 <body>
 <h1>Contact sheet</h1>
-<p>{len(sections)} photos. {asked} Where a mask is wrong, give one of your own.</p>
+<p>{len(sections)} photos. {asked} Where a mask is wrong, say where the subject is in prompts.yaml
+beside the photos, or give a mask of your own.</p>
 {"".join(sections)}</body>
 </html>
 """

@@ -20,29 +20,38 @@ _MIDDLE = 128
 class MaskFiles(Segmenter):
     """Takes the user's masks, found by the photo's name.
 
-    The mask of `00.jpg` is `00.jpg.png` or `00.png` in the folder: an image of the photo's size
-    (as seen, that is after EXIF rotation), white on the subject, black elsewhere. Where a mask
-    has transparency, what is transparent is background.
+    The mask of `dog/00.jpg` is `dog/00.jpg.png` or `dog/00.png` in the folder, or else `00.jpg.png`
+    or `00.png`: an image of the photo's size (as seen, that is after EXIF rotation), white on the
+    subject, black elsewhere. Where a mask has transparency, what is transparent is background.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, others: Segmenter | None = None) -> None:
         """Names the folder; `check` looks for it.
 
         Args:
             folder: The folder of masks.
+            others: Finds the subject of photos that have no mask there; None if all have one.
         """
         self.folder = Path(folder).expanduser()
+        self.others = others
 
     @property
     def identity(self) -> str:
-        """Hash of the rule by which files become masks; what a file holds is in `key`."""
+        """Hash of how files become masks, and of the other segmenter; `key` has the content."""
+        others = "" if self.others is None else self.others.identity
+        return fingerprint_fields(rule=self._rule, others=others)
+
+    @property
+    def _rule(self) -> str:
         return fingerprint_fields(segmenter="mask files", version=1, threshold=_MIDDLE)
 
     def path(self, photo: Photo) -> Path | None:
         """The photo's mask file, or None if there is none."""
-        for name in (f"{photo.name}.png", f"{photo.path.stem}.png"):
-            if (self.folder / name).is_file():
-                return self.folder / name
+        subject = photo.path.absolute().parent.name
+        for folder in (self.folder / subject, self.folder):
+            for name in (f"{photo.name}.png", f"{photo.path.stem}.png"):
+                if (folder / name).is_file():
+                    return folder / name
         return None
 
     def _path(self, photo: Photo) -> Path:
@@ -53,22 +62,27 @@ class MaskFiles(Segmenter):
 
     def _missing(self, photos: Sequence[Photo]) -> UserError:
         names = ", ".join(repr(f"{photo.path.stem}.png") for photo in photos)
-        return UserError(f"masks missing in {self.folder}: {names}; draw them or name them so")
+        return UserError(
+            f"masks missing in {self.folder}: {names}; draw them, name them "
+            "so, or set the segmenter's 'others' to what finds the subject there"
+        )
 
     def key(self, photo: Photo) -> str:
-        """Hash of the mask file's content.
+        """Hash of the mask file's content; of a photo without one, the other segmenter's key.
 
         Raises:
-            UserError: If the photo has no mask file.
+            UserError: If the photo has no mask file, and there is no other segmenter.
         """
+        if self.others is not None and self.path(photo) is None:
+            return self.others.key(photo)
         path = self._path(photo)
         try:
-            return fingerprint_fields(rule=self.identity, content=file_digest(path))
+            return fingerprint_fields(rule=self._rule, content=file_digest(path))
         except OSError as error:
             raise UserError(f"cannot read the mask {path} ({error.strerror})") from error
 
     def check(self, photos: Sequence[Photo]) -> None:
-        """Checks that every photo has a good mask of its own.
+        """Checks that every photo has a good mask of its own, or can have the other segmenter's.
 
         Raises:
             UserError: If there is no such folder, masks are missing, two photos would share one,
@@ -77,17 +91,17 @@ class MaskFiles(Segmenter):
         if not self.folder.is_dir():
             raise UserError(f"no folder of masks {self.folder}; give one with a mask a photo")
         missing = [photo for photo in photos if self.path(photo) is None]
-        if missing:
+        if missing and self.others is None:
             raise self._missing(missing)
+        if missing and self.others is not None:
+            self.others.check(missing)
         owners: dict[Path, Photo] = {}
-        for photo in photos:
+        masked = [photo for photo in photos if self.path(photo) is not None]
+        for photo in masked:
             first = owners.setdefault(self._path(photo), photo)
             if first is not photo:
-                raise UserError(
-                    f"{first.name!r} and {photo.name!r} would share the mask {self._path(photo)}; "
-                    f"name the masks '{first.name}.png' and '{photo.name}.png'"
-                )
-        faults = [fault for photo in photos if (fault := self._fault(photo)) is not None]
+                raise _shared(self._path(photo), first, photo)
+        faults = [fault for photo in masked if (fault := self._fault(photo)) is not None]
         if faults:
             raise UserError("; ".join(faults))
 
@@ -100,20 +114,24 @@ class MaskFiles(Segmenter):
 
     @contextmanager
     def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:
-        """Nothing to load.
+        """Loads the other segmenter, if one of the photos needs it.
 
         Yields:
             The function from photo to mask, which raises a UserError if the mask file is damaged,
             of another size, empty or full.
         """
-        yield self._read
+        if self.others is None or all(self.path(photo) is not None for photo in photos):
+            yield self._read
+            return
+        with self.others.loaded(device, photos) as segment:
+            yield lambda photo: segment(photo) if self.path(photo) is None else self._read(photo)
 
     def _read(self, photo: Photo) -> Mask:
         path = self._path(photo)
         try:
             with Image.open(path) as image:
                 values = _brightness(image)
-        except (OSError, ValueError, SyntaxError) as error:
+        except Exception as error:  # decoders raise all kinds on damaged input
             raise UserError(f"cannot read the mask {path} ({error}); save it as PNG") from error
         if values.shape != photo.size():
             (height, width), (own_height, own_width) = photo.size(), values.shape
@@ -130,6 +148,17 @@ class MaskFiles(Segmenter):
         if mask.all():
             raise UserError(f"the mask {path} covers the whole photo; paint the background black")
         return mask
+
+
+def _shared(mask: Path, first: Photo, second: Photo) -> UserError:
+    here, there = (photo.path.absolute().parent.name for photo in (first, second))
+    names = [f"{here}/{first.path.stem}.png", f"{there}/{second.path.stem}.png"]
+    if here == there:
+        names = [f"{first.name}.png", f"{second.name}.png"]
+    return UserError(
+        f"{first.name!r} and {second.name!r} would share the mask {mask}; name the masks "
+        f"{names[0]!r} and {names[1]!r}"
+    )
 
 
 def _brightness(image: Image.Image) -> NDArray[np.uint8]:

@@ -155,7 +155,9 @@ def visible_entries(folder: Path) -> list[Path]:
     try:
         paths = sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
-        raise UserError(f"cannot read the folder {folder} ({error.strerror})") from error
+        raise UserError(
+            f"cannot read the folder {folder} ({error.strerror}): change its permissions"
+        ) from error
     return [path for path in paths if not _ignored(path)]
 
 

@@ -12,18 +12,20 @@ from torch import Tensor
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.models.encoders import ImageEncoder
-from idgen.prepare.features import FeatureRecipe, LatentBackbone, encode_images, free
+from idgen.prepare.features import FeatureRecipe, LatentBackbone
 from idgen.prepare.grabcut import GrabCutSegmenter
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
-from idgen.prepare.jobs import Job, Outcome, Steps, named, outcome_of
-from idgen.prepare.photos import FEWEST, Photo, find_photos
+from idgen.prepare.jobs import Job, Outcome, Steps, outcome_of
+from idgen.prepare.photos import Photo
+from idgen.prepare.reference import reference_embeddings
 from idgen.prepare.sam import SamSegmenter
 from idgen.prepare.segmenter import Segmenter
-from idgen.prepare.stages import Stages, checked_mask
+from idgen.prepare.stages import Stages
 from idgen.prepare.state import State, Target, file_names
 from idgen.prepare.store import CONTACT_PAGE, Store
 from idgen.prepare.subject import PreparedSubject, read_index
-from idgen.prepare.views import list_views, square
+from idgen.prepare.usable_photos import usable_photos
+from idgen.prepare.views import list_views
 
 _SMALLEST_RESOLUTION = 8
 
@@ -296,23 +298,14 @@ class Preparation:
             UserError: If no subject is found in it, or a model cannot be loaded.
         """
         self._check_width(backbone)
-        segmenter = self.segmenter_for(backbone)
-        segmenter.check([photo])
-        image = photo.pixels()
-        with segmenter.loaded(device, [photo]) as segment:
-            mask = checked_mask(segment(photo), photo)
-        with self.inpainter.loaded(device) as inpaint, named(photo):
-            background = inpaint(image, mask)
-        free(device)
-        resolution = self.resolution or backbone.resolution
-        with self.image_encoder.loaded(device) as encode:
-            # One by one, as the plain views are: in another batch the last bits differ.
-            [(f_p,)], [(f_i,)] = (
-                encode_images(encode, square(picture, mask, resolution)[None])
-                for picture in (image, background)
-            )
-        free(device)
-        return f_p[None], f_i[None]
+        return reference_embeddings(
+            photo,
+            self.segmenter_for(backbone),
+            self.inpainter,
+            self.image_encoder,
+            self.resolution or backbone.resolution,
+            device,
+        )
 
     def _state(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> State:
         self._check_parts(backbone)
@@ -348,37 +341,13 @@ class Preparation:
         Raises:
             UserError: If there are fewer, or one is bad and `skip_bad` is off.
         """
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            photos = find_photos(photos_folder, checked, self.skip_bad)
-        for warning in caught:
-            self._say_once(f"{photos_folder}: {warning.message}")
-        check = self.segmenter_for(backbone).check
-        if not self.skip_bad:
-            check(photos)
-            return photos
-        faults: dict[str, str] = {}
-        for photo in photos:
-            try:
-                check([photo])
-            except UserError as error:
-                faults[photo.digest] = f"{photo.name!r}: {error}"
-        usable = [photo for photo in photos if photo.digest not in faults]
-        if len(usable) < FEWEST:
-            reason = next(iter(faults.values()))
-            raise UserError(
-                f"fewer than {FEWEST} photos in {photos_folder} can have a mask; first {reason}"
-            )
-        for fault in faults.values():
-            self._say_once(f"{photos_folder}: left out {fault}")
-        check(usable)
-        return usable
-
-    def _say_once(self, text: str) -> None:
-        """Warns, unless it did before: photos are looked at again once their folder is locked."""
-        if text not in self._said:
-            self._said.add(text)
-            warnings.warn(text, stacklevel=3)
+        segmenter = self.segmenter_for(backbone)
+        photos, notes = usable_photos(photos_folder, segmenter, checked, self.skip_bad)
+        # Once: photos are looked at again when their folder is locked.
+        for note in (note for note in notes if note not in self._said):
+            self._said.add(note)
+            warnings.warn(note, stacklevel=2)
+        return photos
 
     def _check_parts(self, backbone: LatentBackbone) -> None:
         """Raises a UserError if a model is missing, or the encoder is not the backbone's twin."""

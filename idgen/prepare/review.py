@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from idgen.prepare.segmenter import Mask
 
-REVIEW_VERSION = 1
+REVIEW_VERSION = 2
 """Part of the contact sheet's key: raise it when other warnings are given."""
 
 SMALL, LARGE = 0.02, 0.90
@@ -71,7 +71,7 @@ def mask_warnings(mask: Mask) -> list[str]:
 
     Returns:
         One short text for each of: under 2 % of the picture, over 90 % of it, several large
-        pieces, touching all four borders. Empty if nothing looks wrong.
+        pieces, touching two opposite borders or all four. Empty if nothing looks wrong.
     """
     import cv2
 
@@ -86,8 +86,13 @@ def mask_warnings(mask: Mask) -> list[str]:
     pieces = int((areas >= _PIECE * areas.max()).sum()) if len(areas) else 0
     if pieces > 1:
         found.append(f"the mask is in {pieces} pieces")
-    if mask[0].any() and mask[-1].any() and mask[:, 0].any() and mask[:, -1].any():
+    across = bool(mask[:, 0].any() and mask[:, -1].any())
+    down = bool(mask[0].any() and mask[-1].any())
+    if across and down:
         found.append("the mask touches all four borders")
+    elif across or down:
+        which = "the left and the right" if across else "the upper and the lower"
+        found.append(f"the mask touches {which} border")
     return found
 
 

@@ -24,9 +24,10 @@ from idgen.prepare.candidates import (
     cut_out,
     score_candidates,
 )
+from idgen.prepare.class_noun import ClassNouns
 from idgen.prepare.detector import BoxDetector, Detect
 from idgen.prepare.photos import Photo
-from idgen.prepare.prompts import PromptedSegmenter, Prompts, prompts_of
+from idgen.prepare.prompts import PromptedSegmenter, Prompts, prompted_key, prompts_of
 from idgen.prepare.segmenter import Mask, Segment
 
 Architecture: TypeAlias = Literal["vit_b", "vit_l", "vit_h"]
@@ -59,6 +60,7 @@ class SamSegmenter(PromptedSegmenter):
         clip: ClipScorer | None = None,
         detector: BoxDetector | None = None,
         class_noun: str | None = None,
+        class_nouns: Path | None = None,
     ) -> None:
         """Notes the checkpoint; the weights are loaded by `loaded`.
 
@@ -69,21 +71,27 @@ class SamSegmenter(PromptedSegmenter):
                 `DinoScorer`; None to judge each photo by itself.
             clip: Compares what candidates cut out with the class noun; None to do without.
             detector: Finds a box around what the class noun names; None to do without.
-            class_noun: What the subject is, such as `dog`; for `clip` and `detector`.
+            class_noun: What the subject is, such as `dog`, for `clip` and `detector`; of all
+                subjects that `class_nouns` does not list and whose photos have no
+                `class_noun.txt` beside them.
+            class_nouns: A file of lines `subject,noun`, the subject being the name of its folder
+                of photos; such as DreamBench's `prompts_and_classes.txt`.
 
         Raises:
-            UserError: If there is a class noun and nothing that takes it, or the reverse.
+            UserError: If there is a class noun and nothing that takes it.
         """
-        if (clip is None and detector is None) != (class_noun is None):
+        self._takes_noun = clip is not None or detector is not None
+        if not self._takes_noun and (class_noun, class_nouns) != (None, None):
             raise UserError(
-                "segmenter: class_noun belongs with clip or detector: give both, or neither"
+                "segmenter: a class noun belongs with clip or detector, which look for it: give "
+                "one of them, or leave class_noun and class_nouns out"
             )
         self.checkpoint = checkpoint
         self.architecture = architecture
         self.encoder = encoder
         self.clip = clip
         self.detector = detector
-        self.class_noun = class_noun
+        self.nouns = ClassNouns(class_noun, class_nouns)
 
     @property
     def _path(self) -> Path:
@@ -102,7 +110,7 @@ class SamSegmenter(PromptedSegmenter):
 
     @cached_property
     def identity(self) -> str:
-        """Hash of all weights and of how they are used.
+        """Hash of all weights and of how they are used, but for the class noun.
 
         Raises:
             UserError: If there is no such checkpoint, encoder or CLIP.
@@ -114,8 +122,25 @@ class SamSegmenter(PromptedSegmenter):
             encoder=None if self.encoder is None else self.encoder.identity,
             clip=None if self.clip is None else self.clip.identity,
             detector=None if self.detector is None else self.detector.identity,
-            class_noun=self.class_noun,
         )
+
+    def key(self, photo: Photo) -> str:
+        """The identity, with the user's prompts for this photo, or else its class noun."""
+        if not self._takes_noun or prompts_of(photo) is not None:
+            return prompted_key(self.identity, photo)
+        return fingerprint_fields(segmenter=self.identity, class_noun=self.nouns.of(photo))
+
+    def check(self, photos: Sequence[Photo]) -> None:
+        """Checks the user's prompts, and that there is a class noun where one is needed.
+
+        Raises:
+            UserError: If prompts cannot be used, or a noun is lacking.
+        """
+        super().check(photos)
+        if self._takes_noun:
+            for photo in photos:
+                if prompts_of(photo) is None:
+                    self.nouns.of(photo)
 
     @contextmanager
     def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:
@@ -140,7 +165,7 @@ class SamSegmenter(PromptedSegmenter):
             detect = None
             if self.detector is not None:
                 detect = models.enter_context(self.detector.loaded(device))
-            look = _Look(predictor, encoder, clip, detect, self.class_noun or "")
+            look = _Look(predictor, encoder, clip, detect)
             del predictor
             seen: dict[str, Candidates] = {}
 
@@ -154,7 +179,8 @@ class SamSegmenter(PromptedSegmenter):
                 group = [*photos, *([] if known else [photo])] if encoder else [photo]
                 for other in group:
                     if other.digest not in seen:
-                        seen[other.digest] = look.candidates(other.pixels())  # noqa: F821
+                        noun = self.nouns.of(photo) if self._takes_noun else ""
+                        seen[other.digest] = look.candidates(other.pixels(), noun)  # noqa: F821
                 index = choose(photo.digest, {p.digest: seen[p.digest] for p in group})
                 return look.mask(photo.size(), seen[photo.digest].logits[index])  # noqa: F821
 
@@ -203,21 +229,19 @@ class _Look:
         encoder: For likeness.
         clip: For the class noun.
         detect: For a box.
-        noun: The class noun.
     """
 
     predictor: Any
     encoder: ImageScorer | None
     clip: ClipScorer | None
     detect: Detect | None
-    noun: str
 
     @torch.inference_mode()
-    def candidates(self, picture: NDArray[np.uint8]) -> Candidates:
-        """The best candidates of the automatic prompts in a picture `H W 3`."""
+    def candidates(self, picture: NDArray[np.uint8], noun: str) -> Candidates:
+        """The best candidates of the automatic prompts in a picture `H W 3` of such a thing."""
         small = self._show(picture)
         height, width = small.shape[:2]
-        box = None if self.detect is None else self.detect(small, self.noun)
+        box = None if self.detect is None else self.detect(small, noun)
         low, quality = (
             _automatic(self.predictor, width, height)
             if box is None
@@ -227,16 +251,16 @@ class _Look:
         scores = score_candidates(masks.view(*low.shape[:2], *masks.shape[1:]), quality)
         kept = best_and_different(masks, scores)
         logits = low.flatten(0, 1)[kept]
-        embeddings = noun = None
+        embeddings = likely = None
         if self.encoder is not None or self.clip is not None:
             full = (self._sized(logits) > 0).cpu().numpy()
             cut_outs = [cut_out(small, mask) for mask in full]
             if self.encoder is not None:
                 embeddings = self.encoder.embed_images(cut_outs).cpu()
             if self.clip is not None:
-                named = self.clip.embed_texts([f"a photo of a {self.noun}"])[0]
-                noun = (self.clip.embed_images(cut_outs) @ named).cpu()
-        return Candidates(logits.cpu(), scores[kept].cpu(), embeddings, noun)
+                named = self.clip.embed_texts([f"a photo of a {noun}"])[0]
+                likely = (self.clip.embed_images(cut_outs) @ named).cpu()
+        return Candidates(logits.cpu(), scores[kept].cpu(), embeddings, likely)
 
     @torch.inference_mode()
     def prompted(self, picture: NDArray[np.uint8], prompts: Prompts) -> Mask:

@@ -15,8 +15,8 @@ def find_subjects(folder: Path) -> list[Path]:
     """Finds the folders of photos that a folder stands for.
 
     Photos directly inside make it one subject, and folders without photos beside them are passed
-    over. Otherwise each of its sub-folders is a subject, but for hidden ones and for prepared
-    subjects (an output folder may lie inside).
+    over. Otherwise each of its sub-folders is a subject, but for hidden ones, for links that lead
+    back to where they lie, and for prepared subjects (an output folder may lie inside).
 
     Args:
         folder: A folder of photos, or of such folders.
@@ -29,7 +29,9 @@ def find_subjects(folder: Path) -> list[Path]:
     """
     entries = visible_entries(folder)
     photos = [path for path in entries if _looks_like_a_photo(path)]
-    inner = [path for path in entries if path.is_dir() and not _is_output(path)]
+    inner = [
+        path for path in entries if path.is_dir() and not _leads_back(path) and not _is_output(path)
+    ]
     if not photos:
         return inner or [folder]
     mixed = [path for path in inner if _holds_photos(path)]
@@ -62,6 +64,12 @@ def _holds_photos(folder: Path) -> bool:
         return any(_looks_like_a_photo(path) for path in visible_entries(folder))
     except UserError:
         return False
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether a folder is a circular link."""
+    here, there = folder.parent.resolve(), folder.resolve()
+    return folder.is_symlink() and (there == here or there in here.parents)
 
 
 def _is_output(folder: Path) -> bool:

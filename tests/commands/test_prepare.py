@@ -37,6 +37,25 @@ def test_one_subject(
     assert "is up to date: 3 photos" in capsys.readouterr().out
 
 
+def test_options_may_come_before_the_folder(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A value is not taken for the folder, nor the folder for a value."""
+    photos = save_photos(tmp_path / "3")
+    arguments = [
+        *("--preparation.views", "1", "--skip-bad"),
+        *options(workspace, tmp_path / "out"),
+        *("--preparation.flip", "false"),
+    ]
+    assert main(["prepare", *arguments, str(photos)]) == 0
+    assert (tmp_path / "out" / "3" / "index.json").is_file()
+    assert "plain" in (tmp_path / "out" / "3" / "index.json").read_text()
+    capsys.readouterr()
+    assert main(["prepare", str(photos), *arguments]) == 0
+    assert "is up to date: 3 photos" in capsys.readouterr().out
+    assert "unrecognized arguments: more" in refusal(capsys, str(photos), "more")
+
+
 def test_several_subjects_and_a_bad_one(
     workspace: Workspace,
     tmp_path: Path,

@@ -5,7 +5,9 @@ import pytest
 from PIL import Image
 
 from idgen.errors import UserError
-from idgen.prepare import MaskFiles, Photo, find_photos, read_photo
+from idgen.prepare import GrabCutSegmenter, MaskFiles, Photo, find_photos, read_photo
+from idgen.prepare.prompts import PROMPTS
+from tests.prepare.parts import CentreSegmenter
 from tests.prepare.pictures import CPU, one_line, picture, red, save_pictures
 
 SIZE = (40, 56)
@@ -66,6 +68,64 @@ def test_missing_masks_are_all_named(masks: Path, found: list[Photo]) -> None:
     assert "'2.png'" not in text
     with pytest.raises(UserError, match=r"'1\.png'"):
         MaskFiles(masks).key(found[0])
+
+
+def test_each_subject_has_a_folder_of_masks(tmp_path: Path, masks: Path) -> None:
+    """Photos of several subjects have the same names."""
+    photos = [
+        find_photos(save_pictures(tmp_path / name, *seeds))[0]
+        for name, seeds in (("dog", (1, 2)), ("cat", (1, 3)))
+    ]
+    save(masks / "1.png", red(picture(1)))
+    text = refused(masks, photos)
+    for name in ("dog", "cat"):
+        assert f"'{name}/1.png'" in text
+        (masks / name).mkdir()
+    save(masks / "dog" / "1.png", ~red(picture(1)))
+    MaskFiles(masks).check(photos)
+    np.testing.assert_array_equal(read(masks, photos[0]), ~red(picture(1)))
+    np.testing.assert_array_equal(read(masks, photos[1]), red(picture(1)))
+
+
+def test_photos_without_a_mask_are_left_to_another_segmenter(
+    masks: Path, found: list[Photo]
+) -> None:
+    other = CentreSegmenter()
+    both = MaskFiles(masks, other)
+    save(masks / "2.png", red(picture(2)))
+    both.check(found)
+    with both.loaded(CPU, found) as segment, other.loaded(CPU, found) as segment_other:
+        np.testing.assert_array_equal(segment(found[1]), red(picture(2)))
+        np.testing.assert_array_equal(segment(found[0]), segment_other(found[0]))
+    keys = [both.key(photo) for photo in found]
+    assert keys[0] == other.key(found[0])
+    assert keys[1] == MaskFiles(masks).key(found[1])
+    # A mask that comes later makes that photo anew and no other.
+    save(masks / "1.png", red(picture(1)))
+    assert [both.key(photo) == key for photo, key in zip(found, keys, strict=True)] == [
+        False,
+        True,
+        True,
+    ]
+
+
+def test_what_the_other_segmenter_refuses_is_refused(masks: Path, found: list[Photo]) -> None:
+    (found[0].path.parent / PROMPTS).write_text("1.png: {points: [[900, 900]]}")
+    both = MaskFiles(masks, GrabCutSegmenter())
+    with pytest.raises(UserError, match="outside"):
+        both.check(found)
+    save(masks / "1.png", red(picture(1)))
+    both.check(found[:1])
+
+
+def test_a_bomb_is_one_line(
+    masks: Path, found: list[Photo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(masks / "1.png", red(picture(1)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    fault = MaskFiles(masks)._fault(found[0])
+    assert fault is not None
+    assert "1.png" in fault
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from idgen.metrics.encoders import ClipScorer
 from idgen.metrics.scorer import ImageScorer
 from idgen.mini.sam import build_mini_sam
 from idgen.prepare import BoxDetector, Photo, SamSegmenter, find_photos, read_photo
+from idgen.prepare.class_noun import NOUN_FILE
 from idgen.prepare.detector import Detect
 from idgen.prepare.prompts import PROMPTS, Box
 from tests.prepare.pictures import CPU, one_line, picture, save_pictures
@@ -284,7 +285,44 @@ def test_a_noun_without_its_model_is_refused() -> None:
     with pytest.raises(UserError, match="belongs with"):
         SamSegmenter(class_noun="cat")
     with pytest.raises(UserError, match="belongs with"):
-        SamSegmenter(clip=ClipScorer())
+        SamSegmenter(class_nouns=Path("classes.txt"))
+
+
+def test_each_subject_has_its_own_noun(checkpoint: str, tmp_path: Path) -> None:
+    """The file beside the photos comes before the table, the table before the noun for all."""
+    detector = FixedBox((8, 4, 32, 30))
+    (tmp_path / "classes.txt").write_text("Classes\n\nsubject_name,class\nbear,stuffed animal\n")
+    segmenter = SamSegmenter(
+        checkpoint,
+        "vit_b",
+        detector=detector,
+        class_noun="thing",
+        class_nouns=tmp_path / "classes.txt",
+    )
+    photos = {}
+    for name in ("bear", "rex", "cup"):
+        photos[name], *_ = find_photos(save_pictures(tmp_path / name, 1, 2))
+    (tmp_path / "rex" / NOUN_FILE).write_text("dog\n")
+    for photo in photos.values():
+        segment(segmenter, photo)
+    assert detector.nouns == ["stuffed animal", "dog", "thing"]
+    keys = {name: segmenter.key(photo) for name, photo in photos.items()}
+    assert len(set(keys.values())) == 3
+    (tmp_path / "rex" / NOUN_FILE).write_text("thing")
+    assert segmenter.key(photos["rex"]) == keys["cup"]
+
+
+def test_a_noun_that_is_needed_is_asked_for_before_any_work(
+    checkpoint: str, tmp_path: Path
+) -> None:
+    photos = find_photos(save_pictures(tmp_path / "rex", 1, 2))
+    segmenter = SamSegmenter(checkpoint, "vit_b", clip=ClipScorer())
+    with pytest.raises(UserError, match=f"rex.*{NOUN_FILE}"):
+        segmenter.check(photos)
+    # Photos with prompts of their own need none.
+    named = "\n".join(f"{photo.name}: {{points: [[20, 20]]}}" for photo in photos)
+    (tmp_path / "rex" / PROMPTS).write_text(named)
+    segmenter.check(photos)
 
 
 def refused(checkpoint: Path, architecture: Any, photo: Photo) -> str:

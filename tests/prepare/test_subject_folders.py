@@ -49,6 +49,22 @@ def test_prepared_subjects_inside_are_none(tmp_path: Path) -> None:
     assert [path.name for path in find_subjects(tmp_path)] == ["dog"]
 
 
+def test_a_link_that_leads_back_is_no_subject(tmp_path: Path) -> None:
+    dog = save_photos(tmp_path / "all" / "dog")
+    (dog / "itself").symlink_to(dog, target_is_directory=True)
+    (dog / "above").symlink_to(tmp_path, target_is_directory=True)
+    (dog.parent / "itself").symlink_to(dog.parent, target_is_directory=True)
+    assert find_subjects(dog) == [dog]
+    assert find_subjects(tmp_path / "all") == [tmp_path / "all" / "dog"]
+
+
+def test_a_link_to_photos_elsewhere_is_a_subject(tmp_path: Path) -> None:
+    save_photos(tmp_path / "elsewhere")
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "dog").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert find_subjects(tmp_path / "all") == [tmp_path / "all" / "dog"]
+
+
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no folder"):
         find_subjects(tmp_path / "absent")

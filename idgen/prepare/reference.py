@@ -1,0 +1,54 @@
+"""f_p and f'_i of one photo whose scene a drawing is to keep; nothing is written."""
+
+import torch
+from torch import Tensor
+
+from idgen.models.encoders import ImageEncoder
+from idgen.prepare.features import encode_images, free
+from idgen.prepare.inpainter import Inpainter
+from idgen.prepare.jobs import named
+from idgen.prepare.photos import Photo
+from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.stages import checked_mask
+from idgen.prepare.views import square
+
+
+def reference_embeddings(
+    photo: Photo,
+    segmenter: Segmenter,
+    inpainter: Inpainter,
+    image_encoder: ImageEncoder,
+    resolution: int,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Does for one photo what preparation does for a subject's plain views.
+
+    Args:
+        photo: The photo, of the subject or of anything else.
+        segmenter: Finds its subject.
+        inpainter: Takes that out.
+        image_encoder: E_I.
+        resolution: Pixels on a side of the view.
+        device: Where models run.
+
+    Returns:
+        f_p and f'_i, `1 D` each, float32 on the CPU.
+
+    Raises:
+        UserError: If no subject is found in it, or a model cannot be loaded.
+    """
+    segmenter.check([photo])
+    image = photo.pixels()
+    with segmenter.loaded(device, [photo]) as segment:
+        mask = checked_mask(segment(photo), photo)
+    with inpainter.loaded(device) as inpaint, named(photo):
+        background = inpaint(image, mask)
+    free(device)
+    with image_encoder.loaded(device) as encode:
+        # One by one, as the plain views are: in another batch the last bits differ.
+        [(f_p,)], [(f_i,)] = (
+            encode_images(encode, square(picture, mask, resolution)[None])
+            for picture in (image, background)
+        )
+    free(device)
+    return f_p[None], f_i[None]
