@@ -18,8 +18,8 @@ def test_noise_is_a_function_of_seed_prompt_and_number_alone() -> None:
     first = starting_noise(request(), shape)
     torch.manual_seed(2)
     assert torch.equal(first, starting_noise(request(), shape))
-    # The prompt's place in its suite does not count.
-    moved = DrawingRequest("a photo of a dog", "", 7, 0, 0)
+    # Neither the prompt's place in its suite nor the subject's token counts.
+    moved = DrawingRequest("a photo of a sks dog", "a photo of a dog", 7, 0, 0)
     assert torch.equal(first, starting_noise(moved, shape))
     for other in (request("a dog"), request(number=1), request(seed=1)):
         assert not torch.equal(first, starting_noise(other, shape))
