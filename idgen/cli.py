@@ -15,6 +15,7 @@ COMMANDS = {
     "test": "draw and score the whole prompt suite: metrics.json, a CSV, image grids",
     "predict": "draw the config's prompts with a checkpoint",
     "sample": "draw one prompt with a checkpoint",
+    "benchmark": "compare methods on several subjects: tables with intervals, report.html",
 }
 _TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 DEBUG_VARIABLE = "IDGEN_DEBUG"
@@ -22,7 +23,7 @@ DEBUG_VARIABLE = "IDGEN_DEBUG"
 
 def help_text() -> str:
     """What `idgen --help` prints."""
-    lines = [f"  {name:<10}{line}" for name, line in COMMANDS.items()]
+    lines = [f"  {name:<11}{line}" for name, line in COMMANDS.items()]
     return "\n".join(
         [
             "usage: idgen COMMAND [options]",
@@ -84,6 +85,10 @@ def _run(command: str, options: list[str]) -> int:
         from idgen.commands.sample import run_sample
 
         return run_sample(options)
+    if command == "benchmark":
+        from idgen.commands.benchmark import run_benchmark
+
+        return run_benchmark(options)
     near = difflib.get_close_matches(command, COMMANDS, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise UserError(f"no such command; {hint}there are {', '.join(COMMANDS)}")

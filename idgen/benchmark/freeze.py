@@ -1,0 +1,99 @@
+"""Configs, overlays and single keys laid over each other once, as `idgen fit` would."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from idgen.callbacks.fidelity import FidelityScores
+from idgen.callbacks.termination import GracefulTermination
+from idgen.commands.parser import one_line_errors
+from idgen.commands.run_config import STORED
+from idgen.commands.train import IdgenCLI
+from idgen.data.datamodule import SubjectDataModule
+from idgen.errors import UserError
+from idgen.models.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class BuiltParts:
+    """The parts of one config, built but not loaded.
+
+    Attributes:
+        data: Its datamodule.
+        backbone: Its backbone.
+        fidelity: Its scores.
+    """
+
+    data: SubjectDataModule
+    backbone: Backbone
+    fidelity: FidelityScores
+
+
+class ConfigReader(IdgenCLI):
+    """`idgen fit` up to the point where work would start: it parses, and can build the parts."""
+
+    def __init__(self) -> None:
+        super().__init__(stored=None, termination=GracefulTermination())
+
+    def _set_seed(self) -> None:
+        # Reading a config is no run.
+        pass
+
+    def before_instantiate_classes(self) -> None:
+        """Leaves run folders alone."""
+
+    def instantiate_classes(self) -> None:
+        """Builds nothing; see `build`."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+    def frozen(self) -> dict[str, Any]:
+        """The whole config, defaults and all, as plain values."""
+        text = self._parser("fit").dump(self.config["fit"], skip_none=False, format="yaml")
+        everything = yaml.safe_load(text)
+        return {key: everything[key] for key in STORED if key in everything}
+
+    def build(self) -> BuiltParts:
+        """Builds the parts and checks what they need, before any work.
+
+        Raises:
+            UserError: If a value is out of range, or photos, models or words cannot be used.
+        """
+        with one_line_errors():
+            built = self.parser.instantiate_classes(self.config)["fit"]
+        parts = BuiltParts(built.data, built.model.backbone, built.fidelity)
+        parts.data.check()
+        parts.fidelity.check()
+        return parts
+
+
+def read_config(configs: Sequence[str], settings: Mapping[str, Any], who: str) -> ConfigReader:
+    """Parses stacked configs.
+
+    Args:
+        configs: YAML files; later ones win.
+        settings: Dotted keys and their values; they win over the files.
+        who: Whose config it is, for errors.
+
+    Returns:
+        The reader, which freezes and builds it.
+
+    Raises:
+        UserError: If a key or value is refused.
+    """
+    flags = [flag for path in configs for flag in ("--config", path)]
+    flags += [f"--{key}={_spoken(value)}" for key, value in settings.items()]
+    reader = ConfigReader()
+    try:
+        reader.start("fit", flags)
+    except UserError as error:
+        raise UserError(f"{who}: {error}") from error
+    return reader
+
+
+def _spoken(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
