@@ -14,6 +14,9 @@ Pair = tuple[str, int]
 """A subject's name and a seed."""
 
 LEVEL = 0.95
+FEWEST_SUBJECTS = 6
+"""Subjects below which no difference is called one."""
+
 _ROUNDING = 1e-9  # equal scores differ by less than this
 
 
@@ -53,9 +56,13 @@ class Difference:
 
     @property
     def sign(self) -> int:
-        """1 or -1 where the interval lies on one side of 0, else 0."""
+        """1 or -1 where the interval lies on one side of 0, else 0.
+
+        Also 0 with fewer than 6 subjects: of 5 that all agree, chance makes as many in 2 of 32
+        cases, more than the 5 % that such a claim stands for.
+        """
         low, high = self.interval.low, self.interval.high
-        if low is None or high is None:
+        if low is None or high is None or self.interval.subjects < FEWEST_SUBJECTS:
             return 0
         return int(low > _ROUNDING) - int(high < -_ROUNDING)
 

@@ -50,14 +50,20 @@ class DreamBench:
 
     Attributes:
         folder: The folder of those folders.
-        classes: Its `prompts_and_classes.txt`: lines `subject,class`, and the lists of prompts.
-            Subjects of it without a folder are left out.
+        classes: Its list of subjects, lines `subject,class`, and prompts; by default
+            `prompts_and_classes.txt` in the folder. Subjects of it without a folder are left out.
         live_classes: The classes that are alive, which the file does not say of its subjects.
     """
 
     folder: str
-    classes: str
+    classes: str = ""
     live_classes: list[str] = field(default_factory=lambda: ["cat", "dog"])
+
+    @property
+    def classes_file(self) -> Path:
+        """Where its subjects and prompts are listed."""
+        given = self.classes or Path(self.folder) / "prompts_and_classes.txt"
+        return Path(given).expanduser()
 
 
 @dataclass
@@ -76,7 +82,8 @@ class BenchmarkConfig:
         steps: Training steps of every method that does not set `trainer.max_steps` itself; None
             for what the configs say.
         prompts: What is drawn: `mini`, a file in DreamBench's form, or a list of prompts with
-            [V] in them; None for what the configs say.
+            [V] in them; None for DreamBench's where its subjects are named, else for what the
+            configs say.
         images: Drawings of each prompt.
         settings: Single keys with their values for every method, over the methods' overlays.
         jobs: Cells at a time; by default one for each GPU, without any one for each core, 4 at
@@ -99,6 +106,13 @@ class BenchmarkConfig:
     jobs: int | None = None
     shown_prompts: int = 8
     resamples: int = 10_000
+
+    @property
+    def suite(self) -> str | list[str] | None:
+        """What is drawn; None for what the configs say."""
+        if self.prompts is None and self.dreambench is not None:
+            return str(self.dreambench.classes_file)
+        return self.prompts
 
     def check(self) -> None:
         """Refuses what cannot be run, before any work.

@@ -121,7 +121,7 @@ def _reader(
     folder: Path,
 ) -> ConfigReader:
     steps = {} if config.steps is None else {"trainer.max_steps": config.steps}
-    prompts = {} if config.prompts is None else {"data.test_prompts": config.prompts}
+    prompts = {} if config.suite is None else {"data.test_prompts": config.suite}
     settings = {
         **config.settings,
         **steps,

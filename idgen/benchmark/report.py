@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from idgen.benchmark.results import CellResult, DrawnImage, read_images
 from idgen.benchmark.subjects import BenchmarkSubject
 from idgen.benchmark.summary import MethodSummary, Summary
-from idgen.benchmark.tables import counted, significance
+from idgen.benchmark.tables import counted, marks, significance
 from idgen.errors import UserError
 from idgen.report.drawing_table import DrawingRow, drawing_table, photo_strip, subject_details
 from idgen.report.elements import Markup, table, text
@@ -105,9 +105,8 @@ def _table(summary: Summary) -> str:
         for method in summary.methods
     ]
     note = (
-        '<p class="note">Means over subjects, below them the 95 % bootstrap interval; best in '
-        f"bold; ▲ better, ▼ worse than {text(summary.reference)} by a paired interval without 0."
-        "</p>\n"
+        '<p class="note">Means over subjects, below them the 95 % bootstrap interval; the best '
+        f"in bold. {text(marks(summary))}</p>\n"
     )
     return table(["method", "cells", *map(_heading, names)], rows, "scores") + note
 

@@ -150,9 +150,10 @@ def read_classes(path: Path) -> dict[str, str]:
 
 
 def _dreambench(given: DreamBench) -> list[BenchmarkSubject]:
-    folder, classes = Path(given.folder).expanduser(), read_classes(Path(given.classes))
+    folder = Path(given.folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"dreambench.folder: there is no folder {given.folder}")
+    classes = read_classes(given.classes_file)
     subjects = [
         BenchmarkSubject(name, folder / name, noun, noun in given.live_classes)
         for name, noun in classes.items()
@@ -161,6 +162,6 @@ def _dreambench(given: DreamBench) -> list[BenchmarkSubject]:
     if not subjects:
         raise UserError(
             f"dreambench.folder: {given.folder} has no folder for any of the {len(classes)} "
-            f"subjects of {given.classes}, such as {next(iter(classes))}"
+            f"subjects of {given.classes_file}, such as {next(iter(classes))}"
         )
     return subjects

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from idgen.benchmark.bootstrap import Difference, Interval
+from idgen.benchmark.bootstrap import FEWEST_SUBJECTS, Difference, Interval
 from idgen.benchmark.summary import MethodSummary, Summary
 from idgen.report.scores import ScoreName, score_name, score_values
 
@@ -117,10 +117,15 @@ def counted(method: MethodSummary) -> str:
 
 def footnote(summary: Summary) -> str:
     """What the numbers and marks say."""
-    return (
-        "Mean over subjects ± half the 95 % bootstrap interval; best in bold; "
-        f"▲ better, ▼ worse than {summary.reference} by a paired interval without 0."
-    )
+    return f"Mean over subjects ± half the 95 % bootstrap interval, best in bold. {marks(summary)}"
+
+
+def marks(summary: Summary) -> str:
+    """What the signs say, or why there are none."""
+    most = max((i.subjects for m in summary.methods for i in m.scores.values() if i), default=0)
+    if most < FEWEST_SUBJECTS:
+        return f"{most} subjects are too few to call any difference one."
+    return f"▲ better, ▼ worse than {summary.reference}: the paired interval excludes 0."
 
 
 def _markdown_entry(summary: Summary, method: MethodSummary, name: ScoreName) -> str:

@@ -112,7 +112,7 @@ def flattened_protocol(protocol: dict[str, object], prefix: str = "") -> dict[st
         if isinstance(value, dict):
             flat |= flattened_protocol(value, f"{name}: ")
         else:
-            flat[name] = str(value)
+            flat[name] = "none" if value in (None, "") else str(value)
     return flat
 
 

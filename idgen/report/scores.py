@@ -33,7 +33,7 @@ class ScoreName:
 _KNOWN = {
     name.key: name
     for name in (
-        ScoreName("dino", "DINO", 1, "likeness to the photos, ViT-S/16 cosine"),
+        ScoreName("dino", "DINO", 1, "likeness to the photos, DINO cosine"),
         ScoreName("clip_i", "CLIP-I", 1, "likeness to the photos, CLIP cosine"),
         ScoreName("clip_t", "CLIP-T", 1, "agreement with the prompt, CLIP cosine"),
         ScoreName("balance", "balance", 1, "geometric mean of DINO and CLIP-T"),

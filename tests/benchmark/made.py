@@ -19,7 +19,7 @@ def make_subject(folder: Path, name: str) -> BenchmarkSubject:
     photos = folder / "photos" / name
     photos.mkdir(parents=True)
     for shade in (40, 160):
-        Image.new("RGB", (24, 24), (shade, 90, 200)).save(photos / f"{shade}.png")
+        Image.new("RGB", (40, 40), (shade, 90, 200)).save(photos / f"{shade}.png")
     return BenchmarkSubject(name, photos, "dog", live=True)
 
 
