@@ -37,6 +37,7 @@ def help_text() -> str:
             "  idgen fit --config configs/base.yaml",
             "  idgen test --ckpt_path runs/base/checkpoints/last.ckpt",
             '  idgen sample runs/base/checkpoints/last.ckpt "a [V] robot in the snow" --out out',
+            "  idgen benchmark --config configs/benchmark/quick.yaml",
             "",
             "idgen COMMAND --help explains a command; idgen --version prints the version.",
             f"Set {DEBUG_VARIABLE}=1 for tracebacks.",
@@ -51,7 +52,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: The command and its options; None takes them from the process.
 
     Returns:
-        The exit code: 0; 2 for an error the user can mend; 130 after Ctrl-C; 143 after SIGTERM.
+        The exit code: 0; 1 if cells of a benchmark failed; 2 for an error the user can mend; 130
+        after Ctrl-C; 143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if args is None else args)
     if not arguments or arguments[0] in ("-h", "--help"):
