@@ -7,29 +7,28 @@ from typing import Any
 
 import yaml
 
-from idgen.callbacks.fidelity import FidelityScores
 from idgen.callbacks.termination import GracefulTermination
 from idgen.commands.parser import one_line_errors
 from idgen.commands.run_config import STORED
 from idgen.commands.train import IdgenCLI
-from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
-from idgen.models.backbone import Backbone
 
 
 @dataclass(frozen=True)
-class BuiltParts:
-    """The parts of one config, built but not loaded.
+class Identities:
+    """What a config's models are, whatever they are called.
 
     Attributes:
-        data: Its datamodule.
-        backbone: Its backbone.
-        fidelity: Its scores.
+        backbone: Name of the backbone.
+        backbone_identity: Hash of its files.
+        clip_identity: Hash of what CLIP-I and CLIP-T are computed with.
+        dino_identity: The same for DINO.
     """
 
-    data: SubjectDataModule
-    backbone: Backbone
-    fidelity: FidelityScores
+    backbone: str
+    backbone_identity: str
+    clip_identity: str
+    dino_identity: str
 
 
 class ConfigReader(IdgenCLI):
@@ -56,7 +55,7 @@ class ConfigReader(IdgenCLI):
         """Leaves run folders alone."""
 
     def instantiate_classes(self) -> None:
-        """Builds nothing; see `build`."""
+        """Builds nothing; see `identify`."""
 
     def _run_subcommand(self, subcommand: str) -> None:
         pass
@@ -67,18 +66,23 @@ class ConfigReader(IdgenCLI):
         everything = yaml.safe_load(text)
         return {key: everything[key] for key in STORED if key in everything}
 
-    def build(self) -> BuiltParts:
-        """Builds the parts and checks what they need, before any work.
+    def identify(self) -> Identities:
+        """Builds the parts once, as a run would, checks what they need, and lets them go.
 
         Raises:
             UserError: If a value is out of range, or photos, models or words cannot be used.
         """
         with one_line_errors():
             built = self.parser.instantiate_classes(self.config)["fit"]
-        parts = BuiltParts(built.data, built.model.backbone, built.fidelity)
-        parts.data.check()
-        parts.fidelity.check()
-        return parts
+        built.data.check()
+        built.fidelity.check()
+        backbone = built.model.backbone
+        return Identities(
+            backbone.source,
+            backbone.identity,
+            built.fidelity.clip.identity,
+            built.fidelity.dino.identity,
+        )
 
 
 def read_config(configs: Sequence[str], settings: Mapping[str, Any], who: str) -> ConfigReader:
@@ -90,7 +94,7 @@ def read_config(configs: Sequence[str], settings: Mapping[str, Any], who: str) -
         who: Whose config it is, for errors.
 
     Returns:
-        The reader, which freezes and builds it.
+        The reader, which freezes it and builds its parts.
 
     Raises:
         UserError: If a key or value is refused.

@@ -1,10 +1,11 @@
 """From a benchmark's config to its cells: configs frozen, results of another kind refused."""
 
+import gc
 import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 from idgen import __version__
 from idgen.benchmark.cell import Cell, Step, difference
 from idgen.benchmark.config import BenchmarkConfig, Method, folder_name
-from idgen.benchmark.freeze import BuiltParts, ConfigReader, read_config
+from idgen.benchmark.freeze import ConfigReader, read_config
 from idgen.benchmark.subjects import BenchmarkSubject, find_benchmark_subjects
 from idgen.benchmark.verify import check_scores, check_weights
 from idgen.data.prompts import read_suite
@@ -104,9 +105,8 @@ def make_plan(config: BenchmarkConfig) -> Plan:
     # Photos are needed from here on: they are what records and checks are about.
     for subject in subjects:
         subject.write_photos()
-    built = {name: _build(name, reader) for name, reader in readers.items()}
-    protocol = _protocol(config, readers, built)
     frozen = {name: reader.frozen() for name, reader in readers.items()}
+    protocol = _protocol(config, readers, frozen)
     planner = _Planner(config, folder, frozen, protocol)
     plan = Plan(config, folder, tuple(subjects), tuple(planner.cells(subjects)), protocol)
     _refuse_other_results(plan)
@@ -137,32 +137,27 @@ def _reader(
     return read_config([*config.configs, *method.configs], settings, f"method {name!r}")
 
 
-def _build(name: str, reader: ConfigReader) -> BuiltParts:
+def _identify(name: str, reader: ConfigReader) -> dict[str, str]:
     try:
-        return reader.build()
+        return asdict(reader.identify())
     except UserError as error:
         raise UserError(f"method {name!r}: {error}") from error
+    finally:
+        gc.collect()  # a backbone may take gigabytes: one at a time
 
 
 def _protocol(
-    config: BenchmarkConfig, readers: dict[str, ConfigReader], built: dict[str, BuiltParts]
+    config: BenchmarkConfig, readers: dict[str, ConfigReader], frozen: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
     """What all methods have to share, so that their scores can be compared.
 
     Raises:
-        UserError: If two of them do not.
+        UserError: If two of them do not, or one cannot be built.
     """
     found: dict[str, dict[str, Any]] = {}
-    for name, parts in built.items():
-        frozen = readers[name].frozen()
-        found[name] = {
-            "clip_identity": parts.fidelity.clip.identity,
-            "dino_identity": parts.fidelity.dino.identity,
-            "backbone": parts.backbone.source,
-            "backbone_identity": parts.backbone.identity,
-            "sampler": frozen["model"]["sampler"],
-            "images": config.images,
-        }
+    for name, reader in readers.items():
+        sampler = frozen[name]["model"]["sampler"]
+        found[name] = {**_identify(name, reader), "sampler": sampler, "images": config.images}
     first, protocol = next(iter(found.items()))
     for name, other in found.items():
         differing = difference(protocol, other)
@@ -171,8 +166,7 @@ def _protocol(
                 f"methods {first!r} and {name!r} cannot be compared: {differing}; draw and score "
                 "all methods in the same way"
             )
-    plain: dict[str, Any] = json.loads(json.dumps(protocol))
-    return plain
+    return protocol
 
 
 @dataclass(frozen=True)
@@ -227,7 +221,7 @@ class _Planner:
             "idgen_version": __version__,
             "backbone": config["model"]["backbone"],
             "backbone_identity": self.protocol["backbone_identity"],
-            "preparation": config["data"]["preparation"],
+            "preparation": _plain_settings(config["data"]["preparation"]),
         }
         digest = hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:8]
         own = self.folder / "preparing" / f"{folder_name(subject.name)}-{digest}"
@@ -235,7 +229,7 @@ class _Planner:
         needed = {
             "model": {"backbone": config["model"]["backbone"]},
             "data": {
-                "preparation": config["data"]["preparation"],
+                "preparation": kind["preparation"],
                 "subject": {"photos": str(subject.photos), "prepared": str(prepared)},
             },
         }
@@ -291,6 +285,12 @@ def _with_subject(frozen: dict[str, Any], subject: BenchmarkSubject, seed: int) 
         "live": subject.live,
     }
     return config
+
+
+def _plain_settings(part: Any) -> Any:
+    """The settings of a part whose class is not in question, as `idgen prepare` takes them."""
+    named = isinstance(part, dict) and "class_path" in part
+    return part.get("init_args", {}) if named else part
 
 
 def _prompts(config: dict[str, Any], subject: BenchmarkSubject) -> list[str]:

@@ -34,12 +34,12 @@ _DESCRIPTION = (
     "report.html, results.json, results.csv, table.md and table.tex."
 )
 _EPILOG = (
+    "Start with: idgen benchmark --config configs/benchmark/quick.yaml. "
     "It may be stopped or killed at any moment: the same command goes on, and no finished cell is "
     "run twice. A cell that fails does not stop the others; it is named at the end and in the "
     "report, and tried again by the next run; the exit code is 1 then. Results of another "
     "version, protocol or config are refused, with the field that differs. --only_report true "
-    "writes the report of what is there. "
-    "example: idgen benchmark --config configs/benchmark/quick.yaml"
+    "writes the report of what is there."
 )
 _MOST_JOBS = 4
 _CELLS_FAILED = 1

@@ -87,7 +87,7 @@ def _method(**method: Any) -> Callable[[Settings], object]:
         (_method(configs=["none.yaml"]), "methods.bad.configs: there is no file none.yaml"),
         (_method(settings={"model.tunin.rank": 1}), "method 'bad': "),
         (_method(settings={"model.loss_weights.weak_denoising": "lots"}), "method 'bad': "),
-        (_method(seting={}), "seting"),
+        (_method(seting={"trainer.max_steps": 1}), "seting"),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_any_work(
@@ -120,5 +120,12 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         main(["benchmark", "--help"])
     assert ended.value.code == 0
     printed = capsys.readouterr().out
-    for words in ("--methods", "--subjects", "--jobs", "held-out", "quick.yaml", "no finished"):
+    for words in (
+        "--methods",
+        "--subjects",
+        "--jobs",
+        "held-out",
+        "quick.yaml",
+        "killed at any moment",
+    ):
         assert words in printed
