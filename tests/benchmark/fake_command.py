@@ -40,7 +40,8 @@ def main() -> int:
     if given.exit == 0:
         given.result.parent.mkdir(parents=True, exist_ok=True)
         given.result.write_text(given.content)
-    return given.exit
+    code: int = given.exit
+    return code
 
 
 def _note(path: Path, line: str) -> int:
