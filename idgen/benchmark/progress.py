@@ -76,6 +76,10 @@ class CellProgress:
         line = f"{self._ended}/{self._cells} {outcome.cell.name}: {said}"
         self._console.print(Text(_printable(line), style="red" if outcome.failed else ""))
 
+    def say(self, line: str) -> None:
+        """Prints a line above the bar."""
+        self._console.print(Text(line))
+
     def _show(self) -> None:
         names = _printable(", ".join(self._running))
         names = names if len(names) <= _LONGEST else f"{names[: _LONGEST - 1]}…"

@@ -38,7 +38,8 @@ class Processes:
         self.stopping.set()
         with self._lock:
             for process in self._running:
-                _signal(process, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGTERM)
         threading.Thread(target=self._kill_late, daemon=True).start()
 
     def _kill_late(self) -> None:
@@ -47,7 +48,9 @@ class Processes:
             time.sleep(0.5)
         with self._lock:
             for process in self._running:
-                _signal(process, signal.SIGKILL)
+                # Its whole session: training on several GPUs is several processes.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
     def run(self, command: tuple[str, ...], log: Path, kept: IO[bytes], **more: str) -> int | None:
         """Runs a command to its end.
@@ -81,11 +84,6 @@ class Processes:
             finally:
                 with self._lock:
                     self._running.discard(process)
-
-
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(number)
 
 
 @contextlib.contextmanager

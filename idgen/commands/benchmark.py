@@ -123,8 +123,12 @@ def _run_all(executor: Executor, cells: Sequence[Cell], what: str) -> None:
         return
     progress = CellProgress(what, len(cells), len(cells) - len(left))
     with progress, contextlib.closing(executor.run(left, progress.started)) as outcomes:
-        for outcome in outcomes:
-            progress.ended(outcome)
+        try:
+            for outcome in outcomes:
+                progress.ended(outcome)
+        except (KeyboardInterrupt, SystemExit):
+            progress.say("stopping: trainings under way save first; run it again to go on")
+            raise
 
 
 def _write_report(plan: Plan, command: str) -> Summary:

@@ -183,7 +183,7 @@ def test_dreambench_names_its_subjects_and_their_lists(
     lines += ["Object Prompts", "'a {0} {1} on the beach'.format(unique_token, class_token),"]
     lines += ["Live Subject Prompts", "'a {0} {1} in the snow'.format(unique_token, class_token),"]
     (data / "prompts_and_classes.txt").write_text("\n".join(lines))
-    given = {
+    given: dict[str, Any] = {
         "output": str(tmp_path / "out"),
         "subjects": [],
         "prompts": None,

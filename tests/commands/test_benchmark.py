@@ -3,6 +3,10 @@
 import csv
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ import pytest
 
 from idgen.cli import main
 from tests.benchmark.settings import benchmark_settings, write_settings
+from tests.benchmark.test_executor import calls
 from tests.benchmark.test_report import Page
 from tests.workspace import TinyModels, Workspace, make_workspace, run_idgen
 
@@ -113,6 +118,39 @@ def test_a_subject_with_one_photo_is_refused(
     path = write_settings(workspace, benchmark_settings(workspace))
     assert main(["benchmark", f"--config={path}"]) == 2
     assert "only one photo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_lets_commands_save_and_says_how_to_go_on(
+    tmp_path: Path, number: int, code: int
+) -> None:
+    checkpoint = tmp_path / "a/run/last.ckpt"
+    driver = (
+        "import sys; from pathlib import Path; import idgen.commands.benchmark as command; "
+        "from idgen.benchmark.executor import LocalExecutor; from idgen.cli import main; "
+        "from tests.benchmark.test_executor import make_cell; "
+        "import idgen.cli as cli; "
+        "cell = make_cell(Path(sys.argv[1]), 'a', *sys.argv[2:])\n"
+        "def run(command_name, options):\n"
+        "    with command._terminating():\n"
+        "        command._run_all(LocalExecutor(1, 1), [cell], 'running')\n"
+        "cli._run = run\n"
+        "sys.exit(main(['benchmark']))"
+    )
+    options = [f"--checkpoint={checkpoint}", f"--wait={tmp_path / 'never'}"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", driver, str(tmp_path), *options], stderr=subprocess.PIPE, text=True
+    )
+    end = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == code, said
+    assert "run it again to go on" in said
+    assert calls(tmp_path)[-1] == "terminated"
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
