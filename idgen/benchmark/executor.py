@@ -1,5 +1,6 @@
 """Where cells run: here, as processes of this machine."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -89,7 +90,8 @@ class LocalExecutor(Executor):
             slots.put(slot)
 
     def _environment(self, slot: int) -> dict[str, str]:
-        found = {"OMP_NUM_THREADS": str(self.threads)}
+        # What the user has set stays: on a busy machine more threads than free cores only spin.
+        found = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(self.threads))}
         if self.gpus and self.jobs > 1:
             found["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
         return found

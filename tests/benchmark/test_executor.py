@@ -195,9 +195,13 @@ def test_a_killed_benchmark_is_gone_on_with_once_its_commands_have_ended(tmp_pat
     assert len(calls(tmp_path)) == 3
 
 
-def test_cells_at_a_time_share_the_cores(tmp_path: Path) -> None:
+def test_cells_at_a_time_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     list(LocalExecutor(jobs=2, cores=8).run([make_cell(tmp_path)]))
     assert calls(tmp_path)[0].endswith("threads 4")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    list(LocalExecutor(jobs=2, cores=8).run([make_cell(tmp_path, "b")]))
+    assert calls(tmp_path, "b")[0].endswith("threads 3")
 
 
 def test_each_slot_gets_a_gpu_of_its_own() -> None:
