@@ -15,6 +15,7 @@ COMMANDS = {
     "test": "draw and score the whole prompt suite: metrics.json, a CSV, image grids",
     "predict": "draw the config's prompts with a checkpoint",
     "sample": "draw one prompt with a checkpoint",
+    "benchmark": "compare methods on several subjects: tables with intervals, report.html",
 }
 _TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 DEBUG_VARIABLE = "IDGEN_DEBUG"
@@ -22,7 +23,7 @@ DEBUG_VARIABLE = "IDGEN_DEBUG"
 
 def help_text() -> str:
     """What `idgen --help` prints."""
-    lines = [f"  {name:<10}{line}" for name, line in COMMANDS.items()]
+    lines = [f"  {name:<11}{line}" for name, line in COMMANDS.items()]
     return "\n".join(
         [
             "usage: idgen COMMAND [options]",
@@ -36,6 +37,7 @@ def help_text() -> str:
             "  idgen fit --config configs/base.yaml",
             "  idgen test --ckpt_path runs/base/checkpoints/last.ckpt",
             '  idgen sample runs/base/checkpoints/last.ckpt "a [V] robot in the snow" --out out',
+            "  idgen benchmark --config configs/benchmark/quick.yaml",
             "",
             "idgen COMMAND --help explains a command; idgen --version prints the version.",
             f"Set {DEBUG_VARIABLE}=1 for tracebacks.",
@@ -50,7 +52,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: The command and its options; None takes them from the process.
 
     Returns:
-        The exit code: 0; 2 for an error the user can mend; 130 after Ctrl-C; 143 after SIGTERM.
+        The exit code: 0; 1 if cells of a benchmark failed; 2 for an error the user can mend; 130
+        after Ctrl-C; 143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if args is None else args)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -84,6 +87,10 @@ def _run(command: str, options: list[str]) -> int:
         from idgen.commands.sample import run_sample
 
         return run_sample(options)
+    if command == "benchmark":
+        from idgen.commands.benchmark import run_benchmark
+
+        return run_benchmark(options)
     near = difflib.get_close_matches(command, COMMANDS, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise UserError(f"no such command; {hint}there are {', '.join(COMMANDS)}")

@@ -124,7 +124,7 @@ def save_png(image: Tensor | Image.Image, path: Path) -> None:
         ValueError: If the image is not uint8 ``3 H W``.
         UserError: If it cannot be written there.
     """
-    picture = _pillow(image) if isinstance(image, Tensor) else image
+    picture = as_image(image) if isinstance(image, Tensor) else image
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()
@@ -137,14 +137,22 @@ def save_png(image: Tensor | Image.Image, path: Path) -> None:
         ) from error
 
 
-def _pillow(image: Tensor) -> Image.Image:
+def as_image(image: Tensor) -> Image.Image:
+    """An image as Pillow has it.
+
+    Args:
+        image: ``3 H W``, uint8, RGB.
+
+    Raises:
+        ValueError: If it is something else.
+    """
     if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
         raise ValueError(f"image: uint8 3 H W is needed, got {image.dtype} {tuple(image.shape)}")
     return Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 def _picture(image: Tensor) -> Image.Image:
-    picture = _pillow(image)
+    picture = as_image(image)
     longer = max(picture.size)
     if longer < _SMALLEST:
         factor = math.ceil(_SMALLEST / longer)
@@ -195,7 +203,7 @@ def _page(
     width = max(body.width, _LEAST_WIDTH)
     parts = [_text(title, width, _TITLE_SIZE, _INK)] if title else []
     if len(references):
-        photos = [_pillow(photo) for photo in references]
+        photos = [as_image(photo) for photo in references]
         strip = _strip([_resized(photo, height / photo.height) for photo in photos], width)
         label = _text(_REFERENCES, width, _NOTE_SIZE, _GREY)
         parts.append(_below([label, strip], _TEXT_GAP))

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,8 @@ from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
 from idgen.files import atomic_write, check_writable
 from idgen.module import PersonalizationModule
-from idgen.pictures import PromptRow, captioned_grid, save_png
+from idgen.pictures import PromptRow, as_image, captioned_grid, save_png
+from idgen.report.run_page import PromptDrawings, render_run_page
 from idgen.sampling import DrawingRequest, Drawings
 
 _STAGES = {"validate": "validation", "fit": "validation", "test": "test", "predict": "predict"}
@@ -48,7 +51,7 @@ class DrawingRecorder(Callback):
 
     Validation gives a grid a time and a line in `scores.csv`, below `validation/`. `test` and
     `predict` write a folder each: one PNG an image, `grid.png`, and for `test` `images.csv`
-    with one row an image and `metrics.json`.
+    with one row an image, `metrics.json`, and `report.html`, which shows all of it.
     """
 
     def __init__(self, output: Path | None = None, grid_prompts: int = 30) -> None:
@@ -152,7 +155,7 @@ class DrawingRecorder(Callback):
     # Test and predict
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes images, grids, images.csv and metrics.json."""
+        """Writes images, grids, images.csv, report.html and metrics.json."""
         drawings = self._gathered(trainer)
         if not trainer.is_global_zero:
             return
@@ -160,6 +163,8 @@ class DrawingRecorder(Callback):
         files = self._write_images(trainer, folder, drawings)
         _write_table(folder / "images.csv", drawings, files)
         report = self._report(trainer, drawings)
+        page = _page(trainer, report, drawings)
+        atomic_write(folder / "report.html", page)
         atomic_write(folder / "metrics.json", json.dumps(report, indent=2).encode() + b"\n")
         rank_zero_info(f"scores and drawings are in {folder}")
 
@@ -231,6 +236,28 @@ def _photos(datamodule: SubjectDataModule) -> list[Tensor]:
         return datamodule.reference_photos()
     except UserError:
         return []
+
+
+def _page(trainer: L.Trainer, metrics: dict[str, Any], drawings: Sequence[_Kept]) -> bytes:
+    """The run as a page."""
+    by_prompt: dict[str, list[_Kept]] = {}
+    for kept in drawings:
+        by_prompt.setdefault(kept.request.plain_prompt, []).append(kept)
+    shown = [
+        PromptDrawings(prompt, [as_image(kept.image) for kept in of_prompt], _means(of_prompt))
+        for prompt, of_prompt in by_prompt.items()
+    ]
+    datamodule = trainer.datamodule  # type: ignore[attr-defined]
+    photos = [as_image(photo) for photo in _photos(datamodule)]
+    return render_run_page(metrics, photos, shown, shlex.join(["idgen", *sys.argv[1:]]))
+
+
+def _means(drawings: Sequence[_Kept]) -> dict[str, float]:
+    """The mean of each score that all the drawings have."""
+    names = drawings[0].scores
+    each = {name: [kept.scores.get(name) for kept in drawings] for name in names}
+    whole = {name: [v for v in values if v is not None] for name, values in each.items()}
+    return {n: sum(v) / len(v) for n, v in whole.items() if len(v) == len(drawings)}
 
 
 def _find_scores(trainer: L.Trainer) -> FidelityScores | None:

@@ -16,7 +16,7 @@ from idgen.errors import UserError
 from idgen.files import atomic_write
 from idgen.module import CHECKPOINT_KEY
 
-_STORED = ("seed_everything", "trainer", "model", "data", "fidelity", "drawings", "checkpoint")
+STORED = ("seed_everything", "trainer", "model", "data", "fidelity", "drawings", "checkpoint")
 
 _PATH_KEYS = ("source", "model", "pretrained", "checkpoint", "folder", "reference")
 _LOCAL = "local-dir:"
@@ -96,7 +96,7 @@ class RunConfig(SaveConfigCallback):
 
     def _text(self, trainer: L.Trainer) -> str:
         everything = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
-        config = {key: everything[key] for key in _STORED if key in everything}
+        config = {key: everything[key] for key in STORED if key in everything}
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(datamodule, SubjectDataModule)
         _make_absolute(config, datamodule)

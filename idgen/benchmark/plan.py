@@ -1,0 +1,326 @@
+"""From a benchmark's config to its cells: configs frozen, results of another kind refused."""
+
+import gc
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from idgen import __version__
+from idgen.benchmark.cell import Cell, Step, difference
+from idgen.benchmark.config import BenchmarkConfig, Method, folder_name
+from idgen.benchmark.freeze import ConfigReader, read_config
+from idgen.benchmark.subjects import BenchmarkSubject, find_benchmark_subjects
+from idgen.benchmark.verify import check_scores, check_weights
+from idgen.data.prompts import read_suite
+from idgen.errors import UserError
+from idgen.prepare.store import CONTACT_PAGE
+
+# Of a config, what says where and how it runs, not what comes out.
+_PLACES = (
+    ("trainer", "default_root_dir"),
+    ("trainer", "accelerator"),
+    ("trainer", "enable_progress_bar"),
+    ("trainer", "logger"),
+    ("data", "subject", "photos"),
+    ("data", "subject", "prepared"),
+    ("data", "test_prompts"),
+    ("drawings", "output"),
+)
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell with its place in the comparison.
+
+    Attributes:
+        cell: What runs.
+        method: Name of the method.
+        subject: The subject.
+        seed: The seed.
+        preparation: What has to run before; shared by the cells of a subject.
+    """
+
+    cell: Cell
+    method: str
+    subject: BenchmarkSubject
+    seed: int
+    preparation: Cell
+
+    @property
+    def test_folder(self) -> Path:
+        """Where its drawings and scores are."""
+        return self.cell.folder / "test"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison, ready to run.
+
+    Attributes:
+        config: What it was made from.
+        folder: The folder of everything.
+        subjects: The subjects, in order.
+        cells: One for each method, subject and seed.
+        protocol: What all cells share: version, models, drawing, prompts' source.
+    """
+
+    config: BenchmarkConfig
+    folder: Path
+    subjects: tuple[BenchmarkSubject, ...]
+    cells: tuple[PlannedCell, ...]
+    protocol: dict[str, Any]
+
+    def preparations(self) -> list[Cell]:
+        """What unfinished cells need first, each once."""
+        wanted = [planned.preparation for planned in self.cells if not planned.cell.is_done()]
+        return list({cell.folder: cell for cell in wanted}.values())
+
+
+def make_plan(config: BenchmarkConfig) -> Plan:
+    """Freezes every method's config, and checks all that can be before any work.
+
+    Args:
+        config: What is compared.
+
+    Returns:
+        The cells.
+
+    Raises:
+        UserError: If something cannot be run, or the folder holds results of another version,
+            protocol or config.
+    """
+    config.check()
+    folder = Path(config.output).expanduser().absolute()
+    subjects = find_benchmark_subjects(config.subjects, config.dreambench, folder)
+    readers = {
+        name: _reader(name, method, config, subjects[0], folder)
+        for name, method in config.methods.items()
+    }
+    # Photos are needed from here on: they are what records and checks are about.
+    for subject in subjects:
+        subject.write_photos()
+    frozen = {name: reader.frozen() for name, reader in readers.items()}
+    protocol = _protocol(config, readers, frozen)
+    planner = _Planner(config, folder, frozen, protocol)
+    plan = Plan(config, folder, tuple(subjects), tuple(planner.cells(subjects)), protocol)
+    _refuse_other_results(plan)
+    return plan
+
+
+def _reader(
+    name: str,
+    method: Method,
+    config: BenchmarkConfig,
+    subject: BenchmarkSubject,
+    folder: Path,
+) -> ConfigReader:
+    steps = {} if config.steps is None else {"trainer.max_steps": config.steps}
+    prompts = {} if config.suite is None else {"data.test_prompts": config.suite}
+    settings = {
+        **config.settings,
+        **steps,
+        **method.settings,
+        **prompts,
+        "data.test_images": config.images,
+        "trainer.enable_progress_bar": False,
+        "trainer.default_root_dir": str(folder),
+        "data.subject.photos": str(subject.photos),
+        "data.subject.class_noun": subject.class_noun,
+        "data.subject.live": subject.live,
+    }
+    return read_config([*config.configs, *method.configs], settings, f"method {name!r}")
+
+
+def _identify(name: str, reader: ConfigReader) -> dict[str, str]:
+    try:
+        return asdict(reader.identify())
+    except UserError as error:
+        raise UserError(f"method {name!r}: {error}") from error
+    finally:
+        gc.collect()  # a backbone may take gigabytes: one at a time
+
+
+def _protocol(
+    config: BenchmarkConfig, readers: dict[str, ConfigReader], frozen: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """What all methods have to share, so that their scores can be compared.
+
+    Raises:
+        UserError: If two of them do not, or one cannot be built.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, reader in readers.items():
+        sampler = frozen[name]["model"]["sampler"]
+        found[name] = {**_identify(name, reader), "sampler": sampler, "images": config.images}
+    first, protocol = next(iter(found.items()))
+    for name, other in found.items():
+        differing = difference(protocol, other)
+        if differing is not None:
+            raise UserError(
+                f"methods {first!r} and {name!r} cannot be compared: {differing}; draw and score "
+                "all methods in the same way"
+            )
+    return protocol
+
+
+@dataclass(frozen=True)
+class _Planner:
+    config: BenchmarkConfig
+    folder: Path
+    frozen: dict[str, dict[str, Any]]
+    protocol: dict[str, Any]
+
+    def cells(self, subjects: Sequence[BenchmarkSubject]) -> Iterator[PlannedCell]:
+        """Subjects outermost, so that a comparison that is cut short is one of fewer subjects."""
+        for seed in self.config.seeds:
+            for subject in subjects:
+                described = subject.described()
+                for name, method in self.config.methods.items():
+                    yield self._cell(name, method, subject, described, seed)
+
+    def _cell(
+        self,
+        name: str,
+        method: Method,
+        subject: BenchmarkSubject,
+        described: dict[str, Any],
+        seed: int,
+    ) -> PlannedCell:
+        own = self.folder / "cells" / folder_name(name) / folder_name(subject.name)
+        own = own / f"seed-{seed}"
+        config = _with_subject(self.frozen[name], subject, seed)
+        preparation = self._preparation(config, subject, described)
+        config["trainer"]["default_root_dir"] = str(own / "run")
+        config["data"]["subject"]["prepared"] = str(_prepared(preparation.folder))
+        record = {
+            "idgen_version": __version__,
+            "protocol": self.protocol,
+            "prompts": _prompts(config, subject),
+            "subject": described,
+            "seed": seed,
+            "trained": method.trained,
+            "config": _without_places(config),
+        }
+        path = own / "config.yaml"
+        steps = _steps(own, path, method.trained)
+        label = f"{name} / {subject.name} / seed {seed}"
+        cell = Cell(label, own, record, steps, {path: _yaml(config)})
+        return PlannedCell(cell, name, subject, seed, preparation)
+
+    def _preparation(
+        self, config: dict[str, Any], subject: BenchmarkSubject, described: dict[str, Any]
+    ) -> Cell:
+        """Methods that prepare photos alike share what was prepared."""
+        kind = {
+            "idgen_version": __version__,
+            "backbone": config["model"]["backbone"],
+            "backbone_identity": self.protocol["backbone_identity"],
+            "preparation": _plain_settings(config["data"]["preparation"]),
+        }
+        digest = hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:8]
+        own = self.folder / "preparing" / f"{folder_name(subject.name)}-{digest}"
+        prepared = _prepared(own)
+        needed = {
+            "model": {"backbone": config["model"]["backbone"]},
+            "data": {
+                "preparation": kind["preparation"],
+                "subject": {"photos": str(subject.photos), "prepared": str(prepared)},
+            },
+        }
+        path = own / "config.yaml"
+        step = Step(
+            "prepare",
+            _idgen("prepare", "--config", str(path)),
+            result=prepared / CONTACT_PAGE,
+        )
+        record = {**kind, "photos": described["photos"]}
+        return Cell(f"prepare {subject.name}", own, record, (step,), {path: _yaml(needed)})
+
+
+def _prepared(preparing: Path) -> Path:
+    """The prepared subject; all lie in one folder, beside the class images that they share."""
+    return preparing.parents[1] / "prepared" / preparing.name
+
+
+def _steps(own: Path, config: Path, trained: bool) -> tuple[Step, ...]:
+    last, test = own / "run" / "checkpoints" / "last.ckpt", own / "test"
+    common = ("--config", str(config))
+    fit = Step(
+        "fit",
+        _idgen("fit", *common),
+        result=last,
+        output=own / "run",
+        checkpoint=last,
+        verify=check_weights,
+    )
+    drawn_with = (f"--ckpt_path={last}",) if trained else ()
+    draw = Step(
+        "test",
+        _idgen("test", *drawn_with, *common, f"--drawings.output={test}"),
+        result=test / "metrics.json",
+        output=test,
+        verify=check_scores,
+    )
+    return (fit, draw) if trained else (draw,)
+
+
+def _idgen(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "idgen", *arguments)
+
+
+def _with_subject(frozen: dict[str, Any], subject: BenchmarkSubject, seed: int) -> dict[str, Any]:
+    """A copy of a method's config for a subject and a seed."""
+    config: dict[str, Any] = json.loads(json.dumps(frozen))
+    config["seed_everything"] = seed
+    config["data"]["drawing_seed"] = seed
+    config["data"]["subject"] |= {
+        "photos": str(subject.photos),
+        "class_noun": subject.class_noun,
+        "live": subject.live,
+    }
+    return config
+
+
+def _plain_settings(part: Any) -> Any:
+    """The settings of a part whose class is not in question, as `idgen prepare` takes them."""
+    named = isinstance(part, dict) and "class_path" in part
+    return part.get("init_args", {}) if named else part
+
+
+def _prompts(config: dict[str, Any], subject: BenchmarkSubject) -> list[str]:
+    suite = config["data"]["test_prompts"]
+    if isinstance(suite, str):
+        suite = read_suite(suite, live=subject.live, class_noun=subject.class_noun)
+    return [prompt.replace("{class_noun}", subject.class_noun) for prompt in suite]
+
+
+def _without_places(config: dict[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = json.loads(json.dumps(config))
+    for *parents, key in _PLACES:
+        part = kept
+        for parent in parents:
+            part = part.get(parent) or {}
+        part.pop(key, None)
+    return kept
+
+
+def _yaml(config: dict[str, Any]) -> str:
+    text: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _refuse_other_results(plan: Plan) -> None:
+    for planned in plan.cells:
+        earlier = planned.cell.earlier_record()
+        differing = None if earlier is None else difference(earlier, planned.cell.record)
+        if differing is not None:
+            raise UserError(
+                f"{plan.folder} holds other results ({planned.cell.name}: {differing}); name a new "
+                f"folder with --output, or delete {planned.cell.folder} to run it anew"
+            )

@@ -1,0 +1,152 @@
+"""What cells left: scores, failures, and whether they may stand in one table."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from idgen.benchmark.cell import FAILED, difference, read_json
+from idgen.benchmark.plan import PlannedCell
+from idgen.errors import UserError
+
+# What of a metrics.json two cells have to share.
+_SHARED = ("protocol", "backbone_identity", "sampler", "idgen_version")
+_SHOWN = ("backbone", *_SHARED)
+# Fields of a protocol that belong to the cell (its subject, its seed), or to the machine: models'
+# names may be folders; their identities are compared.
+_OF_THE_CELL = ("subject", "class_noun", "photos", "drawing_seed", "dino", "clip")
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A cell's result.
+
+    Attributes:
+        method: Name of the method.
+        subject: Name of the subject.
+        seed: The seed.
+        status: Whether it was finished, failed, or is still to be run.
+        metrics: The content of its metrics.json; empty if it is not finished.
+        reason: Why it failed.
+        exit_code: Of the command that failed.
+        folder: Where its drawings are.
+    """
+
+    method: str
+    subject: str
+    seed: int
+    status: Literal["done", "failed", "missing"]
+    metrics: dict[str, Any]
+    reason: str
+    exit_code: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """What failures call it."""
+        return f"{self.method} / {self.subject} / seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class DrawnImage:
+    """A drawing, from images.csv.
+
+    Attributes:
+        prompt: The prompt without the token.
+        number: Which of the prompt's drawings.
+        file: The picture.
+    """
+
+    prompt: str
+    number: int
+    file: Path
+
+
+def read_result(planned: PlannedCell) -> CellResult:
+    """Reads what a cell left.
+
+    Args:
+        planned: The cell.
+
+    Returns:
+        Its result.
+
+    Raises:
+        UserError: If its files cannot be read.
+    """
+    place = (planned.method, planned.subject.name, planned.seed)
+    folder = planned.test_folder
+    if planned.cell.is_done():
+        metrics = read_json(folder / "metrics.json")
+        return CellResult(*place, "done", metrics or {}, "", 0, folder)
+    failed, of = read_json(planned.cell.folder / FAILED), ""
+    if failed is None:
+        failed, of = read_json(planned.preparation.folder / FAILED), "preparation: "
+    if failed is None:
+        return CellResult(*place, "missing", {}, "", 0, folder)
+    reason, code = f"{of}{failed.get('reason', '')}", int(failed.get("exit_code", 1))
+    return CellResult(*place, "failed", {}, reason, code, folder)
+
+
+def check_comparable(results: Sequence[CellResult]) -> dict[str, Any]:
+    """Refuses scores of several protocols.
+
+    Args:
+        results: Of all cells.
+
+    Returns:
+        What the finished ones share, of the first of them; empty if none is finished.
+
+    Raises:
+        UserError: If two differ in a field that does not name the subject.
+    """
+    finished = [result for result in results if result.status == "done"]
+    if not finished:
+        return {}
+    first = finished[0]
+    shared = _shared(first.metrics)
+    for result in finished[1:]:
+        differing = difference(shared, _shared(result.metrics))
+        if differing is not None:
+            raise UserError(
+                f"scores of two protocols: {differing} ({first.name} there, {result.name} here); "
+                f"delete {result.folder.parent} to run it anew, or name a new folder with --output"
+            )
+    return {key: first.metrics[key] for key in _SHOWN if key in first.metrics}
+
+
+def _shared(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {key: _without_cell(metrics[key]) for key in _SHARED if key in metrics}
+
+
+def _without_cell(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    kept = {key: value for key, value in part.items() if key not in _OF_THE_CELL}
+    return {key: _without_cell(value) for key, value in kept.items()}
+
+
+def read_images(folder: Path) -> list[DrawnImage]:
+    """Reads the list of a cell's drawings.
+
+    Args:
+        folder: What `idgen test` wrote.
+
+    Returns:
+        The drawings in the suite's order; empty if there are none.
+
+    Raises:
+        UserError: If the list is damaged.
+    """
+    path = folder / "images.csv"
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                DrawnImage(row["plain_prompt"], int(row["number"]), folder / row["file"])
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"cannot read {path} ({error}); delete {folder} to draw anew") from error

@@ -1,0 +1,127 @@
+"""A comparison's numbers: each method's scores with intervals, and against the reference."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from idgen.benchmark.bootstrap import (
+    Difference,
+    Interval,
+    Pair,
+    bootstrap_interval,
+    paired_difference,
+)
+from idgen.benchmark.results import CellResult
+from idgen.report.scores import ScoreName, find_scores, score_values
+
+DIGITS = 3
+"""Digits behind the point that tables show."""
+
+
+@dataclass(frozen=True)
+class MethodSummary:
+    """A row of the table.
+
+    Attributes:
+        name: The method.
+        finished: Cells that were finished.
+        planned: Cells in all.
+        scores: Mean and interval by score; None where no cell has the score.
+        differences: Against the reference, by score; None where there is nothing to pair, and for
+            the reference itself.
+    """
+
+    name: str
+    finished: int
+    planned: int
+    scores: dict[str, Interval | None]
+    differences: dict[str, Difference | None]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A comparison's numbers.
+
+    Attributes:
+        reference: The method that the others are compared with.
+        scores: Keys of the scores, in the order of the columns.
+        methods: One for each method, in the config's order.
+        results: Every cell.
+        protocol: What all finished cells share.
+    """
+
+    reference: str
+    scores: tuple[str, ...]
+    methods: tuple[MethodSummary, ...]
+    results: tuple[CellResult, ...]
+    protocol: dict[str, Any]
+
+    @property
+    def failed(self) -> list[CellResult]:
+        """Cells that failed."""
+        return [result for result in self.results if result.status == "failed"]
+
+    @property
+    def missing(self) -> list[CellResult]:
+        """Cells that are still to be run."""
+        return [result for result in self.results if result.status == "missing"]
+
+    def best(self, name: ScoreName) -> list[str]:
+        """The methods with the best mean of a score, as tables show it; none if all are level."""
+        rounded = {
+            method.name: name.better * round(interval.mean, DIGITS)
+            for method in self.methods
+            if (interval := method.scores[name.key]) is not None
+        }
+        if not name.better or len(set(rounded.values())) < 2:
+            return []
+        return [method for method, mean in rounded.items() if mean == max(rounded.values())]
+
+
+def summarise(
+    results: Sequence[CellResult],
+    methods: Sequence[str],
+    reference: str,
+    protocol: dict[str, Any],
+    resamples: int = 10_000,
+) -> Summary:
+    """Turns cells into a table.
+
+    Args:
+        results: Every cell.
+        methods: The methods, in order.
+        reference: The method that the others are compared with.
+        protocol: What the cells share.
+        resamples: Bootstrap samples.
+
+    Returns:
+        The table's numbers. Cells that failed count nowhere; the row says how many there were.
+    """
+    finished = [result for result in results if result.status == "done"]
+    scores = find_scores(result.metrics for result in finished)
+    values = {
+        method: {score: _by_pair(finished, method, score) for score in scores} for method in methods
+    }
+    rows = []
+    for method in methods:
+        own, of_reference = values[method], values[reference]
+        intervals = {s: bootstrap_interval(own[s], resamples) if own[s] else None for s in scores}
+        against = {
+            s: None
+            if method == reference
+            else paired_difference(own[s], of_reference[s], resamples)
+            for s in scores
+        }
+        cells = [result for result in results if result.method == method]
+        done = sum(result.status == "done" for result in cells)
+        rows.append(MethodSummary(method, done, len(cells), intervals, against))
+    return Summary(reference, tuple(scores), tuple(rows), tuple(results), protocol)
+
+
+def _by_pair(results: Sequence[CellResult], method: str, score: str) -> dict[Pair, float]:
+    found = {}
+    for result in results:
+        value = score_values(result.metrics, [score])[score]
+        if result.method == method and value is not None:
+            found[result.subject, result.seed] = value
+    return found

@@ -1,0 +1,153 @@
+"""A comparison as files for programs and papers: JSON, CSV, Markdown, LaTeX."""
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from typing import Any
+
+from idgen.benchmark.bootstrap import FEWEST_SUBJECTS, Difference, Interval
+from idgen.benchmark.summary import MethodSummary, Summary
+from idgen.report.scores import ScoreName, score_name, score_values
+
+EMPTY = "–"
+_LATEX_ARROWS = {1: r"$\uparrow$", -1: r"$\downarrow$", 0: ""}
+_LATEX_MARKS = {1: r"\,$\blacktriangle$", -1: r"\,$\blacktriangledown$", 0: ""}
+_LATEX_LETTERS = {
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+
+
+def significance(difference: Difference | None, better: int) -> int:
+    """1 where a method is better than the reference beyond the interval, -1 worse, else 0."""
+    return 0 if difference is None else difference.sign * better
+
+
+def as_json(summary: Summary, made_by: dict[str, Any]) -> str:
+    """Everything, with what made it.
+
+    Args:
+        summary: The numbers.
+        made_by: The command, the version, the config.
+    """
+    content = {
+        **made_by,
+        "protocol": summary.protocol,
+        "reference": summary.reference,
+        "scores": list(summary.scores),
+        "methods": [asdict(method) for method in summary.methods],
+        "cells": [
+            {
+                "method": result.method,
+                "subject": result.subject,
+                "seed": result.seed,
+                "status": result.status,
+                "reason": result.reason,
+                "exit_code": result.exit_code,
+                "scores": score_values(result.metrics, summary.scores),
+            }
+            for result in summary.results
+        ],
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_csv(summary: Summary) -> str:
+    """A row a cell."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["method", "subject", "seed", "status", *summary.scores, "exit_code", "reason"])
+    for result in summary.results:
+        values = score_values(result.metrics, summary.scores).values()
+        shown = ["" if value is None else f"{value:.6f}" for value in values]
+        writer.writerow(
+            [
+                *(result.method, result.subject, result.seed, result.status),
+                *shown,
+                *(result.exit_code, result.reason),
+            ]
+        )
+    return buffer.getvalue()
+
+
+def as_markdown(summary: Summary) -> str:
+    """A row a method: mean ± half the 95 % interval, marked against the reference."""
+    names = [score_name(score) for score in summary.scores]
+    head = ["method", "cells", *(f"{name.label} {name.arrow}".strip() for name in names)]
+    lines = [_markdown_row(head), _markdown_row(["---"] * len(head))]
+    for method in summary.methods:
+        cells = [_markdown_entry(summary, method, name) for name in names]
+        lines.append(_markdown_row([_escaped(method.name), counted(method), *cells]))
+    return "\n".join([*lines, "", footnote(summary), ""])
+
+
+def as_latex(summary: Summary) -> str:
+    """The same as a tabular for booktabs."""
+    names = [score_name(score) for score in summary.scores]
+    head = [f"{_latex(name.label)} {_LATEX_ARROWS[name.better]}".strip() for name in names]
+    lines = [
+        f"% {footnote(summary)}",
+        rf"\begin{{tabular}}{{lr{'c' * len(names)}}}",
+        r"\toprule",
+        " & ".join(["Method", "Cells", *head]) + r" \\",
+        r"\midrule",
+    ]
+    for method in summary.methods:
+        cells = [_latex_entry(summary, method, name) for name in names]
+        lines.append(" & ".join([_latex(method.name), counted(method), *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def interval_text(interval: Interval | None) -> str:
+    """Mean ± half the interval, a dash where there is no score."""
+    if interval is None:
+        return EMPTY
+    half = interval.half_width
+    return f"{interval.mean:.3f}" + ("" if half is None else f" ± {half:.3f}")
+
+
+def counted(method: MethodSummary) -> str:
+    """How many of a method's cells were finished."""
+    whole = method.finished == method.planned
+    return f"{method.planned}" if whole else f"{method.finished} of {method.planned}"
+
+
+def footnote(summary: Summary) -> str:
+    """What the numbers and marks say."""
+    return f"Mean over subjects ± half the 95 % bootstrap interval, best in bold. {marks(summary)}"
+
+
+def marks(summary: Summary) -> str:
+    """What the signs say, or why there are none."""
+    most = max((i.subjects for m in summary.methods for i in m.scores.values() if i), default=0)
+    if most < FEWEST_SUBJECTS:
+        return f"{most} subjects are too few to call any difference one."
+    return f"▲ better, ▼ worse than {summary.reference}: the paired interval excludes 0."
+
+
+def _markdown_entry(summary: Summary, method: MethodSummary, name: ScoreName) -> str:
+    text = interval_text(method.scores[name.key])
+    text = f"**{text}**" if method.name in summary.best(name) else text
+    mark = {1: " ▲", -1: " ▼"}.get(significance(method.differences[name.key], name.better), "")
+    return text + mark
+
+
+def _latex_entry(summary: Summary, method: MethodSummary, name: ScoreName) -> str:
+    text = interval_text(method.scores[name.key]).replace("±", r"$\pm$").replace(EMPTY, "--")
+    text = rf"\textbf{{{text}}}" if method.name in summary.best(name) else text
+    return text + _LATEX_MARKS[significance(method.differences[name.key], name.better)]
+
+
+def _markdown_row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{c}" if c in r"\|*_`[]<>#" else c for c in text)
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX_LETTERS.get(c, c) for c in text)

@@ -1,0 +1,203 @@
+"""`idgen benchmark`: methods x subjects x seeds, then a report."""
+
+import contextlib
+import fcntl
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from idgen import __version__
+from idgen.benchmark.cell import Cell
+from idgen.benchmark.config import BenchmarkConfig
+from idgen.benchmark.executor import Executor, LocalExecutor
+from idgen.benchmark.plan import Plan, make_plan
+from idgen.benchmark.progress import CellProgress
+from idgen.benchmark.report import render_report
+from idgen.benchmark.results import check_comparable, read_result
+from idgen.benchmark.summary import Summary, summarise
+from idgen.benchmark.tables import as_csv, as_json, as_latex, as_markdown
+from idgen.commands.parser import OneLineParser, one_line_errors
+from idgen.commands.quiet import quieten
+from idgen.errors import UserError
+from idgen.files import atomic_write
+
+_DESCRIPTION = (
+    "Compares methods: each cell, one method on one subject with one seed, is an `idgen fit` and "
+    "an `idgen test` in processes of their own and in a folder of its own. Then it writes "
+    "report.html, results.json, results.csv, table.md and table.tex."
+)
+_EPILOG = (
+    "Start with: idgen benchmark --config configs/benchmark/quick.yaml. "
+    "It may be stopped or killed at any moment: the same command goes on, and no finished cell is "
+    "run twice. A cell that fails does not stop the others; it is named at the end and in the "
+    "report, and tried again by the next run; the exit code is 1 then. Results of another "
+    "version, protocol or config are refused, with the field that differs. --only_report true "
+    "writes the report of what is there."
+)
+_MOST_JOBS = 4
+_CELLS_FAILED = 1
+_TERMINATED = 128 + signal.SIGTERM
+
+
+def run_benchmark(options: Sequence[str]) -> int:
+    """Runs what is missing of a comparison, and reports all of it.
+
+    Args:
+        options: The command's options.
+
+    Returns:
+        0, or 1 if cells failed.
+
+    Raises:
+        UserError: For anything the user can mend before work starts, or where scores of several
+            protocols were found.
+    """
+    quieten()
+    config, only_report = _parse(options)
+    plan = make_plan(config)
+    check_comparable([read_result(planned) for planned in plan.cells])
+    _announce(plan)
+    with _alone(plan.folder):
+        if not only_report:
+            with _terminating():
+                _run(plan, _local_executor(config))
+        summary = _write_report(plan, shlex.join(["idgen", "benchmark", *options]))
+    for failed in summary.failed:
+        print(
+            f"idgen benchmark: failed: {failed.name}: {failed.reason} (exit code "
+            f"{failed.exit_code})",
+            file=sys.stderr,
+        )
+    print(f"look at {plan.folder / 'report.html'}")
+    return _CELLS_FAILED if summary.failed else 0
+
+
+def _parse(options: Sequence[str]) -> tuple[BenchmarkConfig, bool]:
+    parser = OneLineParser(
+        prog="idgen benchmark",
+        description=_DESCRIPTION,
+        usage="idgen benchmark --config FILE [--output DIR] [--jobs N] [--KEY VALUE ...]",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--config", action="config", help="Such as configs/benchmark/mini.yaml.")
+    parser.add_class_arguments(BenchmarkConfig)
+    parser.add_argument(
+        "--only_report", type=bool, default=False, help="Run nothing; report what is there."
+    )
+    given = parser.parse_args(list(options))
+    given.pop("config", None)
+    only_report = bool(given.pop("only_report"))
+    with one_line_errors():
+        return BenchmarkConfig(**vars(parser.instantiate_classes(given))), only_report
+
+
+def _announce(plan: Plan) -> None:
+    finished = sum(planned.cell.is_done() for planned in plan.cells)
+    print(
+        f"{len(plan.cells)} cells in {plan.folder}: methods {len(plan.config.methods)}, subjects "
+        f"{len(plan.subjects)}, seeds {len(plan.config.seeds)}; {finished} are finished"
+    )
+
+
+def _run(plan: Plan, executor: Executor) -> None:
+    """Prepares the subjects of unfinished cells, then runs those whose subject is prepared."""
+    _run_all(executor, plan.preparations(), "preparing")
+    ready = [
+        planned.cell
+        for planned in plan.cells
+        if planned.cell.is_done() or planned.preparation.is_done()
+    ]
+    _run_all(executor, ready, "running")
+
+
+def _run_all(executor: Executor, cells: Sequence[Cell], what: str) -> None:
+    left = [cell for cell in cells if not cell.is_done()]
+    if not left:
+        return
+    progress = CellProgress(what, len(cells), len(cells) - len(left))
+    with progress, contextlib.closing(executor.run(left, progress.started)) as outcomes:
+        try:
+            for outcome in outcomes:
+                progress.ended(outcome)
+        except (KeyboardInterrupt, SystemExit):
+            progress.say("stopping: trainings under way save first; run it again to go on")
+            raise
+
+
+def _write_report(plan: Plan, command: str) -> Summary:
+    results = [read_result(planned) for planned in plan.cells]
+    config = plan.config
+    protocol = check_comparable(results)
+    summary = summarise(results, list(config.methods), config.reference, protocol, config.resamples)
+    made_by = {
+        "command": command,
+        "idgen_version": __version__,
+        "config": asdict(config),
+    }
+    page = render_report(summary, plan.subjects, config.shown_prompts, made_by)
+    files = {
+        "results.json": as_json(summary, made_by).encode(),
+        "results.csv": as_csv(summary).encode(),
+        "table.md": as_markdown(summary).encode(),
+        "table.tex": as_latex(summary).encode(),
+        "report.html": page,
+    }
+    for name, content in files.items():
+        atomic_write(plan.folder / name, content)
+    return summary
+
+
+def _local_executor(config: BenchmarkConfig) -> LocalExecutor:
+    cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    gpus = _visible_gpus()
+    return LocalExecutor(config.jobs or len(gpus) or min(cores, _MOST_JOBS), cores, gpus)
+
+
+def _visible_gpus() -> list[str]:
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    found = torch.cuda.device_count()
+    if named:
+        return [name.strip() for name in named.split(",")][:found]
+    return [str(index) for index in range(found)]
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps a folder to one benchmark at a time.
+
+    Raises:
+        UserError: If another one is at work in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another benchmark is at work in {folder}; wait for it, or name another folder "
+                "with --output"
+            ) from error
+        yield
+
+
+@contextlib.contextmanager
+def _terminating() -> Iterator[None]:
+    """Makes SIGTERM stop the cells, which save; the exit code is 143 then."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(_TERMINATED)
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,1 @@
+"""Pages for people: scores and drawings in one file that a browser opens without a server."""

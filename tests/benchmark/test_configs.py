@@ -1,0 +1,43 @@
+"""Every benchmark in configs/ is planned and reported through the real command line."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from idgen.cli import main
+from tests.workspace import Workspace
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+BENCHMARKS = sorted(CONFIGS.glob("benchmark/*.yaml"))
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda path: path.stem)
+def test_benchmarks_are_planned_and_reported_with_small_models(
+    benchmark: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(CONFIGS.parent)  # configs are named from there
+    given = workspace.settings()
+    data = {"preparation": given["data"]["preparation"]}
+    data["preparation"]["segmenter"] = {"class_path": "idgen.prepare.GrabCutSegmenter"}
+    small = {"model": {"backbone": given["model"]["backbone"]}, "data": data}
+    small |= {"fidelity": given["fidelity"]}
+    (workspace.folder / "small.yaml").write_text(yaml.safe_dump(small))
+    options = [f'--configs=["configs/base.yaml", "{workspace.folder / "small.yaml"}"]']
+    output = workspace.folder / "out"
+    if benchmark.stem == "dreambench":
+        subject = workspace.folder / "dreambooth" / "dog6"
+        shutil.copytree(workspace.photos, subject)
+        words = ["dog6,dog", "# live", "a {0} {1} in the snow"]
+        (subject.parent / "prompts_and_classes.txt").write_text("\n".join(words))
+        options += [f"--dreambench.folder={subject.parent}"]
+    command = ["benchmark", f"--config={benchmark}", f"--output={output}", *options]
+    assert main([*command, "--only_report=true"]) == 0
+    config = yaml.safe_load(benchmark.read_text())
+    rows = list(csv.DictReader((output / "results.csv").open()))
+    assert {row["method"] for row in rows} == set(config["methods"])
+    subjects = max(1, len(config.get("subjects", [])))
+    assert len(rows) == len(config["methods"]) * subjects
+    assert {row["status"] for row in rows} == {"missing"}

@@ -1,0 +1,199 @@
+"""From a config to cells, without running any."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from idgen.benchmark.cell import DONE, RECORD, Cell, write_json
+from idgen.benchmark.config import BenchmarkConfig, DreamBench, Method, SubjectPhotos
+from idgen.benchmark.plan import Plan, make_plan
+from idgen.errors import UserError
+from tests.benchmark.settings import benchmark_settings
+from tests.workspace import TinyModels, Workspace, make_workspace
+
+
+def config_of(workspace: Workspace, **changed: Any) -> BenchmarkConfig:
+    values = {**benchmark_settings(workspace), **changed}
+    values["methods"] = {name: Method(**method) for name, method in values["methods"].items()}
+    values["subjects"] = [
+        SubjectPhotos(**entry) if isinstance(entry, dict) else entry for entry in values["subjects"]
+    ]
+    return BenchmarkConfig(**values)
+
+
+def finish(cell: Cell) -> None:
+    """Leaves what a finished cell leaves, but for its drawings."""
+    for step in cell.steps:
+        step.result.parent.mkdir(parents=True, exist_ok=True)
+        step.result.write_text("{}")
+    write_json(cell.folder / RECORD, cell.record)
+    write_json(cell.folder / DONE, {"key": cell.key})
+
+
+TWO = {
+    "ours": {},
+    "untrained": {"settings": {"model.tuning.init_args.rank": 1}, "trained": False},
+}
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, tiny_models: TinyModels) -> Workspace:
+    """A subject; each test has a benchmark's folder of its own."""
+    return make_workspace(tmp_path_factory.mktemp("planned"), tiny_models)
+
+
+@pytest.fixture(scope="module")
+def finished(workspace: Workspace) -> Plan:
+    """A plan whose cells count as finished; not to be changed."""
+    output = workspace.folder / "finished"
+    plan = make_plan(config_of(workspace, methods=TWO, output=str(output)))
+    for planned in plan.cells:
+        finish(planned.cell)
+    return plan
+
+
+def again(workspace: Workspace, finished: Plan, **changed: Any) -> Plan:
+    """The same benchmark, changed, in the same folder."""
+    kept = {"methods": TWO, "output": str(finished.folder), **changed}
+    return make_plan(config_of(workspace, **kept))
+
+
+def test_every_method_subject_and_seed_is_a_cell(workspace: Workspace, tmp_path: Path) -> None:
+    settings = {"data.preparation.segmenter": "idgen.prepare.GrabCutSegmenter"}
+    given = {"subjects": ["mini:3", "mini:robot"], "seeds": [0, 5], "settings": settings}
+    plan = make_plan(config_of(workspace, output=str(tmp_path), methods=TWO, **given))
+    assert len(plan.cells) == 2 * 2 * 2
+    assert len({planned.cell.folder for planned in plan.cells}) == 8
+    assert len({planned.cell.key for planned in plan.cells}) == 8
+    assert [subject.name for subject in plan.subjects][1] == "robot"
+    # The photos of a numbered subject are drawn, and count as what they show.
+    assert len(list(plan.subjects[0].photos.glob("*.png"))) == 5
+    assert sum(planned.subject.number == 3 for planned in plan.cells) == 4
+
+
+def test_a_cell_has_its_whole_config_frozen(workspace: Workspace, tmp_path: Path) -> None:
+    plan = make_plan(config_of(workspace, seeds=[7], output=str(tmp_path)))
+    by_method = {planned.method: planned for planned in plan.cells}
+    [text] = by_method["plain LoRA"].cell.files.values()
+    frozen = yaml.safe_load(text)
+    assert frozen["seed_everything"] == 7
+    assert frozen["data"]["drawing_seed"] == 7
+    assert frozen["trainer"]["max_steps"] == 2
+    assert frozen["trainer"]["limit_val_batches"] == 0
+    assert frozen["model"]["conditioning"]["class_path"].endswith("TextOnly")
+    assert frozen["model"]["optimizer"]["init_args"]["lr"] == 1e-2
+    assert frozen["data"]["test_images"] == 1
+    steps = {name: [s.name for s in planned.cell.steps] for name, planned in by_method.items()}
+    assert steps == {"ours": ["fit", "test"], "plain LoRA": ["fit", "test"], "untrained": ["test"]}
+    assert not any("ckpt" in word for word in by_method["untrained"].cell.steps[0].command)
+    # A subject is prepared once for all methods.
+    [preparation] = plan.preparations()
+    assert {planned.preparation.folder for planned in plan.cells} == {preparation.folder}
+    prepared = preparation.steps[0].result.parent
+    for planned in plan.cells:
+        [text] = planned.cell.files.values()
+        assert yaml.safe_load(text)["data"]["subject"]["prepared"] == str(prepared)
+
+
+def test_a_methods_own_settings_win(workspace: Workspace, tmp_path: Path) -> None:
+    methods = {"ours": {}, "longer": {"settings": {"trainer.max_steps": 9}}}
+    plan = make_plan(config_of(workspace, methods=methods, output=str(tmp_path)))
+    steps = [yaml.safe_load(*p.cell.files.values())["trainer"]["max_steps"] for p in plan.cells]
+    assert steps == [2, 9]
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"steps": 3}, "config.trainer.max_steps is 2 there and 3 here"),
+        ({"images": 2}, "protocol.images is 1 there and 2 here"),
+        ({"prompts": ["a [V] dog"]}, "prompts is"),
+        ({"settings": {"model.sampler.init_args.steps": 1}}, "protocol.sampler.init_args.steps"),
+    ],
+)
+def test_results_of_another_kind_are_refused_by_field(
+    workspace: Workspace, finished: Plan, changed: dict[str, Any], field: str
+) -> None:
+    kept = {**changed}
+    if "settings" in kept:
+        kept["settings"] = {**finished.config.settings, **kept["settings"]}
+    with pytest.raises(UserError, match=field):
+        again(workspace, finished, **kept)
+
+
+def test_results_of_another_version_are_refused(workspace: Workspace, finished: Plan) -> None:
+    cell = finished.cells[0].cell
+    write_json(cell.folder / RECORD, {**cell.record, "idgen_version": "0.0.1"})
+    with pytest.raises(UserError, match=r"idgen_version is '0\.0\.1' there"):
+        again(workspace, finished)
+    write_json(cell.folder / RECORD, cell.record)
+
+
+def test_other_photos_are_another_subject(workspace: Workspace, finished: Plan) -> None:
+    photo = workspace.photos / "2.png"
+    hidden = photo.rename(workspace.folder / "2.png")
+    with pytest.raises(UserError, match=r"subject\.photos"):
+        again(workspace, finished)
+    hidden.rename(photo)
+
+
+def test_more_methods_and_seeds_may_be_added_and_the_folder_moved(
+    workspace: Workspace, finished: Plan
+) -> None:
+    more = {**TWO, "slow": {"settings": {"model.optimizer.init_args.lr": 0.001}}}
+    moved = finished.folder.rename(workspace.folder / "moved")
+    plan = again(workspace, finished, methods=more, seeds=[0, 1], output=str(moved))
+    done = [(p.method, p.seed) for p in plan.cells if p.cell.is_done()]
+    moved.rename(finished.folder)
+    assert len(plan.cells) == 6
+    assert done == [("ours", 0), ("untrained", 0)]
+
+
+def test_methods_that_draw_differently_cannot_be_compared(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    methods = {"ours": {}, "more": {"settings": {"model.sampler.init_args.steps": 3}}}
+    with pytest.raises(UserError, match=r"'ours' and 'more' cannot be compared: sampler"):
+        make_plan(config_of(workspace, methods=methods, output=str(tmp_path)))
+
+
+def test_an_unfinished_cell_is_no_reason_to_refuse(
+    workspace: Workspace, finished: Plan, tmp_path: Path
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(finished.folder, copied)
+    for path in copied.rglob(DONE):
+        path.unlink()
+    plan = again(workspace, finished, steps=3, output=str(copied))
+    assert not any(planned.cell.is_done() for planned in plan.cells)
+
+
+def test_dreambench_names_its_subjects_and_their_lists(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    data = tmp_path / "dreambooth"
+    for name in ("dog6", "vase"):
+        (data / name).mkdir(parents=True)
+        for photo in workspace.photos.iterdir():
+            (data / name / photo.name).write_bytes(photo.read_bytes())
+    lines = ["Classes", "", "subject_name,class", "dog6,dog", "vase,vase", "clock,clock"]
+    lines += ["Object Prompts", "'a {0} {1} on the beach'.format(unique_token, class_token),"]
+    lines += ["Live Subject Prompts", "'a {0} {1} in the snow'.format(unique_token, class_token),"]
+    (data / "prompts_and_classes.txt").write_text("\n".join(lines))
+    given: dict[str, Any] = {
+        "output": str(tmp_path / "out"),
+        "subjects": [],
+        "prompts": None,
+        "dreambench": DreamBench(str(data)),
+        "methods": TWO,
+    }
+    plan = make_plan(config_of(workspace, **given))
+    assert [(s.name, s.class_noun, s.live) for s in plan.subjects] == [
+        ("dog6", "dog", True),
+        ("vase", "vase", False),
+    ]
+    prompts = {planned.subject.name: planned.cell.record["prompts"] for planned in plan.cells}
+    assert prompts == {"dog6": ["a [V] dog in the snow"], "vase": ["a [V] vase on the beach"]}

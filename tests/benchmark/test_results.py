@@ -1,0 +1,155 @@
+"""Which results may stand in one table, and the table's files."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from idgen.benchmark.cell import difference
+from idgen.benchmark.results import check_comparable
+from idgen.benchmark.summary import Summary, summarise
+from idgen.benchmark.tables import EMPTY, as_csv, as_json, as_latex, as_markdown
+from idgen.errors import UserError
+from idgen.report.scores import find_scores
+from tests.benchmark.made import failed, make_result, missing, results_of
+
+METHODS = ("ours", "lo_ra & co")
+SUBJECTS = ("dog", "cat", "cup", "car", "boat", "fish")
+
+
+def summary_of(folder: Path) -> Summary:
+    results = [
+        *results_of(folder, METHODS, SUBJECTS),
+        failed(folder, "ours", "bad", "diverged"),
+        missing(folder, METHODS[1], "bad"),
+    ]
+    return summarise(results, METHODS, "ours", check_comparable(results), resamples=500)
+
+
+def test_scores_are_found_whatever_they_are_called() -> None:
+    runs = [
+        {"new_score": 0.1, "dino": 0.5, "images": 3, "checkpoint": None, "subject": "a"},
+        {"new_score": None, "dino": 0.6, "images": 3, "checkpoint": "x", "masked_dino": None},
+    ]
+    assert find_scores(runs) == ["dino", "new_score"]
+    assert find_scores([{"works": True, "note": "x", "nested": {"a": 1.0}}]) == []
+
+
+def test_a_difference_names_the_field_and_both_values() -> None:
+    first = {"protocol": {"images": 4, "sampler": {"steps": 20}}, "version": 1}
+    assert difference(first, first) is None
+    second = {"protocol": {"images": 4, "sampler": {"steps": 30}}, "version": 1}
+    assert difference(first, second) == "protocol.sampler.steps is 20 there and 30 here"
+    assert difference(first, {**first, "new": 1}) == "new is absent there and 1 here"
+
+
+def test_scores_of_two_protocols_are_refused_by_field(tmp_path: Path) -> None:
+    results = results_of(tmp_path, METHODS, ("dog",))
+    other = make_result(tmp_path, "ours", "cat", {"dino": 0.5})
+    other.metrics["protocol"] = {**other.metrics["protocol"], "pairing": "nearest photo"}
+    with pytest.raises(UserError, match=r"protocol.pairing is 'every.*ours / cat / seed 0"):
+        check_comparable([*results, other])
+
+
+def test_the_seed_and_the_name_of_a_model_may_differ(tmp_path: Path) -> None:
+    first = make_result(tmp_path, "ours", "dog", {"dino": 0.5})
+    second = make_result(tmp_path, "ours", "dog", {"dino": 0.5}, seed=1)
+    second.metrics["protocol"] = {**first.metrics["protocol"], "drawing_seed": 1, "dino": "moved"}
+    assert check_comparable([first, second])["protocol"] == first.metrics["protocol"]
+
+
+@pytest.mark.parametrize("field", ["idgen_version", "backbone_identity"])
+def test_other_versions_and_backbones_are_refused(tmp_path: Path, field: str) -> None:
+    first = make_result(tmp_path, "ours", "dog", {"dino": 0.5})
+    second = make_result(tmp_path, "ours", "cat", {"dino": 0.5})
+    second.metrics[field] = "another"
+    with pytest.raises(UserError, match=field):
+        check_comparable([first, second])
+
+
+def test_a_score_that_does_not_exist_is_left_out_of_the_mean(tmp_path: Path) -> None:
+    results = [
+        make_result(tmp_path, "ours", "dog", {"dino": 0.4, "masked_dino": 0.8}),
+        make_result(tmp_path, "ours", "cat", {"dino": 0.6, "masked_dino": None}),
+    ]
+    [method] = summarise(results, ["ours"], "ours", {}, 100).methods
+    masked, dino = method.scores["masked_dino"], method.scores["dino"]
+    assert masked is not None
+    assert dino is not None
+    assert (masked.mean, masked.subjects) == (0.8, 1)
+    assert dino.mean == pytest.approx(0.5)
+    assert dino.subjects == 2
+
+
+def test_failed_and_missing_cells_count_nowhere_but_are_counted(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path)
+    assert [(m.finished, m.planned) for m in summary.methods] == [(6, 7), (6, 7)]
+    assert [r.subject for r in summary.failed] == ["bad"]
+    assert [r.method for r in summary.missing] == [METHODS[1]]
+
+
+def test_differences_are_marked_by_which_way_is_better(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path)
+    ours, other = summary.methods
+    assert ours.differences["dino"] is None
+    assert other.differences["dino"] is not None
+    row = next(line for line in as_markdown(summary).splitlines() if line.startswith("| lo"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    head = as_markdown(summary).splitlines()[0]
+    names = [cell.strip() for cell in head.strip("|").split("|")]
+    shown = dict(zip(names, cells, strict=True))
+    assert shown["DINO ↑"].endswith("▲")
+    assert shown["CLIP-T ↑"].endswith("▼")
+    assert shown["leakage ↓"].endswith("▲")  # less is better
+    assert shown["DINO ↑"].startswith("**0.675")
+    assert "masked DINO ↑" not in shown  # no cell has it
+
+
+def test_csv_has_a_row_a_cell_and_nothing_where_there_is_no_score(tmp_path: Path) -> None:
+    result = make_result(tmp_path, "ours", "dog", {"dino": 0.5, "masked_dino": None})
+    other = make_result(tmp_path, "ours", "cat", {"dino": 0.0, "masked_dino": 0.7})
+    results = [result, other, failed(tmp_path, "ours", "cup", 'said "no", twice')]
+    summary = summarise(results, ["ours"], "ours", {}, 100)
+    rows = list(csv.DictReader(io.StringIO(as_csv(summary))))
+    assert [row["status"] for row in rows] == ["done", "done", "failed"]
+    assert [row["masked_dino"] for row in rows] == ["", "0.700000", ""]
+    assert rows[1]["dino"] == "0.000000"
+    assert rows[2]["reason"] == 'said "no", twice'
+
+
+def test_json_holds_everything(tmp_path: Path) -> None:
+    content = json.loads(as_json(summary_of(tmp_path), {"command": "idgen benchmark"}))
+    assert content["command"] == "idgen benchmark"
+    assert len(content["cells"]) == 14
+    assert [method["name"] for method in content["methods"]] == list(METHODS)
+    assert content["methods"][0]["scores"]["dino"]["subjects"] == 6
+    assert content["protocol"]["idgen_version"] == "0"
+
+
+def test_latex_is_escaped(tmp_path: Path) -> None:
+    table = as_latex(summary_of(tmp_path))
+    assert r"lo\_ra \& co" in table
+    rows = [line for line in table.splitlines() if line.endswith(r"\\")]
+    assert {line.replace(r"\&", "").count("&") for line in rows} == {4}
+
+
+def test_a_method_without_any_result_has_empty_cells(tmp_path: Path) -> None:
+    results = [
+        make_result(tmp_path, "ours", "dog", {"dino": 0.5}),
+        failed(tmp_path, "b", "dog", ""),
+    ]
+    table = as_markdown(summarise(results, ["ours", "b"], "ours", {}, 100))
+    row = next(line for line in table.splitlines() if line.startswith("| b "))
+    assert EMPTY in row
+    assert "0 of 1" in row
+    assert "0.000" not in row
+
+
+def test_equal_means_are_not_called_best(tmp_path: Path) -> None:
+    results = [make_result(tmp_path, method, "dog", {"dino": 0.5}) for method in ("a", "b")]
+    assert "**" not in as_markdown(summarise(results, ["a", "b"], "a", {}, 100))
+    results[1] = replace(results[1], metrics={**results[1].metrics, "dino": 0.9})
+    assert "**0.900**" in as_markdown(summarise(results, ["a", "b"], "a", {}, 100))

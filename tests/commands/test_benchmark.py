@@ -1,0 +1,169 @@
+"""`idgen benchmark` through the command line, with tiny models."""
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from idgen.cli import main
+from tests.benchmark.settings import benchmark_settings, write_settings
+from tests.benchmark.test_executor import calls
+from tests.benchmark.test_report import Page
+from tests.workspace import TinyModels, Workspace, make_workspace, run_idgen
+
+Settings = dict[str, Any]
+
+
+def test_it_runs_reports_and_leaves_finished_cells_alone(
+    tmp_path: Path, tiny_models: TinyModels
+) -> None:
+    workspace = make_workspace(tmp_path, tiny_models)
+    # Its photos have no masks, so that its preparation fails, and every cell of it.
+    other = tmp_path / "other"
+    other.mkdir()
+    for photo in workspace.photos.iterdir():
+        shutil.copy(photo, other / f"unmasked-{photo.name}")
+    settings = benchmark_settings(workspace)
+    settings["subjects"].append({"photos": str(other), "class_noun": "dog"})
+    settings["methods"].pop("plain LoRA")
+    path = write_settings(workspace, settings)
+    ended = run_idgen("benchmark", f"--config={path}")
+    assert ended.returncode == 1, ended.stderr
+    assert "failed: ours / other / seed 0: preparation: prepare: " in ended.stderr
+    assert "unmasked-0" in ended.stderr
+    output = Path(settings["output"])
+    rows = list(csv.DictReader((output / "results.csv").open()))
+    assert [(r["method"], r["subject"], r["status"]) for r in rows] == [
+        ("ours", "photos", "done"),
+        ("untrained", "photos", "done"),
+        ("ours", "other", "failed"),
+        ("untrained", "other", "failed"),
+    ]
+    for row in rows[:2]:
+        cell = output / "cells" / row["method"] / "photos" / "seed-0"
+        metrics = json.loads((cell / "test" / "metrics.json").read_text())
+        assert float(row["dino"]) == pytest.approx(metrics["dino"], abs=1e-6)
+        assert metrics["images"] == 2
+        single = Page((cell / "test" / "report.html").read_text())
+        assert sum(source.startswith("data:") for source in single.sources) == 2 + 3
+        assert metrics["step"] == (2 if row["method"] == "ours" else 0)
+    page = Page((output / "report.html").read_text())
+    assert all(source.startswith("data:image/") for source in page.sources)
+    assert {"ours", "untrained", "photos (dog)"} <= set(page.words.split("\n"))
+    content = json.loads((output / "results.json").read_text())
+    assert content["protocol"]["backbone"] == str(tiny_models.pipeline)
+    assert (output / "table.md").exists()
+    assert (output / "table.tex").exists()
+
+    drawn = output / "cells" / "ours" / "photos" / "seed-0" / "test" / "metrics.json"
+    before = drawn.stat().st_mtime_ns
+    (output / "report.html").unlink()
+    assert main(["benchmark", f"--config={path}", "--only_report=true"]) == 1
+    assert (output / "report.html").exists()
+    assert drawn.stat().st_mtime_ns == before
+
+
+def _method(**method: Any) -> Callable[[Settings], object]:
+    return lambda settings: settings["methods"].update(bad=method)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda s: s.update(reference="theirs"), "no method 'theirs'; there are ours"),
+        (lambda s: s.update(refrence="ours"), "did you mean 'reference'"),
+        (lambda s: s.update(seeds=[0, 0]), "seeds: at least one, and none twice"),
+        (lambda s: s.update(images=0), "images must be 1 or more"),
+        (lambda s: s.update(subjects=[]), "subjects: name one"),
+        (lambda s: s.update(subjects=["mini:dragon"]), "no demo subject 'mini:dragon'"),
+        (lambda s: s.update(subjects=["photos"]), "neither mini:NUMBER nor mini:NAME"),
+        (lambda s: s.update(subjects=["mini:1", "mini:1"]), "share a folder; rename one"),
+        (lambda s: s["subjects"][0].update(photos="nowhere"), "there is no folder nowhere"),
+        (lambda s: s.update(prompts="nowhere.txt"), "nowhere.txt"),
+        (lambda s: s["configs"].append("none.yaml"), "configs: there is no file none.yaml"),
+        (_method(configs=["none.yaml"]), "methods.bad.configs: there is no file none.yaml"),
+        (_method(settings={"model.tunin.rank": 1}), "method 'bad': "),
+        (_method(settings={"model.loss_weights.weak_denoising": "lots"}), "method 'bad': "),
+        (_method(seting={"trainer.max_steps": 1}), "seting"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_any_work(
+    workspace: Workspace,
+    spoil: Callable[[Settings], object],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = benchmark_settings(workspace)
+    spoil(settings)
+    assert main(["benchmark", f"--config={write_settings(workspace, settings)}"]) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("idgen benchmark: error: ")
+    assert said in line
+    assert not (Path(settings["output"]) / "cells").exists()
+
+
+def test_a_subject_with_one_photo_is_refused(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("1.png", "2.png"):
+        (workspace.photos / name).unlink()
+    path = write_settings(workspace, benchmark_settings(workspace))
+    assert main(["benchmark", f"--config={path}"]) == 2
+    assert "only one photo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_lets_commands_save_and_says_how_to_go_on(
+    tmp_path: Path, number: int, code: int
+) -> None:
+    checkpoint = tmp_path / "a/run/last.ckpt"
+    driver = (
+        "import sys; from pathlib import Path; import idgen.commands.benchmark as command; "
+        "from idgen.benchmark.executor import LocalExecutor; from idgen.cli import main; "
+        "from tests.benchmark.test_executor import make_cell; "
+        "import idgen.cli as cli; "
+        "cell = make_cell(Path(sys.argv[1]), 'a', *sys.argv[2:])\n"
+        "def run(command_name, options):\n"
+        "    with command._terminating():\n"
+        "        command._run_all(LocalExecutor(1, 1), [cell], 'running')\n"
+        "cli._run = run\n"
+        "sys.exit(main(['benchmark']))"
+    )
+    options = [f"--checkpoint={checkpoint}", f"--wait={tmp_path / 'never'}"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", driver, str(tmp_path), *options], stderr=subprocess.PIPE, text=True
+    )
+    end = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == code, said
+    assert "run it again to go on" in said
+    assert calls(tmp_path)[-1] == "terminated"
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["benchmark", "--help"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    for words in (
+        "--methods",
+        "--subjects",
+        "--jobs",
+        "held-out",
+        "quick.yaml",
+        "killed at any moment",
+    ):
+        assert words in printed
