@@ -221,7 +221,7 @@ class _Planner:
             "idgen_version": __version__,
             "backbone": config["model"]["backbone"],
             "backbone_identity": self.protocol["backbone_identity"],
-            "preparation": _plain_settings(config["data"]["preparation"]),
+            "preparation": config["data"]["preparation"],
         }
         digest = hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:8]
         own = self.folder / "preparing" / f"{folder_name(subject.name)}-{digest}"
@@ -285,12 +285,6 @@ def _with_subject(frozen: dict[str, Any], subject: BenchmarkSubject, seed: int) 
         "live": subject.live,
     }
     return config
-
-
-def _plain_settings(part: Any) -> Any:
-    """The settings of a part whose class is not in question, as `idgen prepare` takes them."""
-    named = isinstance(part, dict) and "class_path" in part
-    return part.get("init_args", {}) if named else part
 
 
 def _prompts(config: dict[str, Any], subject: BenchmarkSubject) -> list[str]:

@@ -124,7 +124,11 @@ def yaml_of_parts(path: Path) -> tuple[str, dict[str, Any]]:
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"--config: cannot read {path} ({error})") from error
     model, data = _mapping(path, config, "model"), _mapping(path, config, "data")
-    parts = {"backbone": model.get("backbone"), "preparation": data.get("preparation")}
+    preparation = data.get("preparation")
+    if isinstance(preparation, dict) and "class_path" in preparation:
+        # So a run's saved config names it; its class is not in question.
+        preparation = preparation.get("init_args")
+    parts = {"backbone": model.get("backbone"), "preparation": preparation}
     kept = {key: value for key, value in parts.items() if value is not None}
     subject = _mapping(path, data, "subject", within="data.")
     for key in ("photos", "prepared"):

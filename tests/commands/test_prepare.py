@@ -56,6 +56,20 @@ def test_options_may_come_before_the_folder(
     assert "unrecognized arguments: more" in refusal(capsys, str(photos), "more")
 
 
+def test_a_saved_config_names_the_preparations_class(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, arguments = save_photos(tmp_path / "dog"), options(workspace, tmp_path / "out")
+    assert main(["prepare", str(photos), *arguments]) == 0
+    settings = yaml.safe_load(workspace.config.read_text())
+    own = settings["data"]["preparation"]
+    settings["data"]["preparation"] = {"class_path": "idgen.prepare.Preparation", "init_args": own}
+    workspace.config.write_text(yaml.safe_dump(settings))
+    capsys.readouterr()
+    assert main(["prepare", str(photos), *arguments]) == 0
+    assert "is up to date: 3 photos" in capsys.readouterr().out
+
+
 def test_several_subjects_and_a_bad_one(
     workspace: Workspace,
     tmp_path: Path,
