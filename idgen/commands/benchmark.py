@@ -191,13 +191,18 @@ def _alone(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _terminating() -> Iterator[None]:
-    """Makes SIGTERM stop the cells, which save; the exit code is 143 then."""
+    """Makes SIGTERM stop the cells, which save; the exit code is 143 then.
+
+    Ctrl-C is taken over as well: shells have their background jobs ignore it.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise SystemExit(_TERMINATED)
 
-    previous = signal.signal(signal.SIGTERM, stop)
+    handlers = {signal.SIGTERM: stop, signal.SIGINT: signal.default_int_handler}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
