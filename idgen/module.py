@@ -1,6 +1,8 @@
 """The LightningModule: batch -> condition -> losses -> log."""
 
 import hashlib
+import math
+import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -10,6 +12,7 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
 from idgen.diffusion import NoisedLatents, sample_latents
@@ -70,8 +73,10 @@ class PersonalizationModule(L.LightningModule):
             UserError: If the weights cannot be loaded, the backbone lacks what is to be tuned, or
                 a value is out of range.
         """
-        if min_snr_gamma is not None and min_snr_gamma <= 0:
-            raise UserError("--model.min_snr_gamma must be above 0, or null for equal weights")
+        if min_snr_gamma is not None and not (min_snr_gamma > 0 and math.isfinite(min_snr_gamma)):
+            raise UserError(
+                "--model.min_snr_gamma must be finite and above 0, or null"
+            )
         super().__init__()
         backbone.load()
         tuning.attach(backbone, SubjectWords(token, class_noun))
@@ -168,6 +173,20 @@ class PersonalizationModule(L.LightningModule):
         self.log("train/loss", total.detach(), prog_bar=True)
         self.log_dict(values)
 
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Stops all processes before a loss that is no number reaches the weights.
+
+        Raises:
+            UserError: If the loss of any of them is infinite or NaN.
+        """
+        finite = bool(loss.detach().isfinite())
+        if not self.trainer.strategy.reduce_boolean_decision(finite, all=True):
+            raise UserError(
+                f"the loss is not finite at step {self.global_step + 1}; lower "
+                "--model.optimizer.init_args.lr, or set --trainer.precision 32-true; the "
+                "checkpoints are those from before"
+            )
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Logs the norm of each trained part's gradient."""
         if not self._logs_this_step():
@@ -187,10 +206,35 @@ class PersonalizationModule(L.LightningModule):
             parts[f"text_encoder_{index}"] = encoder
         return parts | dict(self.conditioning.named_children())
 
+    def check_optimizer(self) -> None:
+        """Builds an optimizer and its schedule for nothing but what they refuse.
+
+        Raises:
+            UserError: If a value of theirs is out of range.
+        """
+        try:
+            optimizer = self._build_optimizer()
+        except Exception as error:  # libraries refuse values in many ways
+            raise UserError(f"--model.optimizer: {_reason(error)}") from error
+        if self.scheduler_factory is None:
+            return
+        try:
+            scheduler = self.scheduler_factory(optimizer)
+            if not isinstance(scheduler, ReduceLROnPlateau):
+                with warnings.catch_warnings():
+                    # Some values fail at the first step alone; torch wants the optimizer's before.
+                    warnings.simplefilter("ignore")
+                    scheduler.step()
+        except Exception as error:
+            raise UserError(f"--model.scheduler: {_reason(error)}") from error
+
+    def _build_optimizer(self) -> torch.optim.Optimizer:
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return self.optimizer_factory(trained)
+
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and the schedule of its rate."""
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = self.optimizer_factory(trained)
+        optimizer = self._build_optimizer()
         if self.scheduler_factory is None:
             return optimizer
         schedule = {"scheduler": self.scheduler_factory(optimizer), "interval": "step"}
@@ -273,7 +317,17 @@ class PersonalizationModule(L.LightningModule):
         return super().load_state_dict(state_dict, strict=False, assign=assign)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what tells this backbone and method from others."""
+        """Adds what tells this backbone and method from others.
+
+        Raises:
+            UserError: If a weight is infinite or NaN, so that no good checkpoint is replaced.
+        """
+        for name, weight in checkpoint["state_dict"].items():
+            if not weight.isfinite().all():
+                raise UserError(
+                    f"the weight {name} is not finite after step {self.global_step}, so no "
+                    "checkpoint is written; lower --model.optimizer.init_args.lr"
+                )
         checkpoint[CHECKPOINT_KEY] = {
             **checkpoint.get(CHECKPOINT_KEY, {}),
             "backbone": self.backbone.identity,
@@ -314,6 +368,10 @@ class PersonalizationModule(L.LightningModule):
                 f"files differ from {self.backbone.source!r}; set "
                 f"--model.backbone.init_args.source {made['backbone_source']}"
             )
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _shape(shape: torch.Size | None) -> str:

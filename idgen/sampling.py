@@ -1,6 +1,7 @@
 """The one way images are sampled: validation, test, predict and `idgen sample` all use it."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -80,10 +81,12 @@ class Sampler:
             negative_prompt: The prompt of the unconditional half.
 
         Raises:
-            ValueError: If steps is below 1.
+            ValueError: If steps is below 1, or guidance negative, infinite or NaN.
         """
         if steps < 1:
             raise ValueError("steps must be 1 or more")
+        if guidance < 0 or not math.isfinite(guidance):
+            raise ValueError("guidance must be finite and not negative")
         self.steps = steps
         self.guidance = guidance
         self.negative_prompt = negative_prompt

@@ -107,6 +107,8 @@ class IdgenCLI(LightningCLI):
         """
         with one_line_errors():
             super().instantiate_classes()
+        if self.subcommand == "fit":
+            self.model.check_optimizer()
         if self.stored is not None:
             self.model.check_origin(self.stored.origin)
             self.model.check_weights(self.stored.shapes)

@@ -177,6 +177,16 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         ("--model.conditioning.init_args.explicit=false", "explicit"),
         ("--model.loss_weights.diffusion=-1", "diffusion"),
         ("--model.loss_weights.prior_preservation=-1", "prior_preservation"),
+        ("--model.loss_weights.implicit_text=.nan", "implicit_text"),
+        ("--model.sampler.init_args.guidance=.nan", "guidance"),
+        ("--model.tuning.init_args.alpha=0", "alpha"),
+        ("--model.min_snr_gamma=.nan", "min_snr_gamma"),
+        ("--model.optimizer.init_args.lr=-1", "learning rate"),
+        (
+            '--model.scheduler={"class_path": "torch.optim.lr_scheduler.StepLR", '
+            '"init_args": {"step_size": 0}}',
+            "--model.scheduler",
+        ),
         ("--data.prior.count=0", "count"),
         ("--data.subject.token=<new1>", "TokenTuning"),
         ("--model.min_snr_gamma=-1", "min_snr_gamma"),
@@ -233,6 +243,18 @@ def test_a_refused_resume_leaves_the_prepared_subject_alone(
     option = f"--model.backbone.init_args.source={other}"
     assert "backbone" in refusal("fit", f"--ckpt_path={workspace.last}", option)
     assert sorted(path.name for path in features.iterdir()) == before
+
+
+def test_a_loss_that_is_not_finite_keeps_the_checkpoint(
+    workspace: Workspace, refusal: Refusal
+) -> None:
+    assert workspace.fit("--trainer.max_steps=1") == 0
+    before = workspace.last.read_bytes()
+    # Their sum is beyond float32.
+    weights = [f"--model.loss_weights.{n}=3e38" for n in ("diffusion", "weak_denoising")]
+    line = refusal("fit", f"--ckpt_path={workspace.last}", "--trainer.max_steps=3", *weights)
+    assert "not finite" in line
+    assert workspace.last.read_bytes() == before
 
 
 def test_a_run_that_failed_early_can_be_started_again(workspace: Workspace) -> None:

@@ -1,5 +1,6 @@
 """LoRA in the denoiser and the text encoder."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -41,6 +42,8 @@ class LoraTuning(Tuning):
         """
         if rank < 1 or text_rank < 0 or not 0 <= dropout < 1:
             raise ValueError("rank must be 1 or more, text_rank 0 or more, dropout in [0, 1)")
+        if alpha is not None and not (alpha > 0 and math.isfinite(alpha)):
+            raise ValueError("alpha must be finite and above 0, or null for a scale of 1")
         self.rank = rank
         self.alpha = alpha
         self.targets = list(targets)
