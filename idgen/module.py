@@ -74,9 +74,7 @@ class PersonalizationModule(L.LightningModule):
                 a value is out of range.
         """
         if min_snr_gamma is not None and not (min_snr_gamma > 0 and math.isfinite(min_snr_gamma)):
-            raise UserError(
-                "--model.min_snr_gamma must be finite and above 0, or null"
-            )
+            raise UserError("--model.min_snr_gamma must be finite and above 0, or null")
         super().__init__()
         backbone.load()
         tuning.attach(backbone, SubjectWords(token, class_noun))
