@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -32,6 +33,7 @@ from idgen.models.tuning import Tuning
 from idgen.sampling import Drawings, Sampler
 
 CHECKPOINT_KEY = "idgen"
+_CONDITIONING = "model.conditioning."
 
 
 class PersonalizationModule(L.LightningModule):
@@ -88,6 +90,10 @@ class PersonalizationModule(L.LightningModule):
         self.min_snr_gamma = min_snr_gamma
         self.seed = seed
         self.method = f"{tuning.name} + {type(self.conditioning).__name__}"
+        self.definition = {
+            **{f"model.tuning.{key}": value for key, value in tuning.definition.items()},
+            **{f"{_CONDITIONING}{k}": v for k, v in self.conditioning.definition.items()},
+        }
         self.trained_steps = 0
         self._frozen_keys = self._find_frozen_keys()
         self._drawing = ExitStack()
@@ -331,6 +337,7 @@ class PersonalizationModule(L.LightningModule):
             "backbone": self.backbone.identity,
             "backbone_source": self.backbone.source,
             "method": self.method,
+            "definition": self.definition,
             "seed": self.seed,
         }
 
@@ -343,14 +350,16 @@ class PersonalizationModule(L.LightningModule):
         made = checkpoint.get(CHECKPOINT_KEY)
         if made is None:
             raise UserError("the checkpoint was not written by idgen")
-        self.check_origin(made)
+        trainer = self._trainer
+        self.check_origin(made, trainer is not None and trainer.state.fn == TrainerFn.FITTING)
         self.trained_steps = checkpoint["global_step"]
 
-    def check_origin(self, made: Mapping[str, Any]) -> None:
+    def check_origin(self, made: Mapping[str, Any], resumed: bool) -> None:
         """Compares what a checkpoint was trained on with this module.
 
         Args:
             made: What `on_save_checkpoint` added to it.
+            resumed: Whether it is to be trained further, and not only drawn with.
 
         Raises:
             UserError: If the backbone or the method is another.
@@ -360,11 +369,23 @@ class PersonalizationModule(L.LightningModule):
                 f"the checkpoint was trained with {made['method']}, this config has "
                 f"{self.method}; use the checkpoint's own config: --ckpt_path alone"
             )
+        self._check_definition(made.get("definition", {}), resumed)
         if made["backbone"] != self.backbone.identity:
             raise UserError(
                 f"the checkpoint was trained on the backbone {made['backbone_source']!r}, whose "
                 f"files differ from {self.backbone.source!r}; set "
                 f"--model.backbone.init_args.source {made['backbone_source']}"
+            )
+
+    def _check_definition(self, made: Mapping[str, Any], resumed: bool) -> None:
+        """Compares settings; a checkpoint of an earlier version names none."""
+        free = () if resumed else self.conditioning.of_inference
+        for key, value in self.definition.items():
+            if key.removeprefix(_CONDITIONING) in free or made.get(key, value) == value:
+                continue
+            raise UserError(
+                f"the checkpoint was trained with {key} {made[key]}, this config has {value}; use "
+                "the checkpoint's own config (--ckpt_path alone), or start a new run without it"
             )
 
 

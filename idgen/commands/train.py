@@ -110,7 +110,7 @@ class IdgenCLI(LightningCLI):
         if self.subcommand == "fit":
             self.model.check_optimizer()
         if self.stored is not None:
-            self.model.check_origin(self.stored.origin)
+            self.model.check_origin(self.stored.origin, self.subcommand == "fit")
             self.model.check_weights(self.stored.shapes)
         if self.subcommand != "predict":
             self.datamodule.check()

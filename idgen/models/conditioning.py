@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,10 +37,17 @@ class Conditioning(nn.Module, ABC):
         decouples: Whether the photo's identity-irrelevant features take part, in the condition and
             in L2 to L5.
         explicit: Whether f'_i is among them.
+        of_inference: Which of `definition` may be changed to draw with a checkpoint.
     """
 
     decouples = True
     explicit = True
+    of_inference: tuple[str, ...] = ()
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """Plain settings that tell methods apart where the shapes of weights do not."""
+        return {}
 
     @abstractmethod
     def forward(self, text: TextStates, photo: PhotoFeatures) -> Condition:
@@ -104,6 +111,8 @@ class FusedFeature(Enum):
 class DecoupledFusion(Conditioning):
     """IEDM and FFM: f_com = f_s + the irrelevant feature, f_r = FFM(f_com)."""
 
+    of_inference = ("fuse_at_inference",)
+
     def __init__(
         self,
         width: int,
@@ -143,6 +152,16 @@ class DecoupledFusion(Conditioning):
         self.explicit = explicit
         self.decoupling = ImplicitDecoupling(width) if implicit else None
         self.fusion = ExpertFusion(width, experts, hidden_ratio) if experts else None
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What is fused, the branches, and whether new prompts are."""
+        return {
+            "fused": self.fused.value,
+            "implicit": self.decoupling is not None,
+            "explicit": self.explicit,
+            "fuse_at_inference": self.fuse_at_inference,
+        }
 
     def _branches(self, photo: PhotoFeatures) -> tuple[Tensor | None, Tensor | None]:
         """f_i and f'_i, each None where its branch is left out."""

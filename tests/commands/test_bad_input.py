@@ -96,6 +96,25 @@ def test_another_method(trained: Workspace, refusal: Refusal, tmp_path: Path) ->
     assert "another method or size" in line
 
 
+def test_another_method_of_the_same_shapes_is_not_trained_further(
+    trained: Workspace, refusal: Refusal, tmp_path: Path
+) -> None:
+    before = trained.last.read_bytes()
+    resume = ["fit", f"--ckpt_path={trained.last}", "--trainer.max_steps=5"]
+    for option, named in (
+        ("--model.conditioning.init_args.fused=implicit", "model.conditioning.fused"),
+        ("--model.conditioning.init_args.fuse_at_inference=true", "fuse_at_inference"),
+        ("--model.tuning.init_args.alpha=7", "model.tuning.alpha"),
+    ):
+        assert named in refusal(*resume, option)
+    assert trained.last.read_bytes() == before
+    out = f"--drawings.output={tmp_path}/o"
+    draw = ["predict", f"--ckpt_path={trained.last}", "--data.predict_images=1"]
+    assert "model.tuning.alpha" in refusal(*draw, out, "--model.tuning.init_args.alpha=7")
+    fused = "--model.conditioning.init_args.fuse_at_inference=true"
+    assert main([*draw, out, fused]) == 0
+
+
 def test_a_prompt_without_the_token(trained: Workspace, refusal: Refusal, tmp_path: Path) -> None:
     out = tmp_path / "out"
     line = refusal("sample", str(trained.last), "a dog on the beach", "--out", str(out))

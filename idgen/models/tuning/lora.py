@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -55,6 +56,15 @@ class LoraTuning(Tuning):
     def trains_text(self) -> bool:
         """Whether the text encoder gets LoRA."""
         return self.text_rank > 0
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """The scale of what is added, which no shape tells."""
+        ranks = {"rank": self.rank, "text_rank": self.text_rank}
+        return {f"alpha / {key}": self._scale(rank) for key, rank in ranks.items() if rank}
+
+    def _scale(self, rank: int) -> float:
+        return 1.0 if self.alpha is None else self.alpha / rank
 
     def attach(self, backbone: Backbone, words: SubjectWords) -> None:
         """Injects LoRA layers through peft.

@@ -3,6 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -35,6 +36,11 @@ class Tuning(ABC):
     def name(self) -> str:
         """What tells checkpoints of this tuning from others'."""
         return type(self).__name__
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """Plain settings that tell methods apart where the shapes of weights do not."""
+        return {}
 
 
 def find_layers(module: nn.Module, targets: Sequence[str], key: str) -> list[nn.Module]:
