@@ -86,7 +86,7 @@ class PersonalizationModule(L.LightningModule):
         self.scheduler_factory = scheduler
         self.loss_weights = loss_weights or LossWeights()
         self.sampler = sampler or Sampler()
-        self.sampler.check(backbone)
+        self.sampler.check(backbone, "--model.sampler")
         self.min_snr_gamma = min_snr_gamma
         self.seed = seed
         self.method = f"{tuning.name} + {type(self.conditioning).__name__}"

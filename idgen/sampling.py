@@ -91,18 +91,26 @@ class Sampler:
         self.guidance = guidance
         self.negative_prompt = negative_prompt
 
-    def check(self, backbone: Backbone) -> None:
-        """Refuses more steps than the backbone's noise schedule has.
+    def check(self, backbone: Backbone, key: str) -> None:
+        """Refuses more steps than the backbone's noise schedule has, and too long a prompt.
+
+        Args:
+            backbone: Whose schedule and tokenizer are used.
+            key: The sampler's config key, for the error.
 
         Raises:
-            UserError: If there are more.
+            UserError: If there are more, or if the negative prompt is longer than it takes.
         """
         most = backbone.schedule.steps
         if self.steps > most:
             raise UserError(
-                f"--model.sampler.init_args.steps (--steps): {self.steps} are more than the "
-                f"{most} of the backbone's noise schedule"
+                f"{key}.init_args.steps: {self.steps} are more than the {most} of the backbone's "
+                "noise schedule"
             )
+        try:
+            backbone.tokenize([self.negative_prompt])
+        except UserError as error:
+            raise UserError(f"{key}.init_args.negative_prompt: {error}") from error
 
     def _solver(self, backbone: Backbone, device: torch.device) -> Any:
         from diffusers import DPMSolverMultistepScheduler

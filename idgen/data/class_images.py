@@ -149,7 +149,7 @@ class ClassImageFolder:
             UserError: If the sampler or the prompt do not fit the backbone, or the prompt is
                 blank or names the subject.
         """
-        self._sampler.check(self._backbone)
+        self._sampler.check(self._backbone, f"{_KEY}.sampler")
         ids = set(self._backbone.tokenize([self.prompt]).ids[0].tolist())
         names_subject = PLACEHOLDER in self.prompt or bool(
             ids & set(self._backbone.word_ids(token))

@@ -65,6 +65,9 @@ class Conditioning(nn.Module, ABC):
             weight: How much of it: 0 none, 1 as much as in training.
         """
 
+    def check_reference(self) -> None:
+        """Raises a UserError, before any work, if no reference photo's scene can be kept."""
+
 
 class TextOnly(Conditioning):
     """Plain LoRA fine-tuning: f_r = f_s, in training as at inference. It has no weights."""
@@ -93,11 +96,19 @@ class TextOnly(Conditioning):
             UserError: If a reference photo is to be kept.
         """
         if photo is not None and weight != 0:
-            raise UserError(
-                "--reference: the checkpoint's method (TextOnly) cannot keep a photo's scene; "
-                "leave the reference out"
-            )
+            self.check_reference()
         return text
+
+    def check_reference(self) -> None:
+        """Refuses it: the prompt is all that the condition holds.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(
+            "--reference (--data.reference): the checkpoint's method (TextOnly) cannot keep a "
+            "photo's scene; leave the reference out"
+        )
 
 
 class FusedFeature(Enum):

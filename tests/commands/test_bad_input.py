@@ -115,6 +115,17 @@ def test_another_method_of_the_same_shapes_is_not_trained_further(
     assert main([*draw, out, fused]) == 0
 
 
+def test_a_reference_that_the_method_cannot_keep(
+    workspace: Workspace, refusal: Refusal, tmp_path: Path
+) -> None:
+    photo = workspace.photos / "0.png"
+    method = "--model.conditioning=idgen.models.conditioning.TextOnly"
+    broken = "--data.preparation.segmenter.init_args.folder=/nowhere"
+    options = (f"--config={workspace.config}", method, broken, f"--data.reference={photo}")
+    # Before the segmenter is asked for anything.
+    assert "--reference" in refusal("predict", *options)
+
+
 def test_a_prompt_without_the_token(trained: Workspace, refusal: Refusal, tmp_path: Path) -> None:
     out = tmp_path / "out"
     line = refusal("sample", str(trained.last), "a dog on the beach", "--out", str(out))
@@ -192,6 +203,17 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         ("--model.tuning.init_args.targets=[to_out]", "to_out"),
         ("--model.sampler.init_args.steps=0", "steps"),
         ("--model.sampler.init_args.steps=5000", "noise schedule"),
+        (f"--model.sampler.init_args.negative_prompt={'on the beach ' * 20}", "negative_prompt"),
+        (
+            '--data.prior={"count": 1, "sampler": {"class_path": "idgen.sampling.Sampler", '
+            '"init_args": {"steps": 5000}}}',
+            "--data.prior.sampler.init_args.steps",
+        ),
+        (
+            '--fidelity.segmenter={"class_path": "idgen.prepare.MaskFiles", '
+            '"init_args": {"folder": "masks"}}',
+            "--fidelity.segmenter",
+        ),
         ("--model.conditioning.init_args.experts=-1", "experts"),
         ("--model.conditioning.init_args.explicit=false", "explicit"),
         ("--model.loss_weights.diffusion=-1", "diffusion"),
