@@ -1,5 +1,6 @@
 """The losses of arXiv 2505.22360, L = sum_k l_k L_k, and those of the methods beside it."""
 
+import math
 from dataclasses import dataclass, fields
 
 from torch import Tensor
@@ -29,14 +30,15 @@ class LossWeights:
     prior_preservation: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses negative weights, which would turn a loss around.
+        """Refuses negative weights, which would turn a loss around, and what is no number.
 
         Raises:
-            ValueError: If a weight is negative.
+            ValueError: If a weight is negative, infinite or NaN.
         """
         for field in fields(self):
-            if getattr(self, field.name) < 0:
-                raise ValueError(f"the loss weight {field.name} must not be negative")
+            weight = getattr(self, field.name)
+            if weight < 0 or not math.isfinite(weight):
+                raise ValueError(f"the loss weight {field.name} must be finite and not negative")
 
 
 def denoising_loss(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

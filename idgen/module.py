@@ -1,6 +1,8 @@
 """The LightningModule: batch -> condition -> losses -> log."""
 
 import hashlib
+import math
+import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -8,8 +10,10 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
 from idgen.diffusion import NoisedLatents, sample_latents
@@ -29,6 +33,7 @@ from idgen.models.tuning import Tuning
 from idgen.sampling import Drawings, Sampler
 
 CHECKPOINT_KEY = "idgen"
+_CONDITIONING = "model.conditioning."
 
 
 class PersonalizationModule(L.LightningModule):
@@ -70,8 +75,8 @@ class PersonalizationModule(L.LightningModule):
             UserError: If the weights cannot be loaded, the backbone lacks what is to be tuned, or
                 a value is out of range.
         """
-        if min_snr_gamma is not None and min_snr_gamma <= 0:
-            raise UserError("--model.min_snr_gamma must be above 0, or null for equal weights")
+        if min_snr_gamma is not None and not (min_snr_gamma > 0 and math.isfinite(min_snr_gamma)):
+            raise UserError("--model.min_snr_gamma must be finite and above 0, or null")
         super().__init__()
         backbone.load()
         tuning.attach(backbone, SubjectWords(token, class_noun))
@@ -81,10 +86,14 @@ class PersonalizationModule(L.LightningModule):
         self.scheduler_factory = scheduler
         self.loss_weights = loss_weights or LossWeights()
         self.sampler = sampler or Sampler()
-        self.sampler.check(backbone)
+        self.sampler.check(backbone, "--model.sampler")
         self.min_snr_gamma = min_snr_gamma
         self.seed = seed
         self.method = f"{tuning.name} + {type(self.conditioning).__name__}"
+        self.definition = {
+            **{f"model.tuning.{key}": value for key, value in tuning.definition.items()},
+            **{f"{_CONDITIONING}{k}": v for k, v in self.conditioning.definition.items()},
+        }
         self.trained_steps = 0
         self._frozen_keys = self._find_frozen_keys()
         self._drawing = ExitStack()
@@ -168,6 +177,20 @@ class PersonalizationModule(L.LightningModule):
         self.log("train/loss", total.detach(), prog_bar=True)
         self.log_dict(values)
 
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Stops all processes before a loss that is no number reaches the weights.
+
+        Raises:
+            UserError: If the loss of any of them is infinite or NaN.
+        """
+        finite = bool(loss.detach().isfinite())
+        if not self.trainer.strategy.reduce_boolean_decision(finite, all=True):
+            raise UserError(
+                f"the loss is not finite at step {self.global_step + 1}; lower "
+                "--model.optimizer.init_args.lr, or set --trainer.precision 32-true; the "
+                "checkpoints are those from before"
+            )
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Logs the norm of each trained part's gradient."""
         if not self._logs_this_step():
@@ -187,10 +210,35 @@ class PersonalizationModule(L.LightningModule):
             parts[f"text_encoder_{index}"] = encoder
         return parts | dict(self.conditioning.named_children())
 
+    def check_optimizer(self) -> None:
+        """Builds an optimizer and its schedule for nothing but what they refuse.
+
+        Raises:
+            UserError: If a value of theirs is out of range.
+        """
+        try:
+            optimizer = self._build_optimizer()
+        except Exception as error:  # libraries refuse values in many ways
+            raise UserError(f"--model.optimizer: {_reason(error)}") from error
+        if self.scheduler_factory is None:
+            return
+        try:
+            scheduler = self.scheduler_factory(optimizer)
+            if not isinstance(scheduler, ReduceLROnPlateau):
+                with warnings.catch_warnings():
+                    # Some values fail at the first step alone; torch wants the optimizer's before.
+                    warnings.simplefilter("ignore")
+                    scheduler.step()
+        except Exception as error:
+            raise UserError(f"--model.scheduler: {_reason(error)}") from error
+
+    def _build_optimizer(self) -> torch.optim.Optimizer:
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return self.optimizer_factory(trained)
+
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and the schedule of its rate."""
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = self.optimizer_factory(trained)
+        optimizer = self._build_optimizer()
         if self.scheduler_factory is None:
             return optimizer
         schedule = {"scheduler": self.scheduler_factory(optimizer), "interval": "step"}
@@ -273,12 +321,23 @@ class PersonalizationModule(L.LightningModule):
         return super().load_state_dict(state_dict, strict=False, assign=assign)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what tells this backbone and method from others."""
+        """Adds what tells this backbone and method from others.
+
+        Raises:
+            UserError: If a weight is infinite or NaN, so that no good checkpoint is replaced.
+        """
+        for name, weight in checkpoint["state_dict"].items():
+            if not weight.isfinite().all():
+                raise UserError(
+                    f"the weight {name} is not finite after step {self.global_step}, so no "
+                    "checkpoint is written; lower --model.optimizer.init_args.lr"
+                )
         checkpoint[CHECKPOINT_KEY] = {
             **checkpoint.get(CHECKPOINT_KEY, {}),
             "backbone": self.backbone.identity,
             "backbone_source": self.backbone.source,
             "method": self.method,
+            "definition": self.definition,
             "seed": self.seed,
         }
 
@@ -291,14 +350,16 @@ class PersonalizationModule(L.LightningModule):
         made = checkpoint.get(CHECKPOINT_KEY)
         if made is None:
             raise UserError("the checkpoint was not written by idgen")
-        self.check_origin(made)
+        trainer = self._trainer
+        self.check_origin(made, trainer is not None and trainer.state.fn == TrainerFn.FITTING)
         self.trained_steps = checkpoint["global_step"]
 
-    def check_origin(self, made: Mapping[str, Any]) -> None:
+    def check_origin(self, made: Mapping[str, Any], resumed: bool) -> None:
         """Compares what a checkpoint was trained on with this module.
 
         Args:
             made: What `on_save_checkpoint` added to it.
+            resumed: Whether it is to be trained further, and not only drawn with.
 
         Raises:
             UserError: If the backbone or the method is another.
@@ -308,12 +369,28 @@ class PersonalizationModule(L.LightningModule):
                 f"the checkpoint was trained with {made['method']}, this config has "
                 f"{self.method}; use the checkpoint's own config: --ckpt_path alone"
             )
+        self._check_definition(made.get("definition", {}), resumed)
         if made["backbone"] != self.backbone.identity:
             raise UserError(
                 f"the checkpoint was trained on the backbone {made['backbone_source']!r}, whose "
                 f"files differ from {self.backbone.source!r}; set "
                 f"--model.backbone.init_args.source {made['backbone_source']}"
             )
+
+    def _check_definition(self, made: Mapping[str, Any], resumed: bool) -> None:
+        """Compares settings; a checkpoint of an earlier version names none."""
+        free = () if resumed else self.conditioning.of_inference
+        for key, value in self.definition.items():
+            if key.removeprefix(_CONDITIONING) in free or made.get(key, value) == value:
+                continue
+            raise UserError(
+                f"the checkpoint was trained with {key} {made[key]}, this config has {value}; use "
+                "the checkpoint's own config (--ckpt_path alone), or start a new run without it"
+            )
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _shape(shape: torch.Size | None) -> str:

@@ -1,6 +1,7 @@
 """The one way images are sampled: validation, test, predict and `idgen sample` all use it."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -80,26 +81,36 @@ class Sampler:
             negative_prompt: The prompt of the unconditional half.
 
         Raises:
-            ValueError: If steps is below 1.
+            ValueError: If steps is below 1, or guidance negative, infinite or NaN.
         """
         if steps < 1:
             raise ValueError("steps must be 1 or more")
+        if guidance < 0 or not math.isfinite(guidance):
+            raise ValueError("guidance must be finite and not negative")
         self.steps = steps
         self.guidance = guidance
         self.negative_prompt = negative_prompt
 
-    def check(self, backbone: Backbone) -> None:
-        """Refuses more steps than the backbone's noise schedule has.
+    def check(self, backbone: Backbone, key: str) -> None:
+        """Refuses more steps than the backbone's noise schedule has, and too long a prompt.
+
+        Args:
+            backbone: Whose schedule and tokenizer are used.
+            key: The sampler's config key, for the error.
 
         Raises:
-            UserError: If there are more.
+            UserError: If there are more, or if the negative prompt is longer than it takes.
         """
         most = backbone.schedule.steps
         if self.steps > most:
             raise UserError(
-                f"--model.sampler.init_args.steps (--steps): {self.steps} are more than the "
-                f"{most} of the backbone's noise schedule"
+                f"{key}.init_args.steps: {self.steps} are more than the {most} of the backbone's "
+                "noise schedule"
             )
+        try:
+            backbone.tokenize([self.negative_prompt])
+        except UserError as error:
+            raise UserError(f"{key}.init_args.negative_prompt: {error}") from error
 
     def _solver(self, backbone: Backbone, device: torch.device) -> Any:
         from diffusers import DPMSolverMultistepScheduler

@@ -35,6 +35,7 @@ def test_weights_over_time_weigh_images() -> None:
     torch.testing.assert_close(weighted, denoising_loss(prediction[:1], target[:1]))
 
 
-def test_negative_weight_is_refused() -> None:
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_weights_that_are_negative_or_not_finite_are_refused(weight: float) -> None:
     with pytest.raises(ValueError, match="implicit_text"):
-        LossWeights(implicit_text=-1)
+        LossWeights(implicit_text=weight)

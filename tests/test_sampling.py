@@ -61,3 +61,9 @@ def test_the_negative_prompt_takes_part_under_guidance_alone(
 def test_no_step_is_refused() -> None:
     with pytest.raises(ValueError, match="steps"):
         Sampler(steps=0)
+
+
+@pytest.mark.parametrize("guidance", [-1.0, float("nan"), float("inf")])
+def test_guidance_that_is_negative_or_not_finite_is_refused(guidance: float) -> None:
+    with pytest.raises(ValueError, match="guidance"):
+        Sampler(guidance=guidance)

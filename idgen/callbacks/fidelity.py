@@ -107,8 +107,14 @@ class FidelityScores(Callback):
         """Finds the models' files, encoders' from the hub where they are not there yet.
 
         Raises:
-            UserError: If there is no such model, or it cannot be fetched.
+            UserError: If there is no such model, it cannot be fetched, or the segmenter of
+                drawings takes masks from files.
         """
+        if isinstance(self.segmenter, MaskFiles):
+            raise UserError(
+                "--fidelity.segmenter: drawings have no mask files; give another than MaskFiles, "
+                "such as idgen.prepare.SamSegmenter, or leave it out"
+            )
         self.clip.fetch()
         self.dino.fetch()
         if self.segmenter is not None:

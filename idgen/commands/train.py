@@ -107,10 +107,15 @@ class IdgenCLI(LightningCLI):
         """
         with one_line_errors():
             super().instantiate_classes()
+        if self.subcommand == "fit":
+            self.model.check_optimizer()
         if self.stored is not None:
-            self.model.check_origin(self.stored.origin)
+            self.model.check_origin(self.stored.origin, self.subcommand == "fit")
             self.model.check_weights(self.stored.shapes)
-        if self.subcommand != "predict":
+        if self.subcommand == "predict":
+            if self.datamodule.reference is not None and self.datamodule.reference_weight != 0:
+                self.model.conditioning.check_reference()
+        else:
             self.datamodule.check()
             callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
             for callback in callbacks:

@@ -1,5 +1,6 @@
 """Class images: what the frozen backbone draws of the subject's class, for prior preservation."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from rich.progress import track
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from idgen.data.prompts import PLACEHOLDER
 from idgen.data.shard import drawing_requests
 from idgen.errors import UserError
 from idgen.files import atomic_write, check_writable, locked
@@ -87,16 +89,22 @@ class ClassImages:
         key = fingerprint_fields(
             backbone=backbone.identity,
             prompt=prompt,
-            seed=self.seed,
+            seed=_salted(self.seed),
             sampler=type(sampler).__name__,
             settings=json.dumps(vars(sampler), sort_keys=True),
         )
         noun = re.sub(r"\W+", "-", class_noun)
         name = f"{noun}-{key[:12]}"
-        requests = drawing_requests([(prompt, prompt)], self.count, self.seed)
+        requests = drawing_requests([(prompt, prompt)], self.count, _salted(self.seed))
         return ClassImageFolder(
             parent.expanduser() / name, requests, sampler, self.batch_size, backbone
         )
+
+
+def _salted(seed: int) -> int:
+    """Another seed, so that no class image starts from a scored drawing's noise."""
+    digest = hashlib.sha256(f"class images\0{seed}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
 
 
 class ClassImageFolder:
@@ -131,14 +139,26 @@ class ClassImageFolder:
         self._batch_size = batch_size
         self._backbone = backbone
 
-    def check(self) -> None:
+    def check(self, token: str) -> None:
         """Refuses what could not be drawn.
 
+        Args:
+            token: The subject's.
+
         Raises:
-            UserError: If the sampler or the prompt do not fit the backbone.
+            UserError: If the sampler or the prompt do not fit the backbone, or the prompt is
+                blank or names the subject.
         """
-        self._sampler.check(self._backbone)
-        self._backbone.tokenize([self.prompt])
+        self._sampler.check(self._backbone, f"{_KEY}.sampler")
+        ids = set(self._backbone.tokenize([self.prompt]).ids[0].tolist())
+        names_subject = PLACEHOLDER in self.prompt or bool(
+            ids & set(self._backbone.word_ids(token))
+        )
+        if names_subject or not self.prompt.strip():
+            raise UserError(
+                f"{_KEY}.prompt {self.prompt!r} has to name the class alone, without {PLACEHOLDER} "
+                f"and {token!r}, such as 'a photo of a {{class_noun}}'"
+            )
 
     def check_writable(self) -> None:
         """Refuses a folder that cannot be written, without creating anything.

@@ -155,7 +155,7 @@ class SubjectDataModule(L.LightningDataModule):
         self._check_widths()
         self.preparation.segmenter_for(self.backbone).check(self.photos)
         if self.class_images is not None:
-            self.class_images.check()
+            self.class_images.check(self.subject.token)
 
     def _check_sizes(self) -> None:
         names = ("batch_size", "steps_per_epoch", "drawing_batch_size")

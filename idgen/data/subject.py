@@ -83,8 +83,8 @@ class Subject:
         """Checks words against the backbone's tokenizer.
 
         Raises:
-            UserError: If the token is no single token of its own, or the training prompt does
-                not name the subject.
+            UserError: If the token is no single token of its own or part of the class noun, or
+                the training prompt does not name the subject.
         """
         if not self.class_noun.strip():
             raise UserError(
@@ -97,6 +97,11 @@ class Subject:
                 f"{'unknown' if len(ids) == 1 else f'{len(ids)} tokens'} to the tokenizer of "
                 f"{backbone.source!r}; choose a rare word that is one token, such as 'sks', "
                 "or train a new one: --model.tuning TokenTuning"
+            )
+        if ids[0] in backbone.word_ids(self.class_noun):
+            raise UserError(
+                f"--data.subject.token {self.token!r} is part of the class noun "
+                f"{self.class_noun!r}; choose a rare word, such as 'sks'"
             )
         if PLACEHOLDER not in self.training_prompt:
             raise UserError(f"--data.subject.training_prompt lacks {PLACEHOLDER}")

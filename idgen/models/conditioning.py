@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,10 +37,17 @@ class Conditioning(nn.Module, ABC):
         decouples: Whether the photo's identity-irrelevant features take part, in the condition and
             in L2 to L5.
         explicit: Whether f'_i is among them.
+        of_inference: Which of `definition` may be changed to draw with a checkpoint.
     """
 
     decouples = True
     explicit = True
+    of_inference: tuple[str, ...] = ()
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """Plain settings that tell methods apart where the shapes of weights do not."""
+        return {}
 
     @abstractmethod
     def forward(self, text: TextStates, photo: PhotoFeatures) -> Condition:
@@ -57,6 +64,9 @@ class Conditioning(nn.Module, ABC):
             photo: A reference photo whose scene and pose are to be kept, or None.
             weight: How much of it: 0 none, 1 as much as in training.
         """
+
+    def check_reference(self) -> None:
+        """Raises a UserError, before any work, if no reference photo's scene can be kept."""
 
 
 class TextOnly(Conditioning):
@@ -86,11 +96,19 @@ class TextOnly(Conditioning):
             UserError: If a reference photo is to be kept.
         """
         if photo is not None and weight != 0:
-            raise UserError(
-                "--reference: the checkpoint's method (TextOnly) cannot keep a photo's scene; "
-                "leave the reference out"
-            )
+            self.check_reference()
         return text
+
+    def check_reference(self) -> None:
+        """Refuses it: the prompt is all that the condition holds.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(
+            "--reference (--data.reference): the checkpoint's method (TextOnly) cannot keep a "
+            "photo's scene; leave the reference out"
+        )
 
 
 class FusedFeature(Enum):
@@ -103,6 +121,8 @@ class FusedFeature(Enum):
 
 class DecoupledFusion(Conditioning):
     """IEDM and FFM: f_com = f_s + the irrelevant feature, f_r = FFM(f_com)."""
+
+    of_inference = ("fuse_at_inference",)
 
     def __init__(
         self,
@@ -143,6 +163,16 @@ class DecoupledFusion(Conditioning):
         self.explicit = explicit
         self.decoupling = ImplicitDecoupling(width) if implicit else None
         self.fusion = ExpertFusion(width, experts, hidden_ratio) if experts else None
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What is fused, the branches, and whether new prompts are."""
+        return {
+            "fused": self.fused.value,
+            "implicit": self.decoupling is not None,
+            "explicit": self.explicit,
+            "fuse_at_inference": self.fuse_at_inference,
+        }
 
     def _branches(self, photo: PhotoFeatures) -> tuple[Tensor | None, Tensor | None]:
         """f_i and f'_i, each None where its branch is left out."""

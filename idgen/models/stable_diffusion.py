@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal
 
 import torch
@@ -218,7 +219,7 @@ class StableDiffusionBackbone(Backbone):
             count = len(self.tokenizer(prompt).input_ids)
             if count > length:
                 raise UserError(
-                    f"prompt {prompt!r} has {count} tokens, the text encoder of "
+                    f"prompt {shorten(prompt, 80)!r} has {count} tokens, the text encoder of "
                     f"{self.source!r} takes {length}: shorten it"
                 )
         batch = self.tokenizer(

@@ -295,7 +295,7 @@ class Preparation:
             `1 D` each, float32 on the CPU.
 
         Raises:
-            UserError: If no subject is found in it, or a model cannot be loaded.
+            UserError: If all of it is taken for its subject, or a model cannot be loaded.
         """
         self._check_width(backbone)
         return reference_embeddings(

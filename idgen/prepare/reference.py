@@ -23,6 +23,8 @@ def reference_embeddings(
 ) -> tuple[Tensor, Tensor]:
     """Does for one photo what preparation does for a subject's plain views.
 
+    A photo without a subject is all background: f'_i = E_I of the photo.
+
     Args:
         photo: The photo, of the subject or of anything else.
         segmenter: Finds its subject.
@@ -35,15 +37,19 @@ def reference_embeddings(
         f_p and f'_i, `1 D` each, float32 on the CPU.
 
     Raises:
-        UserError: If no subject is found in it, or a model cannot be loaded.
+        UserError: If all of it is taken for its subject, or a model cannot be loaded.
     """
     segmenter.check([photo])
     image = photo.pixels()
     with segmenter.loaded(device, [photo]) as segment:
-        mask = checked_mask(segment(photo), photo)
-    with inpainter.loaded(device) as inpaint, named(photo):
-        background = inpaint(image, mask)
+        mask = segment(photo)
     free(device)
+    background = image
+    if mask.any():
+        mask = checked_mask(mask, photo)
+        with inpainter.loaded(device) as inpaint, named(photo):
+            background = inpaint(image, mask)
+        free(device)
     with image_encoder.loaded(device) as encode:
         # One by one, as the plain views are: in another batch the last bits differ.
         [(f_p,)], [(f_i,)] = (

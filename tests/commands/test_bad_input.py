@@ -96,6 +96,36 @@ def test_another_method(trained: Workspace, refusal: Refusal, tmp_path: Path) ->
     assert "another method or size" in line
 
 
+def test_another_method_of_the_same_shapes_is_not_trained_further(
+    trained: Workspace, refusal: Refusal, tmp_path: Path
+) -> None:
+    before = trained.last.read_bytes()
+    resume = ["fit", f"--ckpt_path={trained.last}", "--trainer.max_steps=5"]
+    for option, named in (
+        ("--model.conditioning.init_args.fused=implicit", "model.conditioning.fused"),
+        ("--model.conditioning.init_args.fuse_at_inference=true", "fuse_at_inference"),
+        ("--model.tuning.init_args.alpha=7", "model.tuning.alpha"),
+    ):
+        assert named in refusal(*resume, option)
+    assert trained.last.read_bytes() == before
+    out = f"--drawings.output={tmp_path}/o"
+    draw = ["predict", f"--ckpt_path={trained.last}", "--data.predict_images=1"]
+    assert "model.tuning.alpha" in refusal(*draw, out, "--model.tuning.init_args.alpha=7")
+    fused = "--model.conditioning.init_args.fuse_at_inference=true"
+    assert main([*draw, out, fused]) == 0
+
+
+def test_a_reference_that_the_method_cannot_keep(
+    workspace: Workspace, refusal: Refusal, tmp_path: Path
+) -> None:
+    photo = workspace.photos / "0.png"
+    method = "--model.conditioning=idgen.models.conditioning.TextOnly"
+    broken = "--data.preparation.segmenter.init_args.folder=/nowhere"
+    options = (f"--config={workspace.config}", method, broken, f"--data.reference={photo}")
+    # Before the segmenter is asked for anything.
+    assert "--reference" in refusal("predict", *options)
+
+
 def test_a_prompt_without_the_token(trained: Workspace, refusal: Refusal, tmp_path: Path) -> None:
     out = tmp_path / "out"
     line = refusal("sample", str(trained.last), "a dog on the beach", "--out", str(out))
@@ -173,12 +203,34 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         ("--model.tuning.init_args.targets=[to_out]", "to_out"),
         ("--model.sampler.init_args.steps=0", "steps"),
         ("--model.sampler.init_args.steps=5000", "noise schedule"),
+        (f"--model.sampler.init_args.negative_prompt={'on the beach ' * 20}", "negative_prompt"),
+        (
+            '--data.prior={"count": 1, "sampler": {"class_path": "idgen.sampling.Sampler", '
+            '"init_args": {"steps": 5000}}}',
+            "--data.prior.sampler.init_args.steps",
+        ),
+        (
+            '--fidelity.segmenter={"class_path": "idgen.prepare.MaskFiles", '
+            '"init_args": {"folder": "masks"}}',
+            "--fidelity.segmenter",
+        ),
         ("--model.conditioning.init_args.experts=-1", "experts"),
         ("--model.conditioning.init_args.explicit=false", "explicit"),
         ("--model.loss_weights.diffusion=-1", "diffusion"),
         ("--model.loss_weights.prior_preservation=-1", "prior_preservation"),
+        ("--model.loss_weights.implicit_text=.nan", "implicit_text"),
+        ("--model.sampler.init_args.guidance=.nan", "guidance"),
+        ("--model.tuning.init_args.alpha=0", "alpha"),
+        ("--model.min_snr_gamma=.nan", "min_snr_gamma"),
+        ("--model.optimizer.init_args.lr=-1", "learning rate"),
+        (
+            '--model.scheduler={"class_path": "torch.optim.lr_scheduler.StepLR", '
+            '"init_args": {"step_size": 0}}',
+            "--model.scheduler",
+        ),
         ("--data.prior.count=0", "count"),
         ("--data.subject.token=<new1>", "TokenTuning"),
+        ("--data.subject.token=dog", "part of the class noun"),
         ("--model.min_snr_gamma=-1", "min_snr_gamma"),
         ("--fidelity.clip.init_args.batch_size=0", "batch_size"),
         ("--fidelity.dino.init_args.model=/nowhere", "/nowhere"),
@@ -233,6 +285,18 @@ def test_a_refused_resume_leaves_the_prepared_subject_alone(
     option = f"--model.backbone.init_args.source={other}"
     assert "backbone" in refusal("fit", f"--ckpt_path={workspace.last}", option)
     assert sorted(path.name for path in features.iterdir()) == before
+
+
+def test_a_loss_that_is_not_finite_keeps_the_checkpoint(
+    workspace: Workspace, refusal: Refusal
+) -> None:
+    assert workspace.fit("--trainer.max_steps=1") == 0
+    before = workspace.last.read_bytes()
+    # Their sum is beyond float32.
+    weights = [f"--model.loss_weights.{n}=3e38" for n in ("diffusion", "weak_denoising")]
+    line = refusal("fit", f"--ckpt_path={workspace.last}", "--trainer.max_steps=3", *weights)
+    assert "not finite" in line
+    assert workspace.last.read_bytes() == before
 
 
 def test_a_run_that_failed_early_can_be_started_again(workspace: Workspace) -> None:

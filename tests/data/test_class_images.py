@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,11 +7,12 @@ import torch
 from PIL import Image
 
 from idgen.data.class_images import ClassImages
+from idgen.data.shard import drawing_requests
 from idgen.errors import UserError
 from idgen.models.stable_diffusion import StableDiffusionBackbone
 from idgen.models.text import SubjectWords
 from idgen.models.tuning import LoraTuning
-from idgen.sampling import Sampler
+from idgen.sampling import Drawings, Sampler, starting_noise
 
 CPU = torch.device("cpu")
 
@@ -98,6 +100,34 @@ def test_a_damaged_file_is_named(backbone: StableDiffusionBackbone, tmp_path: Pa
     (images.folder / "0001.safetensors").write_bytes(b"short")
     with pytest.raises(UserError, match=r"0001\.safetensors"):
         images.load()
+
+
+def test_no_class_image_starts_from_a_scored_drawings_noise(
+    backbone: StableDiffusionBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    draw = Sampler.draw
+
+    def spied(self: Sampler, *arguments: Any) -> Drawings:
+        drawn.extend(arguments[2])
+        return draw(self, *arguments)
+
+    monkeypatch.setattr(Sampler, "draw", spied)
+    settings().of("dog", backbone, tmp_path / "x").draw(CPU, progress=False)
+    scored = drawing_requests([("a photo of a sks dog", "a photo of a dog")], 3, 0)
+    shape = backbone.latent_shape
+    assert [request.number for request in drawn] == [0, 1, 2]
+    for mine, other in zip(drawn, scored, strict=True):
+        assert not torch.equal(starting_noise(mine, shape), starting_noise(other, shape))
+
+
+@pytest.mark.parametrize("prompt", ["a [V] dog", "a photo of a sks, dog", "  "])
+def test_a_prompt_that_does_not_name_the_class_alone_is_refused(
+    backbone: StableDiffusionBackbone, tmp_path: Path, prompt: str
+) -> None:
+    settings().of("dog", backbone, tmp_path / "x").check("sks")
+    with pytest.raises(UserError, match=r"--data\.prior\.prompt"):
+        settings(prompt=prompt).of("dog", backbone, tmp_path / "x").check("sks")
 
 
 def test_too_few_are_refused() -> None:

@@ -10,7 +10,14 @@ from idgen.errors import UserError
 from idgen.models.conditioning import DecoupledFusion, FusedFeature, TextOnly
 from idgen.models.stable_diffusion import StableDiffusionBackbone
 from idgen.models.text import SubjectWords, TextStates
-from idgen.models.tuning import ATTENTION, CombinedTuning, LayerTuning, LoraTuning, TokenTuning
+from idgen.models.tuning import (
+    ATTENTION,
+    CombinedTuning,
+    LayerTuning,
+    LoraTuning,
+    TokenTuning,
+    Tuning,
+)
 from idgen.sampling import DrawingRequest, Sampler
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -232,6 +239,21 @@ def test_no_tuning_at_all_is_refused() -> None:
 def test_a_layer_cannot_be_tuned_twice(backbone: StableDiffusionBackbone) -> None:
     with pytest.raises(UserError, match=r"attn2\.to_k"):
         CombinedTuning([LoraTuning(), LayerTuning()]).attach(backbone, WORDS)
+
+
+@pytest.mark.parametrize(
+    ("parts", "named"),
+    [
+        ([LayerTuning(["to_q"]), LoraTuning()], "to_q"),
+        ([LoraTuning(), LoraTuning()], "to_q"),
+        ([TokenTuning(), TokenTuning()], "two TokenTunings"),
+    ],
+)
+def test_what_another_part_trains_is_refused(
+    backbone: StableDiffusionBackbone, parts: list[Tuning], named: str
+) -> None:
+    with pytest.raises(UserError, match=named):
+        CombinedTuning(parts).attach(backbone, NEW)
 
 
 def test_a_pristine_backbone_has_no_tuning_and_no_added_word(

@@ -1,8 +1,11 @@
 """What is made, what is kept, what is refused."""
 
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -10,8 +13,9 @@ from PIL import Image
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest
 from idgen.prepare.mask_files import MaskFiles
-from idgen.prepare.photos import find_photos, read_photo
+from idgen.prepare.photos import Photo, find_photos, read_photo
 from idgen.prepare.preparation import Preparation
+from idgen.prepare.segmenter import Segment
 from idgen.prepare.subject import PreparedSubject
 from tests.prepare.parts import (
     CPU,
@@ -359,6 +363,19 @@ def test_reference_equals_the_prepared_features(photos: Path, output: Path) -> N
     assert f_p.shape == f_i.shape == (1, 6)
     torch.testing.assert_close(f_p[0], views.photo_embedding[2])
     torch.testing.assert_close(f_i[0], views.background_embedding[2])
+
+
+class FindsNothing(CentreSegmenter):
+    @contextmanager
+    def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:
+        yield lambda photo: np.zeros(photo.size(), dtype=bool)
+
+
+def test_a_reference_without_a_subject_is_all_background(photos: Path) -> None:
+    parts = preparation()
+    parts.segmenter = FindsNothing()
+    f_p, f_i = parts.reference(find_photos(photos)[1], TinyBackbone(), CPU)
+    assert torch.equal(f_p, f_i)
 
 
 def test_an_unprepared_folder_says_what_to_run(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Several tunings at once."""
 
+from typing import Any
+
 from idgen.errors import UserError
 from idgen.models.backbone import Backbone
 from idgen.models.text import SubjectWords
@@ -31,6 +33,15 @@ class CombinedTuning(Tuning):
     def name(self) -> str:
         """Their names, in order."""
         return " + ".join(part.name for part in self.parts)
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """Theirs, each key after its place among the parts."""
+        return {
+            f"parts.{index}.{key}": value
+            for index, part in enumerate(self.parts)
+            for key, value in part.definition.items()
+        }
 
     def attach(self, backbone: Backbone, words: SubjectWords) -> None:
         """Attaches them in order.

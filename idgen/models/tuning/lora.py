@@ -1,6 +1,8 @@
 """LoRA in the denoiser and the text encoder."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -41,6 +43,8 @@ class LoraTuning(Tuning):
         """
         if rank < 1 or text_rank < 0 or not 0 <= dropout < 1:
             raise ValueError("rank must be 1 or more, text_rank 0 or more, dropout in [0, 1)")
+        if alpha is not None and not (alpha > 0 and math.isfinite(alpha)):
+            raise ValueError("alpha must be finite and above 0, or null for a scale of 1")
         self.rank = rank
         self.alpha = alpha
         self.targets = list(targets)
@@ -52,6 +56,15 @@ class LoraTuning(Tuning):
     def trains_text(self) -> bool:
         """Whether the text encoder gets LoRA."""
         return self.text_rank > 0
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """The scale of what is added, which no shape tells."""
+        ranks = {"rank": self.rank, "text_rank": self.text_rank}
+        return {f"alpha / {key}": self._scale(rank) for key, rank in ranks.items() if rank}
+
+    def _scale(self, rank: int) -> float:
+        return 1.0 if self.alpha is None else self.alpha / rank
 
     def attach(self, backbone: Backbone, words: SubjectWords) -> None:
         """Injects LoRA layers through peft.

@@ -41,7 +41,8 @@ class TokenTuning(Tuning):
             words: The token, and the class noun that it starts as.
 
         Raises:
-            UserError: If there is no word to start as, or the token is no word.
+            UserError: If there is no word to start as, the token is no word, or another
+                tuning trains it already.
         """
         start = words.class_noun if self.initializer is None else self.initializer
         start_ids = backbone.word_ids(start)
@@ -54,6 +55,11 @@ class TokenTuning(Tuning):
         for encoder in backbone.text_encoders:
             embeddings: Any = encoder
             base = embeddings.get_input_embeddings()
+            if isinstance(base, TokenEmbedding):
+                raise UserError(
+                    "--model.tuning.init_args.parts: the token is meant by two TokenTunings; "
+                    "leave one of them out"
+                )
             embeddings.set_input_embeddings(TokenEmbedding(base, token_id, start_ids))
 
 

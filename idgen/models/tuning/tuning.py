@@ -3,6 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -36,6 +37,11 @@ class Tuning(ABC):
         """What tells checkpoints of this tuning from others'."""
         return type(self).__name__
 
+    @property
+    def definition(self) -> dict[str, Any]:
+        """Plain settings that tell methods apart where the shapes of weights do not."""
+        return {}
+
 
 def find_layers(module: nn.Module, targets: Sequence[str], key: str) -> list[nn.Module]:
     """The linear and convolution layers whose names end as one of the targets.
@@ -47,7 +53,8 @@ def find_layers(module: nn.Module, targets: Sequence[str], key: str) -> list[nn.
         key: The config key that named them, for the error.
 
     Raises:
-        UserError: If there is no target, or one fits no layer or one of another kind.
+        UserError: If there is no target, or one fits no layer or one of another kind or one that
+            is trained already.
     """
     if not targets:
         raise UserError(f"{key} is empty; name layers, such as 'to_q' or 'to_out.0'")
@@ -55,9 +62,16 @@ def find_layers(module: nn.Module, targets: Sequence[str], key: str) -> list[nn.
     matching: list[nn.Module] = []
     for target in targets:
         pattern = re.compile(rf"(^|\.){re.escape(target)}$")
-        found = [layer for name, layer in layers.items() if pattern.search(name)]
+        names = [name for name in layers if pattern.search(name)]
+        found = [layers[name] for name in names]
         if not found:
             raise UserError(f"{key}: no layer of {type(module).__name__} ends in {target!r}")
+        for name, layer in zip(names, found, strict=True):
+            if any(parameter.requires_grad for parameter in layer.parameters()):
+                raise UserError(
+                    f"{key}: {target!r} means {name}, which another of model.tuning's parts trains "
+                    "already; leave it to one of them"
+                )
         if not all(isinstance(layer, (nn.Linear, nn.Conv2d)) for layer in found):
             raise UserError(
                 f"{key}: {target!r} is a {type(found[0]).__name__}; linear and convolution layers "
