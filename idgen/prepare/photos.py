@@ -60,7 +60,9 @@ class Photo:
         """
         with _named_errors(self.path), _opened(self._bytes()) as image:
             width, height = image.size
-            sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
+            # Of a TIFF, Pillow gives the size as turned already.
+            turns = image.format != "TIFF"
+            sideways = turns and image.getexif().get(_ORIENTATION) in _SIDEWAYS
             return (width, height) if sideways else (height, width)
 
     def pixels(self) -> NDArray[np.uint8]:
@@ -193,9 +195,11 @@ def _check(path: Path, checked: Container[str] = frozenset()) -> Photo:
                 f"is {width} x {height} pixels, too small: give one of at least "
                 f"{SMALLEST_SIDE} pixels a side"
             )
-        # Reads every byte, so that truncation shows, at an eighth of the size where that is quick.
+        # Reads every byte, so that truncation shows, at an eighth of the size where that is quick;
+        # damaged Exif shows when the picture is turned.
         image.draft("RGB", (1, 1))
         image.load()
+        ImageOps.exif_transpose(image, in_place=True)
     return Photo(path, digest)
 
 
@@ -262,7 +266,9 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         raise _BadPhotoError(
             f"unpacks to more than {most} million pixels: reduce it, or remove it"
         ) from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
+    except (MemoryError, _BadPhotoError):
+        raise
+    except Exception as error:  # decoders raise all kinds on damaged input
         reason = str(error).split("\n")[0] or type(error).__name__
         raise _BadPhotoError(f"is truncated or damaged ({reason[:80]}): copy it again") from error
 

@@ -1,5 +1,6 @@
 """What is made, what is kept, what is refused."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -55,6 +56,15 @@ def test_layout_and_views(photos: Path, output: Path) -> None:
     assert views.latent_mean.dtype == views.photo_embedding.dtype == torch.float32
     digests = [file_digest(path) for path in sorted(photos.iterdir())]
     assert views.photo_digests == [digest for digest in digests for _ in range(2)]
+
+
+def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"h\xfcnd")
+    photos = save_photos(folder / "photos", (0, 1))
+    os.rename(photos / "00.png", photos / os.fsdecode(b"\xfc.png"))
+    subject = preparation().run(photos, folder / "out", TinyBackbone(), CPU, progress=False)
+    assert len(subject.load_views().photo_digests) == 4
+    assert preparation().is_fresh(photos, folder / "out", TinyBackbone())
 
 
 def test_second_view_is_the_mirror_image(photos: Path, output: Path) -> None:
