@@ -1,5 +1,6 @@
 """What each subject is: the noun that text models look for in its photos."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -48,7 +49,7 @@ class ClassNouns:
 
 def _beside(folder: Path) -> str | None:
     path = folder / NOUN_FILE
-    if not path.is_symlink() and not path.exists():
+    if not os.path.lexists(path):
         return None
     lines = [line.strip() for line in _text(path).splitlines() if line.strip()]
     if len(lines) != 1:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import warnings
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
@@ -102,7 +103,7 @@ def find_photos(
         UserError: If there is no such folder, it holds fewer than two photos, or files in it are
             no usable image: all of them are named, with reason and mend.
     """
-    paths = [path for path in visible_entries(folder) if not path.is_dir()]
+    paths = [path for path in visible_entries(folder) if not os.path.isdir(path)]
     if not paths:
         raise UserError(f"no photo in {folder}; put 3 to 6 photos of the subject there")
     photos: list[Photo] = []
@@ -150,11 +151,11 @@ def visible_entries(folder: Path) -> list[Path]:
     Raises:
         UserError: If there is no such folder, or it cannot be read.
     """
-    if not folder.exists():
-        raise UserError(f"no folder {folder}; give the folder that holds the subject's photos")
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file; give the folder that holds the subject's photos")
     try:
+        if not folder.exists():
+            raise UserError(f"no folder {folder}; give the folder that holds the subject's photos")
+        if not folder.is_dir():
+            raise UserError(f"{folder} is a file; give the folder that holds the subject's photos")
         paths = sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
         raise UserError(
@@ -165,7 +166,7 @@ def visible_entries(folder: Path) -> list[Path]:
 
 def _ignored(path: Path) -> bool:
     hidden = path.name.startswith(".") or path.name.lower() in _IGNORED_NAMES
-    return hidden or (path.suffix.lower() in _IGNORED_SUFFIXES and not path.is_dir())
+    return hidden or (path.suffix.lower() in _IGNORED_SUFFIXES and not os.path.isdir(path))
 
 
 def _without_copies(photos: list[Photo]) -> list[Photo]:
@@ -204,13 +205,15 @@ def _check(path: Path, checked: Container[str] = frozenset()) -> Photo:
 
 
 def _read(path: Path) -> bytes:
-    if path.is_symlink() and not path.exists():
-        raise _BadPhotoError("is a link to a file that is not there: mend the link or remove it")
-    if not path.exists():
-        raise _BadPhotoError("does not exist: check the path")
-    if not path.is_file():
-        raise _BadPhotoError("is no regular file: give an image file")
     try:
+        if path.is_symlink() and not path.exists():
+            raise _BadPhotoError(
+                "is a link to a file that is not there: mend the link or remove it"
+            )
+        if not path.exists():
+            raise _BadPhotoError("does not exist: check the path")
+        if not path.is_file():
+            raise _BadPhotoError("is no regular file: give an image file")
         return path.read_bytes()
     except PermissionError as error:
         raise _BadPhotoError("may not be read: change its permissions") from error

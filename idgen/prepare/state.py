@@ -113,12 +113,7 @@ class State:
         wanted = {target.key(kind) for target in self.targets}
         held: dict[str, Path] = {}
         for file in self.store.files(kind):
-            as_made = file.key is not None and (
-                file_digest(file.path) == recorded[file.key]
-                if file.key in recorded
-                else kind == "features" or is_whole_png(file.path)
-            )
-            if as_made and file.key is not None:
+            if file.key is not None and _as_made(file.path, recorded.get(file.key), kind):
                 if file.path in belongs or file.key not in held:
                     held[file.key] = file.path
                 self.ours.add(file.path)
@@ -217,6 +212,16 @@ class State:
         mask, recipe = self.mask(target), self.recipe
         frames = [frame_of(view, mask, target.photo.digest) for view in recipe.views]
         return torch.stack([show(image, frame, recipe.resolution) for frame in frames])
+
+
+def _as_made(path: Path, digest: str | None, kind: Kind) -> bool:
+    """Whether a file that carries a key is what was written under it."""
+    if digest is None:
+        return kind == "features" or is_whole_png(path)
+    try:
+        return file_digest(path) == digest
+    except FileNotFoundError:
+        return False  # another run has just moved it
 
 
 def _file(photo: object, kind: Kind) -> PreparedFile:

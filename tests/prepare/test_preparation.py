@@ -13,6 +13,7 @@ from idgen.fingerprint import file_digest
 from idgen.prepare.mask_files import MaskFiles
 from idgen.prepare.photos import find_photos, read_photo
 from idgen.prepare.preparation import Preparation
+from idgen.prepare.store import Kind, Store, StoredFile
 from idgen.prepare.subject import PreparedSubject
 from tests.prepare.parts import (
     CPU,
@@ -316,6 +317,22 @@ def test_runs_at_once_do_not_disturb_each_other(photos: Path, tmp_path: Path) ->
             done.result()
         threads.submit(run, "alone").result()
     assert contents(tmp_path / "both") == contents(tmp_path / "alone")
+
+
+def test_a_file_that_another_run_moves_meanwhile_is_not_held(
+    photos: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preparation().run(photos, output, TinyBackbone(), CPU, False)
+    files = Store.files
+
+    def move(store: Store, kind: Kind) -> list[StoredFile]:
+        found = files(store, kind)
+        if kind == "masks":
+            (output / "masks" / "00.png").rename(output / "masks" / ".moving-0.png")
+        return found
+
+    monkeypatch.setattr(Store, "files", move)
+    assert preparation().plan(photos, output, TinyBackbone()) == ["mask of '00.png'"]
 
 
 def test_photos_alike_but_for_the_suffix_keep_it(tmp_path: Path, output: Path) -> None:
