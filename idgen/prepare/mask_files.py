@@ -132,7 +132,7 @@ class MaskFiles(Segmenter):
         for photo in masked:
             first = owners.setdefault(self._path(photo), photo)
             if first is not photo:
-                raise _shared(self._path(photo), first, photo)
+                raise shared_mask(self._path(photo), first, photo)
         faults = [fault for photo in masked if (fault := self._fault(photo)) is not None]
         if faults:
             raise UserError("; ".join(faults))
@@ -182,7 +182,8 @@ class MaskFiles(Segmenter):
         return mask
 
 
-def _shared(mask: Path, first: Photo, second: Photo) -> UserError:
+def shared_mask(mask: Path, first: Photo, second: Photo) -> UserError:
+    """The error where two photos would have the same mask file."""
     here, there = (photo.path.absolute().parent.name for photo in (first, second))
     names = [f"{here}/{first.path.stem}.png", f"{there}/{second.path.stem}.png"]
     if here == there:

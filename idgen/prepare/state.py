@@ -1,6 +1,7 @@
 """What a prepared subject should hold, and what it holds."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from idgen.prepare.store import (
 from idgen.prepare.subject import Index, PreparedFile
 from idgen.prepare.views import frame_of, show
 
+_LONGEST_NAME = 255
+"""Bytes of a file's name, on the usual file systems."""
 _PART = {"masks": "mask", "backgrounds": "background", "features": "features"}
 
 
@@ -230,7 +233,14 @@ def _file(photo: object, kind: Kind) -> PreparedFile:
 
 
 def file_names(photos: list[Photo]) -> list[str]:
-    """Each photo's name without its suffix, unless two differ only in that: then all keep it."""
+    """Each photo's name without its suffix, unless two differ only in that: then all keep it.
+
+    A name that is too long for a file with a suffix of ours gives way to the photo's digest.
+    """
     stems = [photo.path.stem for photo in photos]
     alike = len({stem.casefold() for stem in stems}) < len(stems)
-    return [photo.name for photo in photos] if alike else stems
+    names = [photo.name for photo in photos] if alike else stems
+    return [
+        photo.digest if len(os.fsencode(f"{name}.png")) > _LONGEST_NAME else name
+        for photo, name in zip(photos, names, strict=True)
+    ]

@@ -345,6 +345,14 @@ def test_photos_alike_but_for_the_suffix_keep_it(tmp_path: Path, output: Path) -
     }
 
 
+def test_names_as_long_as_names_may_be(tmp_path: Path, output: Path) -> None:
+    photos = save_photos(tmp_path / "p", (0, 1))
+    (photos / "00.png").rename(photos / ("x" * 255))
+    subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
+    assert {photo.name for photo in subject.photos} == {"x" * 255, "01.png"}
+    assert preparation().is_fresh(photos, output, TinyBackbone())
+
+
 def test_mask_files_count_by_content(photos: Path, output: Path, tmp_path: Path) -> None:
     subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
     own = tmp_path / "own"
