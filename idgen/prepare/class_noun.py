@@ -35,7 +35,7 @@ class ClassNouns:
             UserError: If there is none, or a file that should say it cannot be read.
         """
         folder = photo.path.absolute().parent
-        named = _beside(folder) or self._listed(folder.name) or self.noun
+        named = _beside(folder) or self._listed(photo.subject) or self.noun
         if named is None:
             raise UserError(
                 f"no class noun for the photos in {str(folder)!r}: write it, such as dog, in "

@@ -51,7 +51,7 @@ class MaskFiles(Segmenter):
 
     def path(self, photo: Photo) -> Path | None:
         """The photo's mask file, or None if there is none."""
-        subject = photo.path.absolute().parent.name
+        subject = photo.subject
         for folder in (self.folder / subject, self.folder):
             for name in (photo.name, photo.path.stem):
                 for suffix in _SUFFIXES:
@@ -83,7 +83,7 @@ class MaskFiles(Segmenter):
             # All of its folder: `photos` may be some of a set.
             for beside in photo.path.parent.iterdir():
                 known |= {beside.name, beside.stem}
-            subjects.add(photo.path.absolute().parent.name)
+            subjects.add(photo.subject)
         folders = [self.folder, *(self.folder / subject for subject in sorted(subjects))]
         return [
             repr(path.relative_to(self.folder).as_posix())
@@ -184,7 +184,7 @@ class MaskFiles(Segmenter):
 
 def shared_mask(mask: Path, first: Photo, second: Photo) -> UserError:
     """The error where two photos would have the same mask file."""
-    here, there = (photo.path.absolute().parent.name for photo in (first, second))
+    here, there = (photo.subject for photo in (first, second))
     names = [f"{here}/{first.path.stem}.png", f"{there}/{second.path.stem}.png"]
     if here == there:
         names = [f"{first.name}.png", f"{second.name}.png"]

@@ -47,6 +47,11 @@ class Photo:
         """The file's name."""
         return self.path.name
 
+    @property
+    def subject(self) -> str:
+        """The name of its folder, even where that was given as `.` or `..`."""
+        return Path(os.path.abspath(self.path)).parent.name
+
     def _bytes(self) -> bytes:
         content = _read_bytes(self.path)
         if hashlib.sha256(content).hexdigest() != self.digest:

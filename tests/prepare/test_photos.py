@@ -67,6 +67,16 @@ def test_finds_photos_by_name_and_passes_over_the_rest(tmp_path: Path) -> None:
         np.testing.assert_array_equal(photo.pixels(), picture(int(photo.path.stem)))
 
 
+def test_the_subject_is_named_after_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_pictures(tmp_path / "dog", 1, 2)
+    (folder / "inner").mkdir()
+    for here, given in ((folder, "."), (folder / "inner", ".."), (tmp_path, "dog")):
+        monkeypatch.chdir(here)
+        assert {photo.subject for photo in find_photos(Path(given))} == {"dog"}
+
+
 def test_a_link_to_a_photo_is_a_photo(tmp_path: Path) -> None:
     elsewhere = save_pictures(tmp_path / "elsewhere", 7)
     folder = save_pictures(tmp_path / "photos", 1)
