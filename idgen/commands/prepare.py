@@ -17,7 +17,7 @@ from idgen.models.backbone import Backbone
 from idgen.models.stable_diffusion import StableDiffusionBackbone
 from idgen.prepare import Outcome, Preparation, find_subjects
 from idgen.prepare.store import CONTACT_PAGE
-from idgen.prepare.summary import peak_memory, print_summary
+from idgen.prepare.summary import peak_memory, print_summary, printable
 
 _OUTPUT = Path("prepared")
 _DESCRIPTION = (
@@ -170,13 +170,11 @@ def _prepare_one(
     if outcome.error is not None:
         raise outcome.error
     if not outcome.made:
-        print(f"{output} is up to date: {outcome.photos} photos")
+        print(printable(f"{output} is up to date: {outcome.photos} photos"))
     else:
         wrong = f", where {outcome.warnings} look wrong" if outcome.warnings else ""
-        print(
-            f"prepared {outcome.photos} photos in {output}; look at {output / CONTACT_PAGE}{wrong} "
-            f"({peak_memory()})"
-        )
+        done = f"prepared {outcome.photos} photos in {output}; look at {output / CONTACT_PAGE}"
+        print(printable(f"{done}{wrong} ({peak_memory()})"))
     return 0
 
 
@@ -184,10 +182,8 @@ def _prepare_many(parts: Namespace, folders: Sequence[Path], into: Path) -> int:
     outcomes = _run(parts, [(folder, into / folder.name) for folder in folders])
     print_summary(outcomes)
     failed = sum(outcome.error is not None for outcome in outcomes)
-    print(
-        f"{len(outcomes) - failed} subjects in {into}; look at SUBJECT/{CONTACT_PAGE} there "
-        f"({peak_memory()})"
-    )
+    done = f"{len(outcomes) - failed} subjects in {into}; look at SUBJECT/{CONTACT_PAGE} there"
+    print(printable(f"{done} ({peak_memory()})"))
     if failed:
         print(f"idgen prepare: error: {failed} of {len(outcomes)} subjects failed", file=sys.stderr)
     return 2 if failed else 0

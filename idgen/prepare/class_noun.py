@@ -1,5 +1,6 @@
 """What each subject is: the noun that text models look for in its photos."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,7 +35,7 @@ class ClassNouns:
             UserError: If there is none, or a file that should say it cannot be read.
         """
         folder = photo.path.absolute().parent
-        named = _beside(folder) or self._listed(folder.name) or self.noun
+        named = _beside(folder) or self._listed(photo.subject) or self.noun
         if named is None:
             raise UserError(
                 f"no class noun for the photos in {str(folder)!r}: write it, such as dog, in "
@@ -48,7 +49,7 @@ class ClassNouns:
 
 def _beside(folder: Path) -> str | None:
     path = folder / NOUN_FILE
-    if not path.is_symlink() and not path.exists():
+    if not os.path.lexists(path):
         return None
     lines = [line.strip() for line in _text(path).splitlines() if line.strip()]
     if len(lines) != 1:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -42,14 +43,30 @@ class BoxDetector:
         self.revision = revision
         self.threshold = threshold
 
+    @cached_property
+    def folder(self) -> Path:
+        """The detector's folder, fetched from the hub if need be.
+
+        Raises:
+            UserError: If there is no such model.
+        """
+        folder = model_folder(self.model, key=_KEY, revision=self.revision, patterns=_PATTERNS)
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{_KEY}: {folder} is no detector's folder: config.json missing")
+        return folder
+
+    @cached_property
+    def _weights(self) -> str:
+        return fingerprint_path(self.folder, _PATTERNS)
+
     @property
     def identity(self) -> str:
-        """Hash of the weights of a folder, or the hub id and revision, and of the threshold."""
-        folder = Path(self.model).expanduser()
-        weights = fingerprint_path(folder) if folder.is_dir() else self.model
-        return fingerprint_fields(
-            detector=weights, revision=self.revision, threshold=float(self.threshold)
-        )
+        """Hash of the weights and of the threshold.
+
+        Raises:
+            UserError: If there is no such model.
+        """
+        return fingerprint_fields(detector=self._weights, threshold=float(self.threshold))
 
     @contextmanager
     def loaded(self, device: torch.device) -> Iterator[Detect]:
@@ -91,7 +108,7 @@ class BoxDetector:
     def _load(self) -> tuple[Any, Any]:
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
-        folder = model_folder(self.model, key=_KEY, revision=self.revision, patterns=_PATTERNS)
+        folder = self.folder
         try:
             network, report = AutoModelForZeroShotObjectDetection.from_pretrained(
                 folder, output_loading_info=True, local_files_only=True

@@ -7,11 +7,10 @@ from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from idgen.errors import UserError
@@ -202,8 +201,7 @@ def features_bytes(keys: FeatureKeys, parts: Parts) -> bytes:
 def features_key(path: Path) -> str | None:
     """The key that a features file was written under; None if it is no whole features file."""
     try:
-        with safe_open(path, "pt") as file:
-            key = json.loads(file.metadata()[METADATA])["key"]
+        key = _read(path)[1]["key"]
     except Exception:  # anything wrong means: not one of ours
         return None
     return key if isinstance(key, str) else None
@@ -216,10 +214,9 @@ def read_parts(path: Path) -> Parts:
         path: A file for which `features_key` gives a key.
     """
     parts: Parts = {}
-    with safe_open(path, "pt") as file:
-        views = json.loads(file.metadata()[METADATA])["parts"]
-        mean, log_variance, photo, background = (file.get_tensor(name) for name in TENSORS)
-    for index, (latents, photo_key, background_key) in enumerate(views):
+    tensors, description = _read(path)
+    mean, log_variance, photo, background = (tensors[name] for name in TENSORS)
+    for index, (latents, photo_key, background_key) in enumerate(description["parts"]):
         parts[latents] = (mean[index], log_variance[index])
         parts[photo_key] = (photo[index],)
         parts[background_key] = (background[index],)
@@ -228,6 +225,18 @@ def read_parts(path: Path) -> Parts:
 
 def plain_embeddings(path: Path) -> tuple[Tensor, Tensor]:
     """f_p and f'_i of the plain view, `D` each, of a whole features file."""
-    with safe_open(path, "pt") as file:
-        photo, background = (file.get_tensor(name)[0] for name in TENSORS[2:])
+    tensors, _ = _read(path)
+    photo, background = (tensors[name][0] for name in TENSORS[2:])
     return photo, background
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the description of a whole features file.
+
+    From its bytes: safetensors takes no path that is not UTF-8, and gives no metadata of bytes.
+    """
+    content = path.read_bytes()
+    tensors: dict[str, Tensor] = load(content)
+    # A file starts with the length of its JSON header.
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return tensors, json.loads(header["__metadata__"][METADATA])

@@ -1,7 +1,10 @@
 """Masks that the user made."""
 
+import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +14,11 @@ from PIL import Image
 
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
-from idgen.prepare.photos import Photo
+from idgen.prepare.photos import Photo, visible_entries
 from idgen.prepare.segmenter import Mask, Segment, Segmenter
 
 _MIDDLE = 128
+_SUFFIXES = tuple("." + "".join(letters) for letters in product("pP", "nN", "gG"))
 
 
 class MaskFiles(Segmenter):
@@ -47,11 +51,13 @@ class MaskFiles(Segmenter):
 
     def path(self, photo: Photo) -> Path | None:
         """The photo's mask file, or None if there is none."""
-        subject = photo.path.absolute().parent.name
+        subject = photo.subject
         for folder in (self.folder / subject, self.folder):
-            for name in (f"{photo.name}.png", f"{photo.path.stem}.png"):
-                if (folder / name).is_file():
-                    return folder / name
+            for name in (photo.name, photo.path.stem):
+                for suffix in _SUFFIXES:
+                    path = folder / f"{name}{suffix}"
+                    if os.path.isfile(path):
+                        return path
         return None
 
     def _path(self, photo: Photo) -> Path:
@@ -62,10 +68,30 @@ class MaskFiles(Segmenter):
 
     def _missing(self, photos: Sequence[Photo]) -> UserError:
         names = ", ".join(repr(f"{photo.path.stem}.png") for photo in photos)
+        untaken = self._untaken(photos)
+        there = f" (no photo takes {', '.join(untaken)} there)" if untaken else ""
         return UserError(
-            f"masks missing in {self.folder}: {names}; draw them, name them "
+            f"masks missing in {self.folder}: {names}{there}; draw them, name them "
             "so, or set the segmenter's 'others' to what finds the subject there"
         )
+
+    def _untaken(self, photos: Sequence[Photo]) -> list[str]:
+        """Files of the folders of masks that are named after no file beside these photos."""
+        known: set[str] = set()
+        subjects = set()
+        for photo in photos:
+            # All of its folder: `photos` may be some of a set.
+            for beside in photo.path.parent.iterdir():
+                known |= {beside.name, beside.stem}
+            subjects.add(photo.subject)
+        folders = [self.folder, *(self.folder / subject for subject in sorted(subjects))]
+        return [
+            repr(path.relative_to(self.folder).as_posix())
+            for folder in folders
+            if os.path.isdir(folder)
+            for path in visible_entries(folder)
+            if os.path.isfile(path) and not (path.suffix in _SUFFIXES and path.stem in known)
+        ]
 
     def key(self, photo: Photo) -> str:
         """Hash of the mask file's content; of a photo without one, the other segmenter's key.
@@ -88,19 +114,25 @@ class MaskFiles(Segmenter):
             UserError: If there is no such folder, masks are missing, two photos would share one,
                 or some are damaged, of another size, empty or full.
         """
-        if not self.folder.is_dir():
+        if not os.path.isdir(self.folder):
             raise UserError(f"no folder of masks {self.folder}; give one with a mask a photo")
         missing = [photo for photo in photos if self.path(photo) is None]
         if missing and self.others is None:
             raise self._missing(missing)
         if missing and self.others is not None:
+            if untaken := self._untaken(missing):
+                warnings.warn(
+                    f"no photo takes {', '.join(untaken)} in {self.folder}: the mask of 00.jpg is "
+                    "called 00.png; photos without one are left to the other segmenter",
+                    stacklevel=2,
+                )
             self.others.check(missing)
         owners: dict[Path, Photo] = {}
         masked = [photo for photo in photos if self.path(photo) is not None]
         for photo in masked:
             first = owners.setdefault(self._path(photo), photo)
             if first is not photo:
-                raise _shared(self._path(photo), first, photo)
+                raise shared_mask(self._path(photo), first, photo)
         faults = [fault for photo in masked if (fault := self._fault(photo)) is not None]
         if faults:
             raise UserError("; ".join(faults))
@@ -150,8 +182,9 @@ class MaskFiles(Segmenter):
         return mask
 
 
-def _shared(mask: Path, first: Photo, second: Photo) -> UserError:
-    here, there = (photo.path.absolute().parent.name for photo in (first, second))
+def shared_mask(mask: Path, first: Photo, second: Photo) -> UserError:
+    """The error where two photos would have the same mask file."""
+    here, there = (photo.subject for photo in (first, second))
     names = [f"{here}/{first.path.stem}.png", f"{there}/{second.path.stem}.png"]
     if here == there:
         names = [f"{first.name}.png", f"{second.name}.png"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import warnings
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
@@ -46,6 +47,11 @@ class Photo:
         """The file's name."""
         return self.path.name
 
+    @property
+    def subject(self) -> str:
+        """The name of its folder, even where that was given as `.` or `..`."""
+        return Path(os.path.abspath(self.path)).parent.name
+
     def _bytes(self) -> bytes:
         content = _read_bytes(self.path)
         if hashlib.sha256(content).hexdigest() != self.digest:
@@ -60,7 +66,9 @@ class Photo:
         """
         with _named_errors(self.path), _opened(self._bytes()) as image:
             width, height = image.size
-            sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
+            # Of a TIFF, Pillow gives the size as turned already.
+            turns = image.format != "TIFF"
+            sideways = turns and image.getexif().get(_ORIENTATION) in _SIDEWAYS
             return (width, height) if sideways else (height, width)
 
     def pixels(self) -> NDArray[np.uint8]:
@@ -100,7 +108,7 @@ def find_photos(
         UserError: If there is no such folder, it holds fewer than two photos, or files in it are
             no usable image: all of them are named, with reason and mend.
     """
-    paths = [path for path in visible_entries(folder) if not path.is_dir()]
+    paths = [path for path in visible_entries(folder) if not os.path.isdir(path)]
     if not paths:
         raise UserError(f"no photo in {folder}; put 3 to 6 photos of the subject there")
     photos: list[Photo] = []
@@ -148,11 +156,11 @@ def visible_entries(folder: Path) -> list[Path]:
     Raises:
         UserError: If there is no such folder, or it cannot be read.
     """
-    if not folder.exists():
-        raise UserError(f"no folder {folder}; give the folder that holds the subject's photos")
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file; give the folder that holds the subject's photos")
     try:
+        if not folder.exists():
+            raise UserError(f"no folder {folder}; give the folder that holds the subject's photos")
+        if not folder.is_dir():
+            raise UserError(f"{folder} is a file; give the folder that holds the subject's photos")
         paths = sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
         raise UserError(
@@ -163,7 +171,7 @@ def visible_entries(folder: Path) -> list[Path]:
 
 def _ignored(path: Path) -> bool:
     hidden = path.name.startswith(".") or path.name.lower() in _IGNORED_NAMES
-    return hidden or (path.suffix.lower() in _IGNORED_SUFFIXES and not path.is_dir())
+    return hidden or (path.suffix.lower() in _IGNORED_SUFFIXES and not os.path.isdir(path))
 
 
 def _without_copies(photos: list[Photo]) -> list[Photo]:
@@ -193,20 +201,24 @@ def _check(path: Path, checked: Container[str] = frozenset()) -> Photo:
                 f"is {width} x {height} pixels, too small: give one of at least "
                 f"{SMALLEST_SIDE} pixels a side"
             )
-        # Reads every byte, so that truncation shows, at an eighth of the size where that is quick.
+        # Reads every byte, so that truncation shows, at an eighth of the size where that is quick;
+        # damaged Exif shows when the picture is turned.
         image.draft("RGB", (1, 1))
         image.load()
+        ImageOps.exif_transpose(image, in_place=True)
     return Photo(path, digest)
 
 
 def _read(path: Path) -> bytes:
-    if path.is_symlink() and not path.exists():
-        raise _BadPhotoError("is a link to a file that is not there: mend the link or remove it")
-    if not path.exists():
-        raise _BadPhotoError("does not exist: check the path")
-    if not path.is_file():
-        raise _BadPhotoError("is no regular file: give an image file")
     try:
+        if path.is_symlink() and not path.exists():
+            raise _BadPhotoError(
+                "is a link to a file that is not there: mend the link or remove it"
+            )
+        if not path.exists():
+            raise _BadPhotoError("does not exist: check the path")
+        if not path.is_file():
+            raise _BadPhotoError("is no regular file: give an image file")
         return path.read_bytes()
     except PermissionError as error:
         raise _BadPhotoError("may not be read: change its permissions") from error
@@ -262,7 +274,9 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         raise _BadPhotoError(
             f"unpacks to more than {most} million pixels: reduce it, or remove it"
         ) from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
+    except (MemoryError, _BadPhotoError):
+        raise
+    except Exception as error:  # decoders raise all kinds on damaged input
         reason = str(error).split("\n")[0] or type(error).__name__
         raise _BadPhotoError(f"is truncated or damaged ({reason[:80]}): copy it again") from error
 

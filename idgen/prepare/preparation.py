@@ -16,6 +16,7 @@ from idgen.prepare.features import FeatureRecipe, LatentBackbone
 from idgen.prepare.grabcut import GrabCutSegmenter
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
 from idgen.prepare.jobs import Job, Outcome, Steps, outcome_of
+from idgen.prepare.mask_files import shared_mask
 from idgen.prepare.photos import Photo
 from idgen.prepare.reference import reference_embeddings
 from idgen.prepare.sam import SamSegmenter
@@ -194,7 +195,7 @@ class Preparation:
         """
         self._check_parts(backbone)
         looked = [self._look(photos, output, backbone) for photos, output in subjects]
-        self._check_together(looked, backbone)
+        looked = self._apart(looked, backbone)
         todo = [at for at, job in enumerate(looked) if isinstance(job, Job) and job.state.missing()]
         self._fetch([job for at in todo if isinstance(job := looked[at], Job)])
         with ExitStack() as locks:
@@ -233,12 +234,19 @@ class Preparation:
             return error
         return Job(photos.resolve().name, state)
 
-    def _check_together(self, looked: Sequence[Job | UserError], backbone: LatentBackbone) -> None:
-        """Checks that no two subjects share what belongs to one, such as a mask file."""
-        jobs = [job for job in looked if isinstance(job, Job)]
-        if len(jobs) > 1:
-            photos = [target.photo for job in jobs for target in job.state.targets]
-            self.segmenter_for(backbone).check(photos)
+    def _apart(
+        self, looked: Sequence[Job | UserError], backbone: LatentBackbone
+    ) -> list[Job | UserError]:
+        """Puts an error in the place of subjects that would share a mask file with another."""
+        segmenter, apart = self.segmenter_for(backbone), list(looked)
+        owners: dict[Path, tuple[int, Photo]] = {}
+        for at, job in enumerate(looked):
+            for photo in [] if isinstance(job, UserError) else [t.photo for t in job.state.targets]:
+                if (path := segmenter.path(photo)) is not None:
+                    first_at, first = owners.setdefault(path, (at, photo))
+                    if first_at != at:
+                        apart[first_at] = apart[at] = shared_mask(path, first, photo)
+        return apart
 
     def _fetch(self, jobs: Sequence[Job]) -> None:
         """Downloads what the last stage needs, lest it fail after the others' work."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -168,6 +168,8 @@ class SamSegmenter(PromptedSegmenter):
             look = _Look(predictor, encoder, clip, detect)
             del predictor
             seen: dict[str, Candidates] = {}
+            # The set's own, for drawings too, which lie elsewhere; only where one is looked for.
+            noun = cache(lambda: self.nouns.of(photos[0]) if self._takes_noun else "")
 
             def segment(photo: Photo) -> Mask:
                 prompts = prompts_of(photo)
@@ -179,8 +181,8 @@ class SamSegmenter(PromptedSegmenter):
                 group = [*photos, *([] if known else [photo])] if encoder else [photo]
                 for other in group:
                     if other.digest not in seen:
-                        noun = self.nouns.of(photo) if self._takes_noun else ""
-                        seen[other.digest] = look.candidates(other.pixels(), noun)  # noqa: F821
+                        pixels = other.pixels()
+                        seen[other.digest] = look.candidates(pixels, noun())  # noqa: F821
                 index = choose(photo.digest, {p.digest: seen[p.digest] for p in group})
                 return look.mask(photo.size(), seen[photo.digest].logits[index])  # noqa: F821
 

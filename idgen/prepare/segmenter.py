@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -37,6 +38,10 @@ class Segmenter(ABC):
             UserError: If there is no such model or file.
         """
         return self.identity
+
+    def path(self, photo: Photo) -> Path | None:
+        """The file that the user made this photo's mask in, if so; no two photos share one."""
+        return None
 
     @abstractmethod
     def loaded(

@@ -1,6 +1,7 @@
 """What a prepared subject should hold, and what it holds."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from idgen.prepare.store import (
 from idgen.prepare.subject import Index, PreparedFile
 from idgen.prepare.views import frame_of, show
 
+_LONGEST_NAME = 255
+"""Bytes of a file's name, on the usual file systems."""
 _PART = {"masks": "mask", "backgrounds": "background", "features": "features"}
 
 
@@ -113,12 +116,7 @@ class State:
         wanted = {target.key(kind) for target in self.targets}
         held: dict[str, Path] = {}
         for file in self.store.files(kind):
-            as_made = file.key is not None and (
-                file_digest(file.path) == recorded[file.key]
-                if file.key in recorded
-                else kind == "features" or is_whole_png(file.path)
-            )
-            if as_made and file.key is not None:
+            if file.key is not None and _as_made(file.path, recorded.get(file.key), kind):
                 if file.path in belongs or file.key not in held:
                     held[file.key] = file.path
                 self.ours.add(file.path)
@@ -219,13 +217,30 @@ class State:
         return torch.stack([show(image, frame, recipe.resolution) for frame in frames])
 
 
+def _as_made(path: Path, digest: str | None, kind: Kind) -> bool:
+    """Whether a file that carries a key is what was written under it."""
+    if digest is None:
+        return kind == "features" or is_whole_png(path)
+    try:
+        return file_digest(path) == digest
+    except FileNotFoundError:
+        return False  # another run has just moved it
+
+
 def _file(photo: object, kind: Kind) -> PreparedFile:
     file: PreparedFile = getattr(photo, _PART[kind])
     return file
 
 
 def file_names(photos: list[Photo]) -> list[str]:
-    """Each photo's name without its suffix, unless two differ only in that: then all keep it."""
+    """Each photo's name without its suffix, unless two differ only in that: then all keep it.
+
+    A name that is too long for a file with a suffix of ours gives way to the photo's digest.
+    """
     stems = [photo.path.stem for photo in photos]
     alike = len({stem.casefold() for stem in stems}) < len(stems)
-    return [photo.name for photo in photos] if alike else stems
+    names = [photo.name for photo in photos] if alike else stems
+    return [
+        photo.digest if len(os.fsencode(f"{name}.png")) > _LONGEST_NAME else name
+        for photo, name in zip(photos, names, strict=True)
+    ]

@@ -64,7 +64,7 @@ class Store:
 
     def is_ours(self) -> bool:
         """Whether it is a prepared subject, complete or not."""
-        return (self.folder / _LOCK).exists() or self.read_index() is not None
+        return os.path.exists(self.folder / _LOCK) or self.read_index() is not None
 
     def check(self) -> None:
         """Refuses a folder that holds anything but a prepared subject.
@@ -73,11 +73,11 @@ class Store:
             UserError: If it does, if it is a file, or if its parts are links to other places.
         """
         shown = repr(str(self.folder))
-        if not self.folder.exists() and not self.folder.is_symlink():
-            return
-        if not self.folder.is_dir():
-            raise UserError(f"output {shown} is not a folder: give another one")
         with _explained(self.folder):
+            if not self.folder.exists() and not self.folder.is_symlink():
+                return
+            if not self.folder.is_dir():
+                raise UserError(f"output {shown} is not a folder: give another one")
             names = {entry.name for entry in self.folder.iterdir()}
         visible = {name for name in names if not name.startswith(".")}
         if visible and self.read_index() is None and _LOCK not in names:
@@ -85,10 +85,10 @@ class Store:
                 f"output folder {shown} holds other files and no prepared subject: "
                 "give an empty or a new folder"
             )
-        for kind in KINDS:
-            part = self.folder / kind
-            if part.is_symlink() or (part.exists() and not part.is_dir()):
-                raise UserError(f"{str(part)!r} is not a plain folder: remove it")
+        for part in (self.folder / kind for kind in KINDS):
+            with _explained(part):
+                if part.is_symlink() or (part.exists() and not part.is_dir()):
+                    raise UserError(f"{str(part)!r} is not a plain folder: remove it")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -121,7 +121,7 @@ class Store:
     def files(self, kind: Kind) -> list[StoredFile]:
         """All files of a kind, ours or not, sorted by name."""
         folder = self.folder / kind
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             return []
         read = features_key if kind == "features" else png_key
         with _explained(folder):

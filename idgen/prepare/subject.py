@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from idgen.errors import UserError
@@ -205,7 +205,7 @@ class PreparedSubject:
         path = self.folder / photo.features.file
         if features_key(path) != photo.features.key:
             raise UserError(stale(path))
-        tensors: dict[str, Tensor] = load_file(path)
+        tensors: dict[str, Tensor] = load(path.read_bytes())
         if any(len(tensors.get(name, ())) != len(self.views) for name in TENSORS):
             raise UserError(stale(path))
         return tensors

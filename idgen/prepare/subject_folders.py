@@ -1,5 +1,6 @@
 """Whether a folder is one subject's photos, or holds a folder for each of several."""
 
+import os
 from pathlib import Path
 
 from PIL import Image
@@ -30,7 +31,9 @@ def find_subjects(folder: Path) -> list[Path]:
     entries = visible_entries(folder)
     photos = [path for path in entries if _looks_like_a_photo(path)]
     inner = [
-        path for path in entries if path.is_dir() and not _leads_back(path) and not _is_output(path)
+        path
+        for path in entries
+        if os.path.isdir(path) and not _leads_back(path) and not _is_output(path)
     ]
     if not photos:
         return inner or [folder]
@@ -46,11 +49,11 @@ def find_subjects(folder: Path) -> list[Path]:
 
 def _looks_like_a_photo(path: Path) -> bool:
     """By its suffix, so that a damaged one counts, else by its first bytes."""
-    if path.is_dir():
+    if os.path.isdir(path):
         return False
     if path.suffix.lower() in {".heic", ".heif", *Image.registered_extensions()}:
         return True
-    if not path.is_file():
+    if not os.path.isfile(path):
         return False
     try:
         with Image.open(path):
@@ -69,7 +72,7 @@ def _holds_photos(folder: Path) -> bool:
 def _leads_back(folder: Path) -> bool:
     """Whether a folder is a circular link."""
     here, there = folder.parent.resolve(), folder.resolve()
-    return folder.is_symlink() and (there == here or there in here.parents)
+    return os.path.islink(folder) and (there == here or there in here.parents)
 
 
 def _is_output(folder: Path) -> bool:
@@ -80,7 +83,7 @@ def _is_output(folder: Path) -> bool:
         inner = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError:
         return False
-    return bool(inner) and all(path.is_dir() and Store(path).is_ours() for path in inner)
+    return bool(inner) and all(os.path.isdir(path) and Store(path).is_ours() for path in inner)
 
 
 def _names(paths: list[Path]) -> str:

@@ -21,7 +21,7 @@ def summary_table(outcomes: Sequence[Outcome]) -> Table:
     for outcome in outcomes:
         # Text, not markup: names may hold brackets.
         table.add_row(
-            Text(_printable(outcome.name)),
+            Text(printable(outcome.name)),
             str(outcome.photos) if outcome.photos else "-",
             _done(outcome),
             f"{outcome.warnings} of {outcome.photos}" if outcome.warnings else "",
@@ -31,14 +31,15 @@ def summary_table(outcomes: Sequence[Outcome]) -> Table:
 
 def _done(outcome: Outcome) -> Text:
     if outcome.error is not None:
-        return Text(f"failed: {_printable(str(outcome.error))}", style="red")
+        return Text(f"failed: {printable(str(outcome.error))}", style="red")
     if not outcome.made:
         return Text("up to date")
     some = "" if outcome.made == outcome.photos else f" {outcome.made} of {outcome.photos}"
     return Text(f"made{some}", style="green")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """A name as a terminal can show it, whatever its bytes."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 

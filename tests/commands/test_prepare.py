@@ -1,5 +1,6 @@
 """`idgen prepare` on one folder of photos and on several."""
 
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -35,6 +36,16 @@ def test_one_subject(
     assert (tmp_path / "out" / "dog" / "index.json").is_file()
     assert main(arguments) == 0
     assert "is up to date: 3 photos" in capsys.readouterr().out
+
+
+def test_names_that_are_no_utf_8_are_printed(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = save_photos(tmp_path / os.fsdecode(b"h\xfcnd"))
+    arguments = ["prepare", str(photos), *options(workspace, tmp_path / "out")]
+    assert main(arguments) == 0
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.count("h\ufffdnd") == 3
 
 
 def test_options_may_come_before_the_folder(

@@ -1,10 +1,14 @@
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from idgen.errors import UserError
+from idgen.prepare import SamSegmenter
 from idgen.prepare.detector import BoxDetector
 from tests.prepare.pictures import CPU, one_line, picture
 from tests.tiny import save_tokenizer
@@ -62,11 +66,28 @@ def test_nothing_above_the_threshold_is_none(folder: Path) -> None:
 
 
 def test_the_identity_is_the_weights_and_the_threshold(folder: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(folder, tmp_path / "other")
     identity = BoxDetector(str(folder)).identity
     assert identity == BoxDetector(str(folder)).identity
     assert identity != BoxDetector(str(folder), threshold=0.5).identity
-    assert identity != BoxDetector("owner/name").identity
-    assert BoxDetector("owner/name", "a").identity != BoxDetector("owner/name", "b").identity
+    assert identity == BoxDetector(str(other)).identity
+    network = load_file(other / "model.safetensors")
+    save_file({name: weight + 1 for name, weight in network.items()}, other / "model.safetensors")
+    assert identity != BoxDetector(str(other)).identity
+
+
+def test_a_missing_detector_is_found_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*arguments: Any, **options: Any) -> str:
+        raise OSError("no network")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
+    for model in ("owner/name", str(tmp_path), str(tmp_path / "absent")):
+        segmenter = SamSegmenter(detector=BoxDetector(model), class_noun="dog")
+        with pytest.raises(UserError, match=r"segmenter\.detector\.model") as caught:
+            _ = segmenter.identity
+        one_line(caught.value)
 
 
 def test_what_is_no_detector_is_one_line(tmp_path: Path) -> None:

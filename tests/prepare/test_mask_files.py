@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,31 @@ def test_what_the_other_segmenter_refuses_is_refused(masks: Path, found: list[Ph
         both.check(found)
     save(masks / "1.png", red(picture(1)))
     both.check(found[:1])
+
+
+def test_masks_that_no_photo_takes_are_named(masks: Path, found: list[Photo]) -> None:
+    save(masks / "1.png", red(picture(1)))
+    (masks / "1.png").rename(masks / "1.PNG")
+    save(masks / "2_mask.png", red(picture(2)))
+    Image.fromarray(picture(3)).save(masks / "3.jpg")
+    assert MaskFiles(masks).path(found[0]) == masks / "1.PNG"
+    with pytest.warns(UserWarning, match=r"takes '2_mask\.png', '3\.jpg' in") as caught:
+        MaskFiles(masks, CentreSegmenter()).check(found)
+    assert len(caught) == 1
+    text = refused(masks, found)
+    assert "no photo takes '2_mask.png', '3.jpg'" in text
+    save(masks / "2.png", red(picture(2)))
+    save(masks / "3.png", red(picture(3)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MaskFiles(masks).check(found)
+
+
+def test_a_photos_name_as_long_as_names_may_be(masks: Path, tmp_path: Path) -> None:
+    folder = save_pictures(tmp_path / "long", 1, 2)
+    (folder / "1.png").rename(folder / f"{'x' * 248}.png")
+    text = refused(masks, find_photos(folder))
+    assert "x" * 248 in text
 
 
 def test_a_bomb_is_one_line(

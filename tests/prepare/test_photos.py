@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from idgen.errors import UserError
 from idgen.prepare import Photo, find_photos, read_photo
@@ -65,6 +65,16 @@ def test_finds_photos_by_name_and_passes_over_the_rest(tmp_path: Path) -> None:
     for photo in found:
         assert photo.digest == hashlib.sha256(photo.path.read_bytes()).hexdigest()
         np.testing.assert_array_equal(photo.pixels(), picture(int(photo.path.stem)))
+
+
+def test_the_subject_is_named_after_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_pictures(tmp_path / "dog", 1, 2)
+    (folder / "inner").mkdir()
+    for here, given in ((folder, "."), (folder / "inner", ".."), (tmp_path, "dog")):
+        monkeypatch.chdir(here)
+        assert {photo.subject for photo in find_photos(Path(given))} == {"dog"}
 
 
 def test_a_link_to_a_photo_is_a_photo(tmp_path: Path) -> None:
@@ -121,12 +131,38 @@ def animation(path: Path) -> None:
     frames[0].save(path, "GIF", save_all=True, append_images=frames[1:])
 
 
+def damaged_exif(path: Path) -> None:
+    """Turned, and with a text where a number belongs: turning it writes both anew."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x0132] = "2020"
+    content = exif.tobytes().replace(b"\x01\x32\0\x02", b"\x01\x56\0\x02")
+    assert content != exif.tobytes()
+    Image.fromarray(picture(5)).save(path, "JPEG", exif=content)
+
+
+def unknown_dds(path: Path) -> None:
+    Image.fromarray(picture(5)).save(path, "DDS")
+    content = bytearray(path.read_bytes())
+    content[80:84] = bytes(4)  # flags of the pixel format
+    path.write_bytes(content)
+
+
+def damaged_avif(path: Path) -> None:
+    Image.fromarray(picture(5)).save(path, "AVIF")
+    content = path.read_bytes()
+    start = content.index(b"mdat") + 4
+    path.write_bytes(content[:start] + bytes(len(content) - start))
+
+
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "text.jpg": (lambda path: path.write_text("not an image"), "is no image"),
     "movie.mp4": (lambda path: path.write_bytes(b"\0\0\0\x20ftypisom"), "is no image"),
     "empty.png": (lambda path: path.write_bytes(b""), "is empty"),
     "cut.jpg": (truncated_jpeg, "is truncated"),
     "cut.png": (truncated_png, "is truncated"),
+    "exif.jpg": (damaged_exif, "is truncated or damaged"),
+    "texture.dds": (unknown_dds, "is truncated or damaged"),
     "tiny.png": (lambda path: Image.new("RGB", (1, 1)).save(path), "too small"),
     "moves.gif": (animation, "several frames"),
     "dangling.jpg": (lambda path: path.symlink_to("nowhere.jpg"), "is a link to a file"),
@@ -134,6 +170,10 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "pipe.jpg": (os.mkfifo, "is no regular file"),
     'od"d\nn\u00e4me \u540d.jpg': (lambda path: path.write_text("no"), "is no image"),
 }
+
+
+if features.check("avif"):
+    BAD["cut.avif"] = (damaged_avif, "is truncated or damaged")
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -232,6 +272,15 @@ def test_exif_rotation_is_applied(tmp_path: Path, orientation: int) -> None:
     exif[0x0112] = orientation
     stored = Image.fromarray(np.ascontiguousarray(turned))
     np.testing.assert_array_equal(read(stored, tmp_path / "a.png", exif=exif), upright)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_is_that_of_the_pixels(tmp_path: Path, suffix: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = read(Image.fromarray(picture(3)), tmp_path / f"a.{suffix}", exif=exif)
+    assert pixels.shape[:2] == ((56, 40) if orientation > 4 else (40, 56))
 
 
 def test_transparency_lies_over_white(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What is made, what is kept, what is refused."""
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from idgen.prepare.mask_files import MaskFiles
 from idgen.prepare.photos import Photo, find_photos, read_photo
 from idgen.prepare.preparation import Preparation
 from idgen.prepare.segmenter import Segment
+from idgen.prepare.store import Kind, Store, StoredFile
 from idgen.prepare.subject import PreparedSubject
 from tests.prepare.parts import (
     CPU,
@@ -59,6 +61,15 @@ def test_layout_and_views(photos: Path, output: Path) -> None:
     assert views.latent_mean.dtype == views.photo_embedding.dtype == torch.float32
     digests = [file_digest(path) for path in sorted(photos.iterdir())]
     assert views.photo_digests == [digest for digest in digests for _ in range(2)]
+
+
+def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"h\xfcnd")
+    photos = save_photos(folder / "photos", (0, 1))
+    os.rename(photos / "00.png", photos / os.fsdecode(b"\xfc.png"))
+    subject = preparation().run(photos, folder / "out", TinyBackbone(), CPU, progress=False)
+    assert len(subject.load_views().photo_digests) == 4
+    assert preparation().is_fresh(photos, folder / "out", TinyBackbone())
 
 
 def test_second_view_is_the_mirror_image(photos: Path, output: Path) -> None:
@@ -312,6 +323,22 @@ def test_runs_at_once_do_not_disturb_each_other(photos: Path, tmp_path: Path) ->
     assert contents(tmp_path / "both") == contents(tmp_path / "alone")
 
 
+def test_a_file_that_another_run_moves_meanwhile_is_not_held(
+    photos: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preparation().run(photos, output, TinyBackbone(), CPU, False)
+    files = Store.files
+
+    def move(store: Store, kind: Kind) -> list[StoredFile]:
+        found = files(store, kind)
+        if kind == "masks":
+            (output / "masks" / "00.png").rename(output / "masks" / ".moving-0.png")
+        return found
+
+    monkeypatch.setattr(Store, "files", move)
+    assert preparation().plan(photos, output, TinyBackbone()) == ["mask of '00.png'"]
+
+
 def test_photos_alike_but_for_the_suffix_keep_it(tmp_path: Path, output: Path) -> None:
     save_photo(tmp_path / "p", "a.png", 0)
     save_photo(tmp_path / "p", "A.webp", 1)
@@ -320,6 +347,14 @@ def test_photos_alike_but_for_the_suffix_keep_it(tmp_path: Path, output: Path) -
         "a.png.png",
         "A.webp.png",
     }
+
+
+def test_names_as_long_as_names_may_be(tmp_path: Path, output: Path) -> None:
+    photos = save_photos(tmp_path / "p", (0, 1))
+    (photos / "00.png").rename(photos / ("x" * 255))
+    subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
+    assert {photo.name for photo in subject.photos} == {"x" * 255, "01.png"}
+    assert preparation().is_fresh(photos, output, TinyBackbone())
 
 
 def test_mask_files_count_by_content(photos: Path, output: Path, tmp_path: Path) -> None:

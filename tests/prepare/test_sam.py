@@ -312,6 +312,20 @@ def test_each_subject_has_its_own_noun(checkpoint: str, tmp_path: Path) -> None:
     assert segmenter.key(photos["rex"]) == keys["cup"]
 
 
+def test_drawings_have_the_noun_of_the_set(checkpoint: str, tmp_path: Path) -> None:
+    """They lie in a folder of their own, without a noun or with another subject's."""
+    photos = find_photos(save_pictures(tmp_path / "rex", 1, 2))
+    drawing, *_ = find_photos(save_pictures(tmp_path / "drawings", 3, 4))
+    (tmp_path / "rex" / NOUN_FILE).write_text("dog")
+    for class_noun in (None, "thing"):
+        detector = FixedBox((8, 4, 32, 30))
+        segmenter = SamSegmenter(checkpoint, "vit_b", detector=detector, class_noun=class_noun)
+        with segmenter.loaded(CPU, photos) as run:
+            assert run(drawing).shape == drawing.size()
+            run(photos[0])
+        assert detector.nouns == ["dog", "dog"]
+
+
 def test_a_noun_that_is_needed_is_asked_for_before_any_work(
     checkpoint: str, tmp_path: Path
 ) -> None:

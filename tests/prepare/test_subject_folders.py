@@ -1,6 +1,10 @@
 """One subject's photos, or a folder a subject."""
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,3 +72,33 @@ def test_a_link_to_photos_elsewhere_is_a_subject(tmp_path: Path) -> None:
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no folder"):
         find_subjects(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("refused", [("stat", "lstat"), ("stat", "lstat", "listdir")])
+def test_a_folder_without_permission_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: tuple[str, ...]
+) -> None:
+    """As the system refuses what lies inside a folder that may not be searched, or listed."""
+    save_photos(tmp_path / "all" / "cat")
+    secret = save_photos(tmp_path / "all" / "secret")
+
+    def refusing(name: str) -> Callable[..., Any]:
+        call = getattr(os, name)
+
+        def checked(path: Any = ".", *rest: Any, **options: Any) -> Any:
+            inside = secret in Path(path).parents if isinstance(path, str | Path) else False
+            if inside or (name == "listdir" and Path(path) == secret):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return call(path, *rest, **options)
+
+        return checked
+
+    for name in refused:
+        monkeypatch.setattr(os, name, refusing(name))
+    folders = find_subjects(tmp_path / "all")
+    assert [folder.name for folder in folders] == ["cat", "secret"]
+    subjects = [(folder, tmp_path / "out" / folder.name) for folder in folders]
+    cat, secrets = preparation().run_all(subjects, TinyBackbone(), CPU, False)
+    assert cat.error is None
+    assert secrets.error is not None
+    assert "permissions" in one_line(secrets.error)
