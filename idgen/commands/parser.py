@@ -88,7 +88,7 @@ def one_line_errors() -> Iterator[None]:
     except UserError:
         raise
     except (ValueError, TypeError, MisconfigurationException, ArgumentTypeError) as error:
-        raise _user_error(error) or UserError(_shorten(_innermost(str(error)))) from error
+        raise _user_error(error) or UserError(_shorten(str(error))) from error
 
 
 def _user_error(error: BaseException) -> UserError | None:
@@ -107,9 +107,17 @@ def _user_error(error: BaseException) -> UserError | None:
     return None
 
 
-def _innermost(message: str) -> str:
-    """Of jsonargparse's nested refusals of a union, the first one's own reason."""
-    return message.rpartition("Errors:")[2] if "Union subtypes" in message else message
+# jsonargparse's words about an optional part: that it is one, and that null would do as well.
+_OF_A_UNION = re.compile(
+    r"(Expected a path but \S+ either not accessible or invalid )?"
+    r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: "
+)
+_OR_NULL = re.compile(r" Expected a <class 'NoneType'>.*")
+
+
+def _own_reason(message: str) -> str:
+    """Of a refusal of an optional part, in one line, the part's own reason."""
+    return _OR_NULL.sub("", _OF_A_UNION.sub("", message))
 
 
 def _configurable_parts() -> list[type]:
@@ -137,4 +145,4 @@ def _configurable_parts() -> list[type]:
 
 def _shorten(message: str) -> str:
     lines = [line.strip(" -") for line in message.strip().splitlines() if line.strip(" -")]
-    return " ".join(lines)[:600]
+    return _own_reason(" ".join(lines))[:600]

@@ -66,6 +66,22 @@ def test_a_misspelled_key_names_the_nearest(workspace: Workspace, refusal: Refus
     assert "batch_size" in refusal(*fit(workspace))
 
 
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("--data.prior.cuont=3", "Option 'cuont' is not accepted; did you mean 'count'?"),
+        ("--data.prior.count=0", "count and batch_size must be 1 or more"),
+        ("--fidelity.segmenter=idgen.prepare.NoSuch", "has no attribute 'NoSuch'"),
+    ],
+)
+def test_a_refusal_of_an_optional_part_is_its_own_reason(
+    workspace: Workspace, refusal: Refusal, option: str, reason: str
+) -> None:
+    line = refusal(*fit(workspace, option))
+    assert line.rstrip().endswith(reason)
+    assert "NoneType" not in line
+
+
 def test_an_unknown_class(workspace: Workspace, refusal: Refusal) -> None:
     line = refusal(*fit(workspace, "--model.tuning=idgen.models.tuning.LoraTunning"))
     assert "LoraTunning" in line
