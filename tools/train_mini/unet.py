@@ -42,6 +42,7 @@ _NO_CAPTION = 0.1
 _GAMMA = 5.0
 # Scenes are learnt long before subjects are.
 _SUBJECT = 6.0
+_MIDDLE = (100, 650)
 _MEASURED = 512
 
 
@@ -75,6 +76,27 @@ def build_scheduler() -> Any:
         steps_offset=1,
         timestep_spacing="trailing",
     )
+
+
+def times_at(places: Tensor) -> Tensor:
+    """Times at which to train, more often where there is something to learn.
+
+    Above 650 hardly anything of the picture is left to see (its variance is under 5 %), below 100
+    hardly any noise; what a subject looks like is decided between.
+
+    Args:
+        places: Quantiles in [0, 1), of any shape.
+
+    Returns:
+        Whole numbers from 0 to 999, in order, of the same shape: three quarters from 100 to 650.
+    """
+    rare = 0.25 / (_MIDDLE[0] + 1000 - _MIDDLE[1])  # how many places a time takes up
+    first = rare * _MIDDLE[0]
+    low = places / rare
+    middle = _MIDDLE[0] + (places - first) / 0.75 * (_MIDDLE[1] - _MIDDLE[0])
+    high = _MIDDLE[1] + (places - first - 0.75) / rare
+    times = torch.where(places < first, low, torch.where(places < first + 0.75, middle, high))
+    return times.long().clamp(max=999)
 
 
 class Latents:
@@ -185,9 +207,9 @@ class Denoising:
         clean = self.latents(rows)
         states = self._conditions(rows, random.Random(seed))
         noise = torch.randn(clean.shape, generator=generator).to(self._device)
-        # One time from each of equal spans: their loss differs far more than the pictures'.
+        # One time from each of equal shares: their loss differs far more than the pictures'.
         places = torch.arange(self._batch) + torch.rand(self._batch, generator=generator)
-        times = (places * 1000 / self._batch).long().clamp(max=999).to(self._device)
+        times = times_at(places / self._batch).to(self._device)
         noisy = add_noise(self._schedule, clean, noise, times)
         target = training_target(self._schedule, clean, noise, times)
         predicted = self._unet(noisy, times, states).sample
