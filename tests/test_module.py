@@ -28,6 +28,7 @@ def make_batch(backbone: StableDiffusionBackbone, with_prior: bool) -> SubjectBa
     return SubjectBatch(
         means[0],
         certain,
+        torch.zeros(2, 1, *backbone.latent_shape[1:]),
         PhotoFeatures(torch.zeros(2, 32), torch.zeros(2, 32)),
         backbone.tokenize(["a photo of a sks dog"] * 2),
         position=0,
