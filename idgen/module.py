@@ -30,9 +30,9 @@ from idgen.losses import (
 from idgen.models.backbone import Backbone
 from idgen.models.conditioning import Condition, ConditioningCallable
 from idgen.models.fusion import expert_load, router_entropy
+from idgen.models.origin import Origin
 from idgen.models.text import SubjectWords, TextStates
 from idgen.models.tuning import Tuning
-from idgen.origin import Origin
 from idgen.sampling import Drawings, Sampler
 
 CHECKPOINT_KEY = "idgen"
