@@ -3,13 +3,14 @@
 import math
 from dataclasses import dataclass, fields
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 
 @dataclass
 class LossWeights:
-    """The weights l1 to l5.
+    """The weights l1 to l5, and what counts in L5.
 
     Attributes:
         diffusion: l1, of the denoising error under the refined condition f_r.
@@ -18,6 +19,9 @@ class LossWeights:
         text_explicit: l4, of the cosine between f_s and f'_i.
         weak_denoising: l5, of the denoising error under f_s alone (DisenBooth); 0 leaves that
             second pass through the denoiser out.
+        weak_background: How much a photo's background counts in L5, from 0 to 1. 1 is DisenBooth's
+            weak denoising, of the whole photo; 0 teaches f_s alone the subject, and nothing of what
+            is behind it.
         prior_preservation: Of the denoising error on class images (DreamBooth), where there are
             any: `data.prior`.
     """
@@ -27,33 +31,63 @@ class LossWeights:
     implicit_explicit: float = 1e-3
     text_explicit: float = 1e-3
     weak_denoising: float = 0.0
+    weak_background: float = 1.0
     prior_preservation: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuses negative weights, which would turn a loss around, and what is no number.
 
         Raises:
-            ValueError: If a weight is negative, infinite or NaN.
+            ValueError: If a weight is negative, infinite or NaN, or weak_background above 1.
         """
         for field in fields(self):
             weight = getattr(self, field.name)
             if weight < 0 or not math.isfinite(weight):
                 raise ValueError(f"the loss weight {field.name} must be finite and not negative")
+        if self.weak_background > 1:
+            raise ValueError("the loss weight weak_background must be from 0 to 1")
 
 
-def denoising_loss(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+def denoising_loss(
+    prediction: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    region: Tensor | None = None,
+) -> Tensor:
     """L1 (under f_r), L5 (under f_s) and the prior's: the mean squared error to the noise or v.
+
+    With a region r it is a weighted mean over the places p of a picture,
+    sum_p r_p |e_p|^2 / (C sum_p r_p): a picture counts the same however much of it the region
+    covers. That is the masked training of OneTrainer with its area normalised; kohya's sd-scripts
+    leave the normalisation out.
 
     Args:
         prediction: The denoiser's output, `B C h w`.
         target: What it should have been, `B C h w`.
         weight: Weights over time, `B`, or None for 1.
+        region: Weights over place, `B 1 h w`, not negative, or None for 1. A picture where all are
+            0 adds no error.
 
     Returns:
         A scalar.
     """
-    error = (prediction.float() - target.float()).square().mean(dim=(1, 2, 3))
-    return (error if weight is None else error * weight).mean()
+    error = (prediction.float() - target.float()).square()
+    if region is not None:
+        region = region.float()
+        share = region.mean(dim=(1, 2, 3), keepdim=True)
+        error = error * region / share.clamp(min=torch.finfo(torch.float32).tiny)
+    by_picture = error.mean(dim=(1, 2, 3))
+    return (by_picture if weight is None else by_picture * weight).mean()
+
+
+def subject_region(subject_mask: Tensor, background: float) -> Tensor:
+    """Weights over place, `B 1 h w`: 1 on the subject, less beside it.
+
+    Args:
+        subject_mask: The subject's share of each place, `B 1 h w` in [0, 1].
+        background: The weight where there is nothing of it, in [0, 1].
+    """
+    return background + (1 - background) * subject_mask
 
 
 def implicit_text_loss(implicit: Tensor, text: Tensor) -> Tensor:

@@ -1,11 +1,14 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from idgen.losses import (
     LossWeights,
     denoising_loss,
     implicit_explicit_loss,
     implicit_text_loss,
+    subject_region,
     text_explicit_loss,
 )
 
@@ -33,6 +36,68 @@ def test_weights_over_time_weigh_images() -> None:
     prediction, target = torch.randn(2, 2, 4, 8, 8)
     weighted = denoising_loss(prediction, target, torch.tensor([2.0, 0.0]))
     torch.testing.assert_close(weighted, denoising_loss(prediction[:1], target[:1]))
+
+
+@settings(deadline=None)
+@given(st.floats(1e-6, 1e6), st.sampled_from([None, torch.tensor([0.5, 2.0])]))
+def test_a_region_that_is_the_same_everywhere_equals_none(
+    share: float, weight: torch.Tensor | None
+) -> None:
+    prediction, target = torch.randn(2, 2, 4, 6, 5, generator=torch.manual_seed(0))
+    region = torch.full((2, 1, 6, 5), share)
+    torch.testing.assert_close(
+        denoising_loss(prediction, target, weight, region),
+        denoising_loss(prediction, target, weight),
+    )
+
+
+def test_a_region_weighs_places_and_no_picture_more_than_another() -> None:
+    prediction, target = torch.randn(2, 3, 4, 6, 5)
+    region = torch.rand(3, 1, 6, 5) * torch.tensor([1.0, 0.1, 0.01]).view(3, 1, 1, 1)
+    errors = []
+    for predicted, wanted, (places,) in zip(prediction, target, region, strict=True):
+        by_place = ((predicted - wanted) ** 2).mean(dim=0)
+        errors.append(float((by_place * places).sum() / places.sum()))
+    expected = pytest.approx(sum(errors) / 3, rel=1e-5)
+    assert denoising_loss(prediction, target, None, region).item() == expected
+    weighted = denoising_loss(prediction, target, torch.tensor([0.0, 3.0, 0.0]), region)
+    assert weighted.item() == pytest.approx(errors[1], rel=1e-5)
+
+
+def test_what_lies_outside_the_region_does_not_count() -> None:
+    prediction, target = torch.randn(2, 2, 4, 6, 5)
+    inside = torch.zeros(2, 1, 6, 5)
+    inside[:, :, 2:4, 1:3] = 1
+    prediction.requires_grad_()
+    loss = denoising_loss(prediction, target, None, inside)
+    (gradient,) = torch.autograd.grad(loss, prediction)
+    assert (gradient * (1 - inside) == 0).all()
+    cut = (slice(None), slice(None), slice(2, 4), slice(1, 3))
+    torch.testing.assert_close(loss, denoising_loss(prediction[cut], target[cut]))
+
+
+def test_a_picture_without_a_subject_adds_no_error() -> None:
+    prediction, target = torch.randn(2, 2, 4, 6, 5)
+    region = torch.stack([torch.zeros(1, 6, 5), torch.rand(1, 6, 5)])
+    prediction.requires_grad_()
+    loss = denoising_loss(prediction, target, None, region)
+    (gradient,) = torch.autograd.grad(loss, prediction)
+    other = denoising_loss(prediction[1:], target[1:], None, region[1:])
+    torch.testing.assert_close(loss, other / 2)
+    assert gradient.isfinite().all()
+    assert (gradient[0] == 0).all()
+
+
+def test_the_region_of_a_subject() -> None:
+    mask = torch.tensor([0.0, 0.5, 1.0]).view(1, 1, 1, 3)
+    assert subject_region(mask, 1.0).flatten().tolist() == [1, 1, 1]
+    assert subject_region(mask, 0.0).flatten().tolist() == [0, 0.5, 1]
+    torch.testing.assert_close(subject_region(mask, 0.2).flatten(), torch.tensor([0.2, 0.6, 1.0]))
+
+
+def test_a_background_counts_no_more_than_the_subject() -> None:
+    with pytest.raises(ValueError, match="weak_background must be from 0 to 1"):
+        LossWeights(weak_background=1.01)
 
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])

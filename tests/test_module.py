@@ -1,12 +1,14 @@
 """The training step against its formulas, computed anew."""
 
+import warnings
+
 import pytest
 import torch
 from torch.nn.functional import mse_loss
 
 from idgen.data.batch import PriorBatch, SubjectBatch
 from idgen.losses import LossWeights
-from idgen.models.conditioning import TextOnly
+from idgen.models.conditioning import ConditioningCallable, DecoupledFusion, TextOnly
 from idgen.models.decoupling import PhotoFeatures
 from idgen.models.stable_diffusion import StableDiffusionBackbone
 from idgen.models.text import TextStates
@@ -21,6 +23,7 @@ def make_module(backbone: StableDiffusionBackbone, weight: float) -> Personaliza
 
 def make_batch(backbone: StableDiffusionBackbone, with_prior: bool) -> SubjectBatch:
     generator = torch.Generator().manual_seed(3)
+    photo, background = torch.randn(2, 2, 32, generator=generator)
     means = torch.randn(2, 2, *backbone.latent_shape, generator=generator)
     # So small a variance that the mean is what is drawn.
     certain = torch.full_like(means[0], -80.0)
@@ -28,7 +31,8 @@ def make_batch(backbone: StableDiffusionBackbone, with_prior: bool) -> SubjectBa
     return SubjectBatch(
         means[0],
         certain,
-        PhotoFeatures(torch.zeros(2, 32), torch.zeros(2, 32)),
+        torch.rand(2, 1, *backbone.latent_shape[1:], generator=generator),
+        PhotoFeatures(photo, background),
         backbone.tokenize(["a photo of a sks dog"] * 2),
         position=0,
         prior=prior if with_prior else None,
@@ -39,12 +43,19 @@ def expected_error(
     backbone: StableDiffusionBackbone, mean: torch.Tensor, text: TextStates
 ) -> torch.Tensor:
     """|| eps - eps_theta(x_t, t, text) ||^2, drawing as the step draws."""
+    noisy, times, noise = noised(backbone, mean)
+    return mse_loss(backbone.predict(noisy, times, text), noise)
+
+
+def noised(
+    backbone: StableDiffusionBackbone, mean: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """x_t, t and eps, drawn as the step draws."""
     clean = 0.5 * (mean + 0 * torch.randn_like(mean))
     noise = torch.randn_like(clean)
     times = torch.randint(1000, (len(clean),))
     share = backbone.schedule.alphas_cumprod[times].view(-1, 1, 1, 1)
-    noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
-    return mse_loss(backbone.predict(noisy, times, text), noise)
+    return share.sqrt() * clean + (1 - share).sqrt() * noise, times, noise
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.25])
@@ -74,3 +85,61 @@ def test_without_class_images_the_step_is_the_diffusion_loss(
     torch.manual_seed(5)
     expected = expected_error(backbone, batch.latent_mean, backbone.encode_text(batch.tokens))
     torch.testing.assert_close(total, expected)
+
+
+def with_weak_denoising(
+    backbone: StableDiffusionBackbone, background: float
+) -> PersonalizationModule:
+    weights = LossWeights(1.0, 0.0, 0.0, 0.0, weak_denoising=0.5, weak_background=background)
+    module = PersonalizationModule(backbone, LoraTuning(), DecoupledFusion, loss_weights=weights)
+    for parameter in module.conditioning.parameters():  # FFM starts as the identity
+        torch.nn.init.normal_(parameter, std=0.2)
+    return module
+
+
+@pytest.mark.parametrize("background", [1.0, 0.25, 0.0])
+def test_weak_denoising_is_the_error_under_the_text_alone(
+    backbone: StableDiffusionBackbone, background: float
+) -> None:
+    module = with_weak_denoising(backbone, background)
+    batch = make_batch(backbone, with_prior=False)
+    torch.manual_seed(5)
+    total = module.training_step(batch, 0)
+    torch.manual_seed(5)
+    noisy, times, noise = noised(backbone, batch.latent_mean)
+    text = backbone.encode_text(batch.tokens)
+    refined = module.conditioning(text, batch.features).refined
+    under_refined = mse_loss(backbone.predict(noisy, times, refined), noise)
+    error = (backbone.predict(noisy, times, text) - noise).square().mean(dim=1)
+    shares = batch.subject_mask.squeeze(1)
+    region = shares + background * (1 - shares)
+    under_text = (error * region).sum(dim=(1, 2)) / region.sum(dim=(1, 2))
+    torch.testing.assert_close(total, under_refined + 0.5 * under_text.mean())
+    assert not torch.isclose(under_refined, under_text.mean())
+
+
+def test_both_conditions_go_through_the_denoiser_in_one_call(
+    backbone: StableDiffusionBackbone,
+) -> None:
+    module = with_weak_denoising(backbone, 0.0)
+    sizes: list[int] = []
+    backbone.denoiser.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    module.training_step(make_batch(backbone, with_prior=False), 0)
+    assert sizes == [4]
+
+
+@pytest.mark.parametrize(
+    ("conditioning", "weak", "warns"),
+    [(DecoupledFusion, 0.1, False), (DecoupledFusion, 0.0, True), (TextOnly, 0.1, True)],
+)
+def test_a_background_weight_without_weak_denoising_is_warned_of(
+    backbone: StableDiffusionBackbone,
+    conditioning: ConditioningCallable,
+    weak: float,
+    warns: bool,
+) -> None:
+    weights = LossWeights(weak_denoising=weak, weak_background=0.0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        PersonalizationModule(backbone, LoraTuning(), conditioning, loss_weights=weights)
+    assert any("weak_background" in str(one.message) for one in caught) == warns

@@ -220,7 +220,7 @@ class DrawingRecorder(Callback):
             "class_noun": datamodule.subject.class_noun,
             "checkpoint": None if trainer.ckpt_path is None else str(trainer.ckpt_path),
             "step": _step(trainer),
-            "method": module.method,
+            "method": module.origin.method,
             "backbone": module.backbone.source,
             "backbone_identity": module.backbone.identity,
             "sampler": vars(module.sampler),

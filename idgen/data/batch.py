@@ -29,6 +29,7 @@ class SubjectBatch(NamedTuple):
     Attributes:
         latent_mean: Mean of the autoencoder's posterior, unscaled, `B C h w`.
         latent_log_variance: Its log-variance, `B C h w`.
+        subject_mask: The subject's share of each place of the latents, `B 1 h w` in [0, 1].
         features: f_p and f'_i of the same views, `B D` each.
         tokens: Their prompts, `B N`.
         position: The batch's place in the endless stream, from 0.
@@ -37,6 +38,7 @@ class SubjectBatch(NamedTuple):
 
     latent_mean: Tensor
     latent_log_variance: Tensor
+    subject_mask: Tensor
     features: PhotoFeatures
     tokens: TextTokens
     position: int

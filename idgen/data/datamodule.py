@@ -276,6 +276,7 @@ class SubjectDataModule(L.LightningDataModule):
         return SubjectBatch(
             views.latent_mean[chosen],
             views.latent_log_variance[chosen],
+            views.subject_mask[chosen],
             PhotoFeatures(views.photo_embedding[chosen], views.background_embedding[chosen]),
             tokens,
             position,

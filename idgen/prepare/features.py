@@ -19,7 +19,15 @@ from idgen.models.backbone import Autoencoder
 from idgen.prepare.views import VERSION, View, batches
 
 METADATA = "idgen"
-TENSORS = ("latent_mean", "latent_log_variance", "photo_embedding", "background_embedding")
+FILE_VERSION = 2
+"""Part of every features file's key: raise it when a file's tensors or masks become others."""
+TENSORS = (
+    "latent_mean",
+    "latent_log_variance",
+    "photo_embedding",
+    "background_embedding",
+    "subject_mask",
+)
 
 Encode: TypeAlias = Callable[[Tensor], Tensor]
 Parts: TypeAlias = dict[str, tuple[Tensor, ...]]
@@ -68,8 +76,12 @@ class FeatureKeys:
 
     @cached_property
     def key(self) -> str:
-        """The file's own key: a hash of all of them."""
-        return fingerprint_fields(views=json.dumps([self.view_names, *map(astuple, self.views)]))
+        """The file's own key: a hash of all of them.
+
+        The subject's masks need no keys of their own: what makes them is in the latents' keys.
+        """
+        views = json.dumps([self.view_names, *map(astuple, self.views)])
+        return fingerprint_fields(views=views, version=FILE_VERSION)
 
 
 @dataclass(frozen=True)
@@ -170,16 +182,18 @@ def free(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def features_bytes(keys: FeatureKeys, parts: Parts) -> bytes:
+def features_bytes(keys: FeatureKeys, parts: Parts, subject_masks: Tensor) -> bytes:
     """A photo's features file: the tensors of all its views, stacked.
 
     Args:
         keys: The photo's keys.
         parts: Holds at least these.
+        subject_masks: The subject's share of each place of the latents, `V 1 h w` in [0, 1].
 
     Returns:
         A safetensors file of `latent_mean` and `latent_log_variance` `V C h w`,
-        `photo_embedding` and `background_embedding` `V D`; its metadata holds the keys.
+        `photo_embedding` and `background_embedding` `V D`, and `subject_mask` `V 1 h w`; its
+        metadata holds the keys.
     """
     latents = [parts[view.latents] for view in keys.views]
     tensors = {
@@ -187,6 +201,7 @@ def features_bytes(keys: FeatureKeys, parts: Parts) -> bytes:
         "latent_log_variance": torch.stack([log_variance for _, log_variance in latents]),
         "photo_embedding": torch.stack([parts[v.photo_embedding][0] for v in keys.views]),
         "background_embedding": torch.stack([parts[v.background_embedding][0] for v in keys.views]),
+        "subject_mask": subject_masks,
     }
     description = {
         "key": keys.key,
@@ -215,7 +230,7 @@ def read_parts(path: Path) -> Parts:
     """
     parts: Parts = {}
     tensors, description = _read(path)
-    mean, log_variance, photo, background = (tensors[name] for name in TENSORS)
+    mean, log_variance, photo, background = (tensors[name] for name in TENSORS[:4])
     for index, (latents, photo_key, background_key) in enumerate(description["parts"]):
         parts[latents] = (mean[index], log_variance[index])
         parts[photo_key] = (photo[index],)
@@ -226,7 +241,7 @@ def read_parts(path: Path) -> Parts:
 def plain_embeddings(path: Path) -> tuple[Tensor, Tensor]:
     """f_p and f'_i of the plain view, `D` each, of a whole features file."""
     tensors, _ = _read(path)
-    photo, background = (tensors[name][0] for name in TENSORS[2:])
+    photo, background = (tensors[name][0] for name in TENSORS[2:4])
     return photo, background
 
 

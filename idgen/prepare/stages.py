@@ -105,7 +105,7 @@ class Stages:
         self.steps.advance(2 * len(work) - len(unseen) - len(unread))
         for job, target in self._lacking("features"):
             with job.guarded():
-                _keep(job, target, "features", features_bytes(target.features, job.parts))
+                _keep_features(job, target)
         for job in self.jobs:
             job.parts.clear()
 
@@ -143,7 +143,7 @@ class Stages:
                         for places in _lacking_batches(job, keys):
                             found = encode_images(encode, pixels[places])
                             job.parts.update(zip([keys[at] for at in places], found, strict=True))
-                    _keep(job, target, "features", features_bytes(target.features, job.parts))
+                    _keep_features(job, target)
         free(self.device)
 
     def _read_ahead(
@@ -179,6 +179,13 @@ class Stages:
 def _keep(job: Job, target: Target, kind: Kind, content: bytes) -> None:
     job.state.keep(target, kind, content)
     job.made.add(target.photo.digest)
+
+
+def _keep_features(job: Job, target: Target) -> None:
+    """Writes what was computed, and the subject's masks, which take no model."""
+    mean, _ = job.parts[target.features.views[0].latents]
+    masks = job.state.subject_masks(target, mean.shape[-2], mean.shape[-1])
+    _keep(job, target, "features", features_bytes(target.features, job.parts, masks))
 
 
 def _lacking_batches(job: Job, keys: Sequence[str]) -> list[list[int]]:

@@ -30,7 +30,7 @@ from idgen.prepare.store import (
     read_png,
 )
 from idgen.prepare.subject import Index, PreparedFile
-from idgen.prepare.views import frame_of, show
+from idgen.prepare.views import Frame, frame_of, show, show_mask
 
 _LONGEST_NAME = 255
 """Bytes of a file's name, on the usual file systems."""
@@ -212,9 +212,17 @@ class State:
 
     def views(self, target: Target, image: NDArray[np.uint8]) -> Tensor:
         """All views of a photo, or of its background: `V 3 R R` in [-1, 1]."""
-        mask, recipe = self.mask(target), self.recipe
-        frames = [frame_of(view, mask, target.photo.digest) for view in recipe.views]
-        return torch.stack([show(image, frame, recipe.resolution) for frame in frames])
+        frames = self._frames(target, self.mask(target))
+        return torch.stack([show(image, frame, self.recipe.resolution) for frame in frames])
+
+    def subject_masks(self, target: Target, height: int, width: int) -> Tensor:
+        """The subject's share of each place in all views of a photo, `V 1 h w` in [0, 1]."""
+        mask = self.mask(target)
+        frames = self._frames(target, mask)
+        return torch.stack([show_mask(mask, frame, height, width) for frame in frames])
+
+    def _frames(self, target: Target, mask: Mask) -> list[Frame]:
+        return [frame_of(view, mask, target.photo.digest) for view in self.recipe.views]
 
 
 def _as_made(path: Path, digest: str | None, kind: Kind) -> bool:

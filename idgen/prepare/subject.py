@@ -67,6 +67,7 @@ class SubjectViews:
         latent_log_variance: Its log-variance, `V C h w`.
         photo_embedding: f_p, `V D`.
         background_embedding: f'_i, `V D`.
+        subject_mask: The subject's share of each place of the latents, `V 1 h w` in [0, 1].
         photo_digests: The digest of each row's photo, V of them.
     """
 
@@ -74,6 +75,7 @@ class SubjectViews:
     latent_log_variance: Tensor
     photo_embedding: Tensor
     background_embedding: Tensor
+    subject_mask: Tensor
     photo_digests: list[str]
 
 
@@ -195,11 +197,9 @@ class PreparedSubject:
             UserError: If a file is missing, damaged, or not the one the index names.
         """
         files = [self._features(photo) for photo in self.photos]
-        mean, log_variance, photo, background = (
-            torch.cat([file[name] for file in files]) for name in TENSORS
-        )
+        tensors = {name: torch.cat([file[name] for file in files]) for name in TENSORS}
         digests = [p.digest for p in self.photos for _ in self.views]
-        return SubjectViews(mean, log_variance, photo, background, digests)
+        return SubjectViews(**tensors, photo_digests=digests)
 
     def _features(self, photo: PreparedPhoto) -> dict[str, Tensor]:
         path = self.folder / photo.features.file

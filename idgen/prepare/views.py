@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -159,7 +160,13 @@ def crop_box(mask: Mask) -> tuple[int, int, int]:
     return (start, across, side) if width > height else (across, start, side)
 
 
-def cut_square(image: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
+def cut_square(
+    image: NDArray[np.uint8],
+    left: int,
+    top: int,
+    side: int,
+    beyond: Literal["symmetric", "constant"] = "symmetric",
+) -> NDArray[np.uint8]:
     """Cuts a square out of a picture, which is mirrored at its edges where the square leaves it.
 
     Args:
@@ -167,6 +174,7 @@ def cut_square(image: NDArray[np.uint8], left: int, top: int, side: int) -> NDAr
         left: May be negative.
         top: May be negative.
         side: In pixels.
+        beyond: What is beyond the edges: the picture's mirror image, or zeros (`constant`).
 
     Returns:
         `side side` or `side side 3`.
@@ -179,7 +187,7 @@ def cut_square(image: NDArray[np.uint8], left: int, top: int, side: int) -> NDAr
     inside = image[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)]
     if not any(before or after for before, after in around):
         return np.ascontiguousarray(inside)
-    return np.pad(inside, around + [(0, 0)] * (image.ndim - 2), mode="symmetric")
+    return np.pad(inside, around + [(0, 0)] * (image.ndim - 2), mode=beyond)
 
 
 def show(image: NDArray[np.uint8], frame: Frame, resolution: int) -> Tensor:
@@ -201,6 +209,28 @@ def show(image: NDArray[np.uint8], frame: Frame, resolution: int) -> Tensor:
     pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float()
     pixels = pixels / 127.5 - 1
     return (pixels.flip(-1) if frame.flip else pixels).contiguous()
+
+
+def show_mask(mask: Mask, frame: Frame, height: int, width: int) -> Tensor:
+    """Which share of each place the subject takes in a view: means over the places' areas.
+
+    Beyond the photo, where a view shows its mirror image, there is no subject.
+
+    Args:
+        mask: `H W`, of the photo.
+        frame: The square.
+        height: h, places from top to bottom, such as the latents'.
+        width: w, places from left to right.
+
+    Returns:
+        `1 h w`, float32 in [0, 1].
+    """
+    import cv2
+
+    cut = cut_square(mask.astype(np.uint8), frame.left, frame.top, frame.side, beyond="constant")
+    shares = cv2.resize(cut.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    subject = torch.from_numpy(shares).clamp(0, 1)[None]
+    return (subject.flip(-1) if frame.flip else subject).contiguous()
 
 
 def square(image: NDArray[np.uint8], mask: Mask, resolution: int) -> Tensor:

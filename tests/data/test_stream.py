@@ -9,7 +9,8 @@ from idgen.models.text import TextTokens
 
 def collate(indices: list[int], position: int) -> SubjectBatch:
     rows = torch.tensor(indices)
-    return SubjectBatch(rows, rows, PhotoFeatures(rows, rows), TextTokens(rows, rows), position)
+    tokens, features = TextTokens(rows, rows), PhotoFeatures(rows, rows)
+    return SubjectBatch(rows, rows, rows, features, tokens, position)
 
 
 def stream(batch: int = 2, rank: int = 0, world: int = 1, seed: int = 0) -> SubjectStream:

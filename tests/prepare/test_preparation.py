@@ -1,5 +1,6 @@
 """What is made, what is kept, what is refused."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from idgen.errors import UserError
-from idgen.fingerprint import file_digest
+from idgen.fingerprint import file_digest, fingerprint_fields
 from idgen.prepare.mask_files import MaskFiles
 from idgen.prepare.photos import Photo, find_photos, read_photo
 from idgen.prepare.preparation import Preparation
@@ -86,6 +89,50 @@ def test_background_holds_no_subject(photos: Path, output: Path) -> None:
     for photo in subject.photos:
         assert (subject.background(photo) < 250).all()
         assert subject.mask(photo)[20, 24]
+
+
+def test_subject_masks_lie_on_the_subject_in_every_view(photos: Path, output: Path) -> None:
+    subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
+    masks = subject.load_views().subject_mask
+    assert masks.shape == (6, 1, 8, 8)
+    plain, mirrored = masks[0::2], masks[1::2]
+    for photo, shares in zip(subject.photos, plain, strict=True):
+        square = torch.from_numpy(subject.mask(photo)[:, 4:44]).float()
+        torch.testing.assert_close(shares[0], square.view(8, 5, 8, 5).mean(dim=(1, 3)))
+    assert torch.equal(mirrored, plain.flip(-1))
+
+
+def as_before_subject_masks(output: Path) -> None:
+    """Rewrites a prepared subject as it was when features held no masks."""
+    index = json.loads((output / "index.json").read_text())
+    for photo in index["photos"]:
+        path = output / photo["features"]["file"]
+        with safe_open(path, "pt") as file:
+            description = json.loads(file.metadata()["idgen"])
+        tensors = {k: v for k, v in load_file(path).items() if k != "subject_mask"}
+        rows = json.dumps([description["views"], *description["parts"]])
+        key = fingerprint_fields(views=rows)
+        older = path.with_name(f"{key}.safetensors")
+        metadata = {"idgen": json.dumps({**description, "key": key}, sort_keys=True)}
+        save_file(tensors, older, metadata)
+        path.unlink()
+        file_name = older.relative_to(output).as_posix()
+        photo["features"] = {"file": file_name, "key": key, "sha256": file_digest(older)}
+    (output / "index.json").write_text(json.dumps(index))
+
+
+def test_features_without_masks_are_stale_and_lose_nothing_else(photos: Path, output: Path) -> None:
+    preparation().run(photos, output, TinyBackbone(), CPU, False)
+    whole = contents(output)
+    as_before_subject_masks(output)
+    again, backbone = preparation(), TinyBackbone()
+    assert "features of '00.png'" in again.plan(photos, output, backbone)
+    with pytest.raises(UserError, match="run idgen prepare again"):
+        PreparedSubject(output).load_views()
+    again.run(photos, output, backbone, CPU, False)
+    assert isinstance(again.image_encoder, PoolingEncoder)
+    assert (backbone.loads, again.image_encoder.count) == (0, 0)
+    assert contents(output) == whole
 
 
 def test_two_runs_give_the_same_bytes(photos: Path, tmp_path: Path) -> None:

@@ -4,7 +4,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from idgen.prepare.views import batches, crop_box, cut_square, frame_of, list_views, square
+from idgen.prepare.views import (
+    Frame,
+    batches,
+    crop_box,
+    cut_square,
+    frame_of,
+    list_views,
+    show_mask,
+    square,
+)
 from tests.prepare.pictures import picture, red
 
 
@@ -131,6 +140,36 @@ def test_photo_and_background_stay_in_register() -> None:
     difference = (square(image, mask, 40) - square(background, mask, 40)).abs().sum(0).numpy()
     left, top, side = crop_box(mask)
     np.testing.assert_array_equal(difference > 0, mask[top : top + side, left : left + side])
+
+
+@settings(max_examples=100, deadline=None)
+@given(boxes(), st.text("0123456789abcdef", min_size=4, max_size=4), st.data())
+def test_the_subject_keeps_its_area_in_every_view(
+    mask: np.ndarray, digest: str, data: st.DataObject
+) -> None:
+    for view in list_views(True, 2):
+        frame = frame_of(view, mask, digest)
+        size = data.draw(st.integers(1, frame.side))
+        shares = show_mask(mask, frame, size, size)
+        assert shares.shape == (1, size, size)
+        assert 0 <= shares.min() <= shares.max() <= 1
+        area = float(shares.double().mean()) * frame.side**2
+        assert area == pytest.approx(mask.sum(), rel=1e-4)
+
+
+def test_shares_are_means_over_the_views_own_places() -> None:
+    mask = np.random.default_rng(0).random((30, 50)) < 0.3
+    shares = show_mask(mask, Frame(10, 3, 24, flip=True), 4, 8)
+    cut = torch.from_numpy(mask[3:27, 10:34][:, ::-1].copy()).float()
+    expected = cut.view(4, 6, 8, 3).mean(dim=(1, 3))
+    torch.testing.assert_close(shares, expected[None])
+
+
+def test_there_is_no_subject_beyond_the_photo() -> None:
+    mask = mask_of(40, 100, slice(0, 30), slice(20, 80))
+    assert crop_box(mask) == (20, -10, 60)
+    shares = show_mask(mask, Frame(*crop_box(mask)), 6, 6)
+    assert shares[0, :, 0].tolist() == [0, 1, 1, 1, 0, 0]
 
 
 def test_names_of_views() -> None:
