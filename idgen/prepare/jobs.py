@@ -18,7 +18,7 @@ from rich.progress import (
 
 from idgen.errors import UserError
 from idgen.prepare.features import Parts
-from idgen.prepare.photos import Photo
+from idgen.prepare.photos import Photo, subject_name
 from idgen.prepare.state import State, Target
 from idgen.prepare.store import Store
 from idgen.prepare.subject import read_index
@@ -82,7 +82,7 @@ def outcome_of(job: Job | UserError, photos: Path, output: Path) -> Outcome:
         photos: The folder of photos.
         output: The prepared subject's folder.
     """
-    name = photos.resolve().name
+    name = subject_name(photos)
     if isinstance(job, UserError):
         return Outcome(name, output, photos=0, made=0, warnings=0, error=job)
     index = None if job.error else read_index(Store(output))

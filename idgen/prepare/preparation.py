@@ -17,7 +17,7 @@ from idgen.prepare.grabcut import GrabCutSegmenter
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
 from idgen.prepare.jobs import Job, Outcome, Steps, outcome_of
 from idgen.prepare.mask_files import shared_mask
-from idgen.prepare.photos import Photo
+from idgen.prepare.photos import Photo, subject_name
 from idgen.prepare.reference import reference_embeddings
 from idgen.prepare.sam import SamSegmenter
 from idgen.prepare.segmenter import Segmenter
@@ -218,7 +218,7 @@ class Preparation:
 
     def _look(self, photos: Path, output: Path, backbone: LatentBackbone) -> Job | UserError:
         try:
-            return Job(photos.resolve().name, self._state(photos, output, backbone))
+            return Job(subject_name(photos), self._state(photos, output, backbone))
         except UserError as error:
             return error
 
@@ -232,7 +232,7 @@ class Preparation:
             state.arrange()
         except UserError as error:
             return error
-        return Job(photos.resolve().name, state)
+        return Job(subject_name(photos), state)
 
     def _apart(
         self, looked: Sequence[Job | UserError], backbone: LatentBackbone

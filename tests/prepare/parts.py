@@ -145,11 +145,15 @@ class TinyBackbone:
 
 
 def preparation(
-    share: float = 0.4, dilation: float = 0.06, weight: float = 1.0, views: int = 0
+    share: float = 0.4,
+    dilation: float = 0.06,
+    weight: float = 1.0,
+    views: int = 0,
+    skip_bad: bool = False,
 ) -> Preparation:
     """A preparation of the stand-ins."""
     inpainter, encoder = CountingInpainter(dilation), PoolingEncoder(weight)
-    return Preparation(CentreSegmenter(share), inpainter, encoder, views=views)
+    return Preparation(CentreSegmenter(share), inpainter, encoder, views=views, skip_bad=skip_bad)
 
 
 def paint(number: int) -> NDArray[np.uint8]:
