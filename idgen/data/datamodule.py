@@ -126,13 +126,17 @@ class SubjectDataModule(L.LightningDataModule):
         self._views: SubjectViews | None = None
         self._prior: _Prior | None = None
 
-    @cached_property
+    @property
     def photos(self) -> list[Photo]:
-        """The subject's photos.
+        """The subject's photos, but for those that its preparation left out.
 
         Raises:
             UserError: If there are fewer than two, or one cannot be used and may not be left out.
         """
+        return self.preparation.but_left_out(self._found, self.subject.prepared_folder)
+
+    @cached_property
+    def _found(self) -> list[Photo]:
         folder = self.subject.photos_folder
         if self.preparation.skip_bad:
             return self.preparation.find(folder, self.backbone)

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.models.backbone import Autoencoder
+from idgen.prepare.photos import UnfitPhotoError
 from idgen.prepare.views import VERSION, View, batches
 
 METADATA = "idgen"
@@ -138,11 +138,11 @@ def encode_latents(autoencoder: Autoencoder, pixels: Tensor) -> list[tuple[Tenso
         Of each, mean and log-variance, `C h w`, unscaled, float32 on the CPU.
 
     Raises:
-        UserError: If they are not finite, as in half precision where that overflows.
+        UnfitPhotoError: If they are not finite, as in half precision where that overflows.
     """
     mean, log_variance = (part.float().cpu() for part in autoencoder.encode(pixels))
     if not (mean.isfinite().all() and log_variance.isfinite().all()):
-        raise UserError(
+        raise UnfitPhotoError(
             "the backbone's autoencoder gives values that are not finite; "
             "set the backbone's dtype to float32 or bfloat16"
         )

@@ -26,6 +26,10 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 _ONE_PHOTO = frozenset({"MPO", "HEIF"})
 
 
+class UnfitPhotoError(UserError):
+    """Nothing can be made of one photo, for what it shows; the others of its set can do."""
+
+
 class _BadPhotoError(Exception):
     """Why a file cannot be used, with the mend."""
 
@@ -204,10 +208,9 @@ def _check(path: Path, checked: Container[str] = frozenset()) -> Photo:
                 f"{SMALLEST_SIDE} pixels a side"
             )
         # Reads every byte, so that truncation shows, at an eighth of the size where that is quick;
-        # damaged Exif shows when the picture is turned.
+        # damaged Exif, and what cannot be converted, show as they would in the work.
         image.draft("RGB", (1, 1))
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
+        _to_srgb(image)
     return Photo(path, digest)
 
 
@@ -276,7 +279,9 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         raise _BadPhotoError(
             f"unpacks to more than {most} million pixels: reduce it, or remove it"
         ) from error
-    except (MemoryError, _BadPhotoError):
+    except MemoryError as error:
+        raise _BadPhotoError("does not fit into memory: reduce it, or remove it") from error
+    except _BadPhotoError:
         raise
     except Exception as error:  # decoders raise all kinds on damaged input
         reason = str(error).split("\n")[0] or type(error).__name__

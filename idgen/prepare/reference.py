@@ -46,9 +46,8 @@ def reference_embeddings(
     free(device)
     background = image
     if mask.any():
-        mask = checked_mask(mask, photo)
         with inpainter.loaded(device) as inpaint, named(photo):
-            background = inpaint(image, mask)
+            background = inpaint(image, checked_mask(mask))
         free(device)
     with image_encoder.loaded(device) as encode:
         # One by one, as the plain views are: in another batch the last bits differ.

@@ -248,6 +248,25 @@ def test_a_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "large.png" not in one_line(caught.value)
 
 
+def test_one_that_does_not_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_pictures(tmp_path, 1, 2, 3)
+    load = Image.Image.convert
+
+    def convert(image: Image.Image, *arguments: Any) -> Image.Image:
+        if image.size == (60, 50):
+            raise MemoryError
+        return load(image, *arguments)
+
+    monkeypatch.setattr(Image.Image, "convert", convert)
+    Image.new("L", (60, 50)).save(folder / "2.png")
+    with pytest.raises(UserError, match="'2.png' does not fit into memory: reduce it"):
+        find_photos(folder)
+    with pytest.warns(UserWarning, match="left out '2.png' does not fit"):
+        assert [photo.name for photo in find_photos(folder, skip_bad=True)] == ["1.png", "3.png"]
+
+
 def test_a_missing_photo() -> None:
     with pytest.raises(UserError, match="does not exist"):
         read_photo(Path("absent.jpg"))
