@@ -40,7 +40,8 @@ class Preparation:
     - a mask by the photo and the segmenter;
     - a background by the mask and the inpainter;
     - latents by photo, mask (it places the square), view, resolution and backbone;
-    - f_p by photo, mask, view, resolution and image encoder; f'_i by the background instead.
+    - f_p by photo, mask, view, resolution, image encoder and its precision, which is the
+      backbone's; f'_i by the background instead of the photo.
 
     So a change makes anew exactly what depends on it. Models are loaded one after the other, each
     only if something is missing, and freed before the next.
@@ -313,6 +314,7 @@ class Preparation:
             self.inpainter,
             self.image_encoder,
             self.resolution or backbone.resolution,
+            backbone.dtype,
             device,
         )
 
@@ -326,6 +328,7 @@ class Preparation:
         recipe = FeatureRecipe(
             autoencoder=backbone.identity,
             image_encoder=self.image_encoder.identity,
+            dtype=backbone.dtype,
             resolution=self.resolution or backbone.resolution,
             views=list_views(self.flip, self.views),
         )

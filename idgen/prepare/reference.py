@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from idgen.models.encoders import ImageEncoder
-from idgen.prepare.features import encode_images, free
+from idgen.prepare.features import encode_images, free, working_dtype
 from idgen.prepare.inpainter import Inpainter
 from idgen.prepare.jobs import named
 from idgen.prepare.photos import Photo
@@ -19,6 +19,7 @@ def reference_embeddings(
     inpainter: Inpainter,
     image_encoder: ImageEncoder,
     resolution: int,
+    dtype: torch.dtype,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
     """Does for one photo what preparation does for a subject's plain views.
@@ -31,6 +32,7 @@ def reference_embeddings(
         inpainter: Takes that out.
         image_encoder: E_I.
         resolution: Pixels on a side of the view.
+        dtype: The backbone's precision.
         device: Where models run.
 
     Returns:
@@ -49,11 +51,8 @@ def reference_embeddings(
         with inpainter.loaded(device) as inpaint, named(photo):
             background = inpaint(image, checked_mask(mask))
         free(device)
-    with image_encoder.loaded(device) as encode:
-        # One by one, as the plain views are: in another batch the last bits differ.
-        [(f_p,)], [(f_i,)] = (
-            encode_images(encode, square(picture, mask, resolution)[None])
-            for picture in (image, background)
-        )
+    pictures = torch.stack([square(picture, mask, resolution) for picture in (image, background)])
+    with image_encoder.loaded(device, working_dtype(dtype, device)) as encode, named(photo):
+        (f_p,), (f_i,) = encode_images(encode, pictures)
     free(device)
     return f_p[None], f_i[None]

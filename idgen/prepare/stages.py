@@ -21,6 +21,7 @@ from idgen.prepare.features import (
     features_bytes,
     free,
     read_parts,
+    working_dtype,
 )
 from idgen.prepare.finish import finish
 from idgen.prepare.inpainter import Inpainter
@@ -122,7 +123,7 @@ class Stages:
         self._settle()
         work = self._lacking("features")
         unread = [(j, t) for j, t in work if not _embedded(t, j.parts)]
-        self._embeddings(image_encoder, unread)
+        self._embeddings(image_encoder, working_dtype(backbone.dtype, self.device), unread)
         self._settle()
         self.steps.advance(2 * len(work) - len(unseen) - len(unread))
         for job, target in self._lacking("features"):
@@ -148,7 +149,7 @@ class Stages:
                         job.parts.update(zip([keys[at] for at in places], latents, strict=True))
         free(self.device)
 
-    def _embeddings(self, image_encoder: ImageEncoder, work: Work) -> None:
+    def _embeddings(self, image_encoder: ImageEncoder, dtype: torch.dtype, work: Work) -> None:
         if not work:
             return
 
@@ -156,7 +157,7 @@ class Stages:
             photo = job.state.views(target, target.photo.pixels())
             return photo, job.state.views(target, job.state.background(target))
 
-        with image_encoder.loaded(self.device) as encode:
+        with image_encoder.loaded(self.device, dtype) as encode:
             for job, target, views in self._read_ahead(work, "embeddings", read):
                 photo_keys = [view.photo_embedding for view in target.features.views]
                 background_keys = [view.background_embedding for view in target.features.views]

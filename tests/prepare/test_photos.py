@@ -248,9 +248,7 @@ def test_a_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "large.png" not in one_line(caught.value)
 
 
-def test_one_that_does_not_fit_into_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_does_not_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_pictures(tmp_path, 1, 2, 3)
     load = Image.Image.convert
 
@@ -261,9 +259,9 @@ def test_one_that_does_not_fit_into_memory(
 
     monkeypatch.setattr(Image.Image, "convert", convert)
     Image.new("L", (60, 50)).save(folder / "2.png")
-    with pytest.raises(UserError, match="'2.png' does not fit into memory: reduce it"):
+    with pytest.raises(UserError, match=r"'2\.png' does not fit into memory: reduce it"):
         find_photos(folder)
-    with pytest.warns(UserWarning, match="left out '2.png' does not fit"):
+    with pytest.warns(UserWarning, match=r"left out '2\.png' does not fit"):
         assert [photo.name for photo in find_photos(folder, skip_bad=True)] == ["1.png", "3.png"]
 
 

@@ -138,8 +138,9 @@ def test_nothing_is_loaded_when_fresh(photos: Path, output: Path) -> None:
         (preparation(weight=2.0), TinyBackbone(), {"features"}, 0, 0, 0, 12),
         (preparation(), TinyBackbone(seed=1), {"features"}, 0, 0, 1, 0),
         (preparation(), TinyBackbone(resolution=24), {"features"}, 0, 0, 1, 12),
+        (preparation(), TinyBackbone(dtype=torch.bfloat16), {"features"}, 0, 0, 0, 12),
     ],
-    ids=["segmenter", "inpainter", "encoder", "autoencoder", "resolution"],
+    ids=["segmenter", "inpainter", "encoder", "autoencoder", "resolution", "precision"],
 )
 def test_a_change_makes_anew_what_depends_on_it(
     changed: Preparation,
@@ -242,14 +243,26 @@ def test_photos_with_bad_masks_are_left_out_where_allowed(
     assert [photo.name for photo in subject.photos] == ["00.png", "02.png"]
 
 
-def test_turning_flips_off_keeps_the_other_views(photos: Path, output: Path) -> None:
-    preparation().run(photos, output, TinyBackbone(), CPU, False)
+def test_turning_flips_off_makes_the_views_of_its_batch_anew(
+    photos: Path, output: Path, tmp_path: Path
+) -> None:
+    preparation(views=2).run(photos, output, TinyBackbone(), CPU, False)
     plain, backbone = preparation(), TinyBackbone()
     plain.flip = False
     views = plain.run(photos, output, backbone, CPU, False).load_views()
     assert len(views.latent_mean) == 3
     assert isinstance(plain.image_encoder, PoolingEncoder)
-    assert (backbone.loads, plain.image_encoder.count) == (0, 0)
+    assert (backbone.encoded, plain.image_encoder.count) == (3, 6)
+    plain.run(photos, tmp_path / "fresh", TinyBackbone(), CPU, False)
+    assert contents(output) == contents(tmp_path / "fresh")
+
+
+def test_views_of_a_photo_are_encoded_together(photos: Path, output: Path) -> None:
+    parts, backbone = preparation(views=6), TinyBackbone()
+    parts.run(photos, output, backbone, CPU, False)
+    assert isinstance(parts.image_encoder, PoolingEncoder)
+    assert backbone.batches == [2, 4, 2] * 3
+    assert parts.image_encoder.batches == [2, 4, 2] * 6
 
 
 @pytest.mark.parametrize("kind", ["masks", "backgrounds"])
