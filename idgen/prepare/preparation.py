@@ -15,11 +15,11 @@ from idgen.prepare.features import FeatureRecipe, LatentBackbone
 from idgen.prepare.grabcut import GrabCutSegmenter
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
 from idgen.prepare.jobs import Job, Outcome, Steps, outcome_of, unfit
-from idgen.prepare.mask_files import shared_mask
 from idgen.prepare.photos import Photo, subject_name
 from idgen.prepare.reference import reference_embeddings
 from idgen.prepare.sam import SamSegmenter
 from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.shared_masks import keep_apart
 from idgen.prepare.stages import Stages
 from idgen.prepare.state import State, list_targets
 from idgen.prepare.store import CONTACT_PAGE, Store
@@ -196,7 +196,7 @@ class Preparation:
         """
         self._check_parts(backbone)
         looked = [self._look(photos, output, backbone) for photos, output in subjects]
-        looked = self._apart(looked, backbone)
+        looked = keep_apart(looked, self.segmenter_for(backbone))
         todo = [at for at, job in enumerate(looked) if isinstance(job, Job) and job.state.missing()]
         self._fetch([job for at in todo if isinstance(job := looked[at], Job)])
         with ExitStack() as locks:
@@ -235,20 +235,6 @@ class Preparation:
         except UserError as error:
             return error
         return Job(subject_name(photos), state)
-
-    def _apart(
-        self, looked: Sequence[Job | UserError], backbone: LatentBackbone
-    ) -> list[Job | UserError]:
-        """Puts an error in the place of subjects that would share a mask file with another."""
-        segmenter, apart = self.segmenter_for(backbone), list(looked)
-        owners: dict[Path, tuple[int, Photo]] = {}
-        for at, job in enumerate(looked):
-            for photo in [] if isinstance(job, UserError) else [t.photo for t in job.state.targets]:
-                if (path := segmenter.path(photo)) is not None:
-                    first_at, first = owners.setdefault(path, (at, photo))
-                    if first_at != at:
-                        apart[first_at] = apart[at] = shared_mask(path, first, photo)
-        return apart
 
     def _fetch(self, jobs: Sequence[Job]) -> None:
         """Downloads what the last stage needs, lest it fail after the others' work."""

@@ -1,5 +1,7 @@
 """f_p and f'_i of one photo whose scene a drawing is to keep; nothing is written."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -7,10 +9,26 @@ from idgen.models.encoders import ImageEncoder
 from idgen.prepare.features import encode_images, free, working_dtype
 from idgen.prepare.inpainter import Inpainter
 from idgen.prepare.jobs import named
-from idgen.prepare.photos import Photo
+from idgen.prepare.photos import Photo, subject_name
 from idgen.prepare.segmenter import Segmenter
 from idgen.prepare.stages import checked_mask
 from idgen.prepare.views import square
+
+
+def check_reference(photo: Photo, photos_folder: Path, segmenter: Segmenter) -> None:
+    """Checks, before any work, that a reference photo can have a mask of its own.
+
+    Args:
+        photo: The photo, of the trained subject or of anything else.
+        photos_folder: The trained subject's photos, existing or not.
+        segmenter: Finds its subject.
+
+    Raises:
+        UserError: If it cannot, or if it is from elsewhere and would be taken for one of them.
+    """
+    segmenter.check([photo])
+    if photo.path.parent.resolve() != photos_folder.resolve():
+        segmenter.check_foreign(photo, subject_name(photos_folder))
 
 
 def reference_embeddings(
@@ -41,7 +59,6 @@ def reference_embeddings(
     Raises:
         UserError: If all of it is taken for its subject, or a model cannot be loaded.
     """
-    segmenter.check([photo])
     image = photo.pixels()
     with segmenter.loaded(device, [photo]) as segment:
         mask = segment(photo)

@@ -77,11 +77,21 @@ def list_targets(
     """
     targets = []
     for photo, name in zip(photos, file_names(photos), strict=True):
-        mask_key = fingerprint_fields(photo=photo.digest, segmenter=segmenter.key(photo))
-        background_key = fingerprint_fields(mask=mask_key, inpainter=inpainter.identity)
-        features = recipe.keys(photo.digest, mask_key, background_key)
-        targets.append(Target(photo, name, mask_key, background_key, features))
+        mask = mask_key(photo.digest, segmenter.key(photo))
+        background = fingerprint_fields(mask=mask, inpainter=inpainter.identity)
+        features = recipe.keys(photo.digest, mask, background)
+        targets.append(Target(photo, name, mask, background, features))
     return targets
+
+
+def mask_key(digest: str, segmenter_key: str) -> str:
+    """The key of a photo's mask.
+
+    Args:
+        digest: The photo's.
+        segmenter_key: The segmenter's key of the photo.
+    """
+    return fingerprint_fields(photo=digest, segmenter=segmenter_key)
 
 
 @dataclass
