@@ -147,6 +147,7 @@ def find_photos(
         raise UserError(
             f"only one photo in {folder} ({photos[0].name!r}); at least {FEWEST} different ones "
             "of the subject are needed, 3 to 6 are best"
+            + (f"; left out: {'; '.join(bad)}" if bad else "")
         )
     return photos
 
@@ -218,7 +219,7 @@ def _read(path: Path) -> bytes:
     try:
         if path.is_symlink() and not path.exists():
             raise _BadPhotoError(
-                "is a link to a file that is not there: mend the link or remove it"
+                "is a link to a file that is not there, or to itself: mend the link or remove it"
             )
         if not path.exists():
             raise _BadPhotoError("does not exist: check the path")

@@ -228,6 +228,16 @@ def test_bad_photos_are_left_out_where_allowed(photos: Path, output: Path, tmp_p
     assert contents(tmp_path / "two") == contents(output)
 
 
+def test_what_was_left_out_is_named_where_too_few_are_left(photos: Path, output: Path) -> None:
+    for name in ("00.png", "02.png"):
+        (photos / name).write_bytes(b"")
+    with pytest.raises(UserError) as refused:
+        preparation(skip_bad=True).run(photos, output, TinyBackbone(), CPU, False)
+    text = str(refused.value)
+    assert text.startswith("only one photo in")
+    assert text.count("'00.png' is empty (0 bytes)") == text.count("'02.png' is empty") == 1
+
+
 def test_photos_with_bad_masks_are_left_out_where_allowed(
     photos: Path, output: Path, tmp_path: Path
 ) -> None:
@@ -241,6 +251,24 @@ def test_photos_with_bad_masks_are_left_out_where_allowed(
     with pytest.warns(UserWarning, match=r"left out '01\.png'.* is empty"):
         subject = by_hand.run(photos, tmp_path / "two", TinyBackbone(), CPU, False)
     assert [photo.name for photo in subject.photos] == ["00.png", "02.png"]
+
+
+def test_all_photos_without_a_good_mask_are_named_where_too_few_are_left(
+    photos: Path, output: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("00.png", "01.png"):
+        Image.new("L", (48, 40)).save(own / name)
+    (photos / "03.png").write_bytes(b"")
+    parts = Preparation(MaskFiles(own), CountingInpainter(), PoolingEncoder(), skip_bad=True)
+    with pytest.raises(UserError, match="fewer than 2 photos in") as refused:
+        parts.run(photos, output, TinyBackbone(), CPU, False)
+    text = str(refused.value)
+    assert all(text.count(f"left out '0{number}.png'") == 1 for number in range(4))
+    parts.segmenter = MaskFiles(tmp_path / "absent")
+    with pytest.raises(UserError, match=r"'00\.png', '01\.png', '02\.png': no folder of masks"):
+        parts.run(photos, output, TinyBackbone(), CPU, False)
 
 
 def test_turning_flips_off_makes_the_views_of_its_batch_anew(
