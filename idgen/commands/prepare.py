@@ -30,9 +30,9 @@ _EPILOG = (
     "FOLDER holds one subject's photos, or a folder of photos for each subject. A prepared "
     "subject goes to DIR/NAME, NAME being its folder's (DIR is 'prepared' by default). A subject "
     "that fails does not stop the others; the exit code is 2 then. --skip-bad leaves out photos "
-    "that cannot be used; without it such a photo stops its subject before any work. --config "
-    "takes a training config, whose backbone, preparation and subject it reads; it may be given "
-    "several times."
+    "that cannot be used, or of which nothing can be made; without it such a photo stops its "
+    "subject, before any work where that shows it. --config takes a training config, whose "
+    "backbone, preparation and subject it reads; it may be given several times."
 )
 
 

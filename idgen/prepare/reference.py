@@ -45,7 +45,7 @@ def reference_embeddings(
     A photo without a subject is all background: f'_i = E_I of the photo.
 
     Args:
-        photo: The photo, of the subject or of anything else.
+        photo: The photo, of the subject or of anything else; `check_reference` comes first.
         segmenter: Finds its subject.
         inpainter: Takes that out.
         image_encoder: E_I.
