@@ -121,7 +121,9 @@ def _folder(entry: SubjectPhotos) -> BenchmarkSubject:
         raise UserError(f"subjects: there is no folder {entry.photos}")
     if not entry.class_noun.strip():
         raise UserError(f"subjects: {entry.photos} needs a class_noun, such as dog")
-    name = entry.name or photos.resolve().name
+    from idgen.prepare import subject_name
+
+    name = entry.name or subject_name(photos)
     return BenchmarkSubject(name, photos, entry.class_noun, entry.live)
 
 

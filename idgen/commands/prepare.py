@@ -15,7 +15,7 @@ from idgen.commands.quiet import quieten
 from idgen.errors import UserError
 from idgen.models.backbone import Backbone
 from idgen.models.stable_diffusion import StableDiffusionBackbone
-from idgen.prepare import Outcome, Preparation, find_subjects
+from idgen.prepare import Outcome, Preparation, find_subjects, subject_name
 from idgen.prepare.store import CONTACT_PAGE
 from idgen.prepare.summary import peak_memory, print_summary, printable
 
@@ -30,9 +30,9 @@ _EPILOG = (
     "FOLDER holds one subject's photos, or a folder of photos for each subject. A prepared "
     "subject goes to DIR/NAME, NAME being its folder's (DIR is 'prepared' by default). A subject "
     "that fails does not stop the others; the exit code is 2 then. --skip-bad leaves out photos "
-    "that cannot be used; without it such a photo stops its subject before any work. --config "
-    "takes a training config, whose backbone, preparation and subject it reads; it may be given "
-    "several times."
+    "that cannot be used, or of which nothing can be made; without it such a photo stops its "
+    "subject, before any work where that shows it. --config takes a training config, whose "
+    "backbone, preparation and subject it reads; it may be given several times."
 )
 
 
@@ -165,7 +165,7 @@ def _prepare_one(
     if into is None and subject is not None and subject.get("prepared"):
         output = Path(subject["prepared"]).expanduser()
     else:
-        output = (into or _OUTPUT) / folder.resolve().name
+        output = (into or _OUTPUT) / subject_name(folder)
     [outcome] = _run(parts, [(folder, output)])
     if outcome.error is not None:
         raise outcome.error
@@ -179,7 +179,7 @@ def _prepare_one(
 
 
 def _prepare_many(parts: Namespace, folders: Sequence[Path], into: Path) -> int:
-    outcomes = _run(parts, [(folder, into / folder.name) for folder in folders])
+    outcomes = _run(parts, [(folder, into / subject_name(folder)) for folder in folders])
     print_summary(outcomes)
     failed = sum(outcome.error is not None for outcome in outcomes)
     done = f"{len(outcomes) - failed} subjects in {into}; look at SUBJECT/{CONTACT_PAGE} there"

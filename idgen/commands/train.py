@@ -115,6 +115,7 @@ class IdgenCLI(LightningCLI):
         if self.subcommand == "predict":
             if self.datamodule.reference is not None and self.datamodule.reference_weight != 0:
                 self.model.conditioning.check_reference()
+                self.datamodule.check_reference()
         else:
             self.datamodule.check()
             callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]

@@ -31,6 +31,7 @@ from idgen.prepare import (
     find_photos,
     read_photo,
 )
+from idgen.prepare.reference import check_reference
 from idgen.prepare.segmenter import Mask
 from idgen.sampling import DrawingRequest
 
@@ -126,13 +127,17 @@ class SubjectDataModule(L.LightningDataModule):
         self._views: SubjectViews | None = None
         self._prior: _Prior | None = None
 
-    @cached_property
+    @property
     def photos(self) -> list[Photo]:
-        """The subject's photos.
+        """The subject's photos, but for those that its preparation left out.
 
         Raises:
             UserError: If there are fewer than two, or one cannot be used and may not be left out.
         """
+        return self.preparation.but_left_out(self._found, self.subject.prepared_folder)
+
+    @cached_property
+    def _found(self) -> list[Photo]:
         folder = self.subject.photos_folder
         if self.preparation.skip_bad:
             return self.preparation.find(folder, self.backbone)
@@ -156,6 +161,16 @@ class SubjectDataModule(L.LightningDataModule):
         self.preparation.segmenter_for(self.backbone).check(self.photos)
         if self.class_images is not None:
             self.class_images.check(self.subject.token)
+
+    def check_reference(self) -> None:
+        """Checks, before any work, that the reference photo can have a mask of its own.
+
+        Raises:
+            UserError: If it cannot.
+        """
+        if self._reference_photo is not None:
+            segmenter = self.preparation.segmenter_for(self.backbone)
+            check_reference(self._reference_photo, self.subject.photos_folder, segmenter)
 
     def _check_sizes(self) -> None:
         names = ("batch_size", "steps_per_epoch", "drawing_batch_size")
@@ -229,6 +244,7 @@ class SubjectDataModule(L.LightningDataModule):
             self._views = prepared.load_views()
             self._prior = self._load_prior()
         if stage == "predict" and self._reference_photo is not None:
+            self.check_reference()
             photo, background = self.preparation.reference(
                 self._reference_photo, self.backbone, self._device()
             )

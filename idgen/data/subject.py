@@ -6,6 +6,7 @@ from pathlib import Path
 from idgen.data.prompts import PLACEHOLDER, with_token
 from idgen.errors import UserError
 from idgen.models.backbone import Backbone
+from idgen.prepare import subject_name
 
 _MINI = "mini:"
 
@@ -64,7 +65,7 @@ class Subject:
         """The folder of prepared features."""
         if self.prepared is not None:
             return Path(self.prepared).expanduser()
-        return Path("prepared") / self.photos_folder.resolve().name
+        return Path("prepared") / subject_name(self.photos_folder)
 
     @property
     def prompt(self) -> str:

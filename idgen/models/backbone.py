@@ -34,6 +34,7 @@ class Backbone(nn.Module, ABC):
         source: The name it was asked for by.
         identity: Hash of the files it is made of.
         width: D, the width of the condition that its denoiser takes.
+        dtype: What its frozen weights are in.
         resolution: Pixels on a side it was trained for.
         latent_shape: (C, h, w) of its latents.
         schedule: How it noises latents and what it predicts.
@@ -43,6 +44,7 @@ class Backbone(nn.Module, ABC):
     source: str
     identity: str
     width: int
+    dtype: torch.dtype
     resolution: int
     latent_shape: tuple[int, int, int]
     schedule: NoiseProcess

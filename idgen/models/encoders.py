@@ -22,19 +22,15 @@ class ImageEncoder:
     for SD 1.x, `mini` for the mini backbone.
     """
 
-    def __init__(
-        self, model: str = "mini", pretrained: str | None = None, batch_size: int = 16
-    ) -> None:
+    def __init__(self, model: str = "mini", pretrained: str | None = None) -> None:
         """Names the model; `width` reads its configuration, `loaded` brings in the weights.
 
         Args:
             model: `mini`, `local-dir:FOLDER`, or an open_clip architecture such as `ViT-H-14`.
             pretrained: open_clip's name of the weights, or a file of them; None with a folder.
-            batch_size: Images encoded at once.
         """
         self.model = model
         self.pretrained = pretrained
-        self.batch_size = batch_size
         self._source = OpenClipSource(model, pretrained, mini_part="encoder", key=_KEY)
 
     @property
@@ -56,32 +52,33 @@ class ImageEncoder:
         self._source.fetch()
 
     @contextmanager
-    def loaded(self, device: torch.device) -> Iterator[Callable[[Tensor], Tensor]]:
+    def loaded(
+        self, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> Iterator[Callable[[Tensor], Tensor]]:
         """Loads the image tower, and frees it when the context ends.
 
         Args:
             device: Where it runs.
+            dtype: What its weights and its computation are in.
 
         Yields:
-            A function from pixels `B 3 H W` in [-1, 1] to embeddings `B D`, float32 on the CPU,
-            not normalised.
+            A function from pixels `B 3 H W` in [-1, 1], all encoded at once, to embeddings `B D`,
+            float32 on the CPU, not normalised.
 
         Raises:
             UserError: If the weights cannot be had.
         """
-        tower, size, mean, std = self._load(device)
+        tower, size, mean, std = self._load(device, dtype)
 
         @torch.inference_mode()
         def encode(pixels: Tensor) -> Tensor:
-            batches = []
-            for batch in torch.split(pixels, self.batch_size):
-                unit = (batch.to(device) + 1) / 2
-                resized = interpolate(
-                    unit, size=size, mode="bicubic", antialias=True, align_corners=False
-                ).clamp(0, 1)
-                features = tower((resized - mean) / std)  # noqa: F821  (deleted on exit only)
-                batches.append(features.float().cpu())
-            return torch.cat(batches)
+            unit = (pixels.to(device) + 1) / 2
+            resized = interpolate(
+                unit, size=size, mode="bicubic", antialias=True, align_corners=False
+            ).clamp(0, 1)
+            shown = ((resized - mean) / std).to(dtype)
+            features: Tensor = tower(shown)  # noqa: F821  (deleted on exit only)
+            return features.float().cpu()
 
         try:
             yield encode
@@ -91,7 +88,9 @@ class ImageEncoder:
             if device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _load(self, device: torch.device) -> tuple[nn.Module, tuple[int, int], Tensor, Tensor]:
+    def _load(
+        self, device: torch.device, dtype: torch.dtype
+    ) -> tuple[nn.Module, tuple[int, int], Tensor, Tensor]:
         import open_clip
 
         model: Any = self._source.load()
@@ -100,5 +99,5 @@ class ImageEncoder:
         size = preprocess["size"]
         height, width = (size, size) if isinstance(size, int) else size
         mean, std = (torch.tensor(preprocess[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
-        visual.to(device)
+        visual.to(device, dtype)
         return visual, (int(height), int(width)), mean.to(device), std.to(device)

@@ -60,7 +60,7 @@ class StableDiffusionBackbone(Backbone):
         super().__init__()
         self._again = partial(type(self), source, revision, dtype, gradient_checkpointing)
         self.source = source
-        self._dtype: torch.dtype = getattr(torch, dtype)
+        self.dtype = getattr(torch, dtype)
         self._gradient_checkpointing = gradient_checkpointing
         self.folder = _pipeline_folder(source, revision)
         # Only what is loaded: folders may hold the same weights in other formats, too.
@@ -177,7 +177,7 @@ class StableDiffusionBackbone(Backbone):
             model, info = kind.from_pretrained(
                 self.folder,
                 subfolder=part,
-                torch_dtype=self._dtype,
+                torch_dtype=self.dtype,
                 use_safetensors=True,
                 output_loading_info=True,
             )
@@ -268,9 +268,9 @@ class StableDiffusionBackbone(Backbone):
     def predict(self, noisy: Tensor, times: Tensor, condition: TextStates) -> Tensor:
         """The U-Net's output, `B C h w`, float32."""
         output = self.denoiser(
-            noisy.to(self._dtype),
+            noisy.to(self.dtype),
             times,
-            encoder_hidden_states=condition.states.to(self._dtype),
+            encoder_hidden_states=condition.states.to(self.dtype),
         )
         prediction: Tensor = output.sample
         return prediction.float()

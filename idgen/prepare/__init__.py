@@ -6,7 +6,7 @@ from idgen.prepare.grabcut import GrabCutSegmenter
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
 from idgen.prepare.jobs import Outcome
 from idgen.prepare.mask_files import MaskFiles
-from idgen.prepare.photos import Photo, find_photos, read_photo
+from idgen.prepare.photos import Photo, find_photos, read_photo, subject_name
 from idgen.prepare.preparation import Preparation
 from idgen.prepare.sam import SamSegmenter
 from idgen.prepare.segmenter import Segmenter
@@ -30,4 +30,5 @@ __all__ = [
     "find_photos",
     "find_subjects",
     "read_photo",
+    "subject_name",
 ]

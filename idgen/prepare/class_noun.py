@@ -34,14 +34,22 @@ class ClassNouns:
         Raises:
             UserError: If there is none, or a file that should say it cannot be read.
         """
-        folder = photo.path.absolute().parent
-        named = _beside(folder) or self._listed(photo.subject) or self.noun
+        named = self.own(photo) or self.noun
         if named is None:
+            folder = photo.path.absolute().parent
             raise UserError(
                 f"no class noun for the photos in {str(folder)!r}: write it, such as dog, in "
                 f"{NOUN_FILE} there, or set the segmenter's class_noun"
             )
         return named
+
+    def own(self, photo: Photo) -> str | None:
+        """The class noun that is given for this photo's folder; None if none is.
+
+        Raises:
+            UserError: If a file that should say it cannot be read.
+        """
+        return _beside(photo.path.absolute().parent) or self._listed(photo.subject)
 
     def _listed(self, subject: str) -> str | None:
         return None if self.table is None else read_class_nouns(self.table).get(subject)

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.models.backbone import Autoencoder
+from idgen.prepare.photos import UnfitPhotoError
 from idgen.prepare.views import VERSION, View, batches
 
 METADATA = "idgen"
@@ -41,6 +41,7 @@ class LatentBackbone(Protocol):
     identity: str
     resolution: int
     width: int
+    dtype: torch.dtype
 
     def autoencoder(self, device: torch.device) -> AbstractContextManager[Autoencoder]:
         """The autoencoder, in memory only inside the context."""
@@ -91,12 +92,14 @@ class FeatureRecipe:
     Attributes:
         autoencoder: Identity of the backbone whose autoencoder encodes.
         image_encoder: Identity of E_I.
+        dtype: The backbone's precision, which E_I has too; see `working_dtype`.
         resolution: Pixels on a side of a view.
         views: The views.
     """
 
     autoencoder: str
     image_encoder: str
+    dtype: torch.dtype
     resolution: int
     views: tuple[View, ...]
 
@@ -114,9 +117,10 @@ class FeatureRecipe:
             for place in batch
         }
 
-        def key(model: str, picture: str, view: View) -> str:
+        def key(model: str, picture: str, view: View, dtype: torch.dtype) -> str:
             return fingerprint_fields(
                 model=model,
+                dtype=str(dtype),
                 picture=picture,
                 mask=mask_key,
                 view=view.name,
@@ -129,9 +133,10 @@ class FeatureRecipe:
             tuple(view.name for view in self.views),
             tuple(
                 ViewKeys(
-                    key(self.autoencoder, digest, view),
-                    key(self.image_encoder, digest, view),
-                    key(self.image_encoder, background_key, view),
+                    # Backbones keep their autoencoders in float32.
+                    key(self.autoencoder, digest, view, torch.float32),
+                    key(self.image_encoder, digest, view, self.dtype),
+                    key(self.image_encoder, background_key, view, self.dtype),
                 )
                 for view in self.views
             ),
@@ -150,11 +155,11 @@ def encode_latents(autoencoder: Autoencoder, pixels: Tensor) -> list[tuple[Tenso
         Of each, mean and log-variance, `C h w`, unscaled, float32 on the CPU.
 
     Raises:
-        UserError: If they are not finite, as in half precision where that overflows.
+        UnfitPhotoError: If they are not finite, as in half precision where that overflows.
     """
     mean, log_variance = (part.float().cpu() for part in autoencoder.encode(pixels))
     if not (mean.isfinite().all() and log_variance.isfinite().all()):
-        raise UserError(
+        raise UnfitPhotoError(
             "the backbone's autoencoder gives values that are not finite; "
             "set the backbone's dtype to float32 or bfloat16"
         )
@@ -171,8 +176,30 @@ def encode_images(encode: Encode, pixels: Tensor) -> list[tuple[Tensor]]:
 
     Returns:
         Of each, `D`, float32 on the CPU.
+
+    Raises:
+        UnfitPhotoError: If they are not finite, as in half precision where that overflows.
     """
-    return [(embedding,) for embedding in encode(pixels).float().cpu()]
+    embeddings = encode(pixels).float().cpu()
+    if not embeddings.isfinite().all():
+        raise UnfitPhotoError(
+            "the image encoder gives values that are not finite; set the backbone's dtype, which "
+            "is the encoder's too, to float32 or bfloat16"
+        )
+    return [(embedding,) for embedding in embeddings]
+
+
+def working_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """What E_I computes in: the backbone's precision, but float32 on a CPU.
+
+    There half precision saves no time. What a CPU computes under a half precision's key is more
+    exact than need be, so features go from one machine to the other as they are.
+
+    Args:
+        dtype: The backbone's.
+        device: Where E_I runs.
+    """
+    return torch.float32 if device.type == "cpu" else dtype
 
 
 def free(device: torch.device) -> None:

@@ -47,7 +47,7 @@ def finish(state: State) -> None:
     ]
     state.tidy()
     names = [view.name for view in state.recipe.views]
-    index = Index(photos, names, state.recipe.resolution)
+    index = Index(photos, names, state.recipe.resolution, state.left_out)
     if index != state.index:
         content = json.dumps(index.to_json(), indent=1) + "\n"
         state.store.write(state.store.folder / INDEX, content.encode())

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
+from idgen.prepare.photos import UnfitPhotoError
 from idgen.prepare.segmenter import Mask
 
 Inpaint: TypeAlias = Callable[[NDArray[np.uint8], Mask], NDArray[np.uint8]]
@@ -33,8 +34,8 @@ class Inpainter(ABC):
             device: Where it runs.
 
         Returns:
-            A context of the function from picture and mask to background. That raises a
-            UserError if the mask leaves nothing of the picture to fill from.
+            A context of the function from picture and mask to background. That raises an
+            UnfitPhotoError if the mask leaves nothing of the picture to fill from.
         """
 
 
@@ -116,9 +117,9 @@ class OpenCVInpainter(Inpainter):
         return np.where(hole[..., None], filled, image).astype(np.uint8)
 
 
-def no_background() -> UserError:
+def no_background() -> UnfitPhotoError:
     """What to tell the user when the widened mask leaves nothing to fill from."""
-    return UserError(
+    return UnfitPhotoError(
         "the subject with its margin fills the whole picture, no background is left; "
         "lower the inpainter's dilation, tighten the mask, or leave this photo out"
     )

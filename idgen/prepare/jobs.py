@@ -18,10 +18,10 @@ from rich.progress import (
 
 from idgen.errors import UserError
 from idgen.prepare.features import Parts
-from idgen.prepare.photos import Photo
+from idgen.prepare.photos import Photo, UnfitPhotoError, subject_name
 from idgen.prepare.state import State, Target
-from idgen.prepare.store import Store
-from idgen.prepare.subject import read_index
+from idgen.prepare.store import Kind, Store
+from idgen.prepare.subject import LeftOut, read_index
 
 _LONGEST_NAME = 24
 
@@ -35,6 +35,7 @@ class Job:
         state: What should be and what is.
         error: What stopped it; the other subjects go on.
         made: Digests of the photos of which anything was made.
+        faults: What could not be made in this stage.
         parts: Latents and embeddings that are not in a file yet.
     """
 
@@ -42,6 +43,7 @@ class Job:
     state: State
     error: UserError | None = None
     made: set[str] = field(default_factory=set)
+    faults: list[LeftOut] = field(default_factory=list)
     parts: Parts = field(default_factory=dict)
 
     @contextmanager
@@ -51,6 +53,39 @@ class Job:
             yield
         except UserError as error:
             self.error = error
+
+    @contextmanager
+    def trying(self, target: Target, kind: Kind) -> Iterator[None]:
+        """Notes why nothing can be made of this photo; the stage goes on with the others."""
+        try:
+            yield
+        except UnfitPhotoError as error:
+            self.faults.append(self.state.fault(target, kind, str(error)))
+
+    def settle(self, skip_bad: bool) -> list[LeftOut]:
+        """Ends a stage: photos that are unfit are left out, or else stop their subject.
+
+        Args:
+            skip_bad: Whether they may be left out.
+
+        Returns:
+            Those that are left out now.
+
+        Raises:
+            UserError: If they may not, or if too few are left; it names all of them.
+        """
+        faults, self.faults = self.faults, []
+        if faults and not skip_bad:
+            raise unfit(faults)
+        if faults:
+            self.state.leave_out(faults)
+            self.made -= {fault.digest for fault in faults}
+        return faults
+
+
+def unfit(faults: Sequence[LeftOut]) -> UserError:
+    """What to tell the user of photos that are unfit and may not be left out."""
+    return UserError("; ".join(f"photo {fault}" for fault in faults))
 
 
 @dataclass(frozen=True)
@@ -82,7 +117,7 @@ def outcome_of(job: Job | UserError, photos: Path, output: Path) -> Outcome:
         photos: The folder of photos.
         output: The prepared subject's folder.
     """
-    name = photos.resolve().name
+    name = subject_name(photos)
     if isinstance(job, UserError):
         return Outcome(name, output, photos=0, made=0, warnings=0, error=job)
     index = None if job.error else read_index(Store(output))
@@ -150,4 +185,4 @@ def named(photo: Photo) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"photo {photo.name!r}: {error}") from error
+        raise type(error)(f"photo {photo.name!r}: {error}") from error

@@ -137,6 +137,26 @@ class MaskFiles(Segmenter):
         if faults:
             raise UserError("; ".join(faults))
 
+    def check_foreign(self, photo: Photo, subject: str) -> None:
+        """Refuses a mask that fits a reference photo from elsewhere by its name alone.
+
+        Raises:
+            UserError: If the mask is not in a folder of the photo's own subject; what `others`
+                raises, where there is no mask.
+        """
+        path = self.path(photo)
+        if path is None:
+            if self.others is not None:
+                self.others.check_foreign(photo, subject)
+            return
+        if photo.subject == subject or path.parent.name != photo.subject:
+            own = self.folder / photo.subject / path.name
+            also = "" if photo.subject == subject else f", or name its own mask {str(own)!r}"
+            raise UserError(
+                f"the reference {str(photo.path)!r} is no photo of the trained subject, but the "
+                f"mask {path} fits its name: give it another name{also}"
+            )
+
     def _fault(self, photo: Photo) -> str | None:
         try:
             self._read(photo)

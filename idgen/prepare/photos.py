@@ -26,6 +26,10 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 _ONE_PHOTO = frozenset({"MPO", "HEIF"})
 
 
+class UnfitPhotoError(UserError):
+    """Nothing can be made of one photo, for what it shows; the others of its set can do."""
+
+
 class _BadPhotoError(Exception):
     """Why a file cannot be used, with the mend."""
 
@@ -49,8 +53,8 @@ class Photo:
 
     @property
     def subject(self) -> str:
-        """The name of its folder, even where that was given as `.` or `..`."""
-        return Path(os.path.abspath(self.path)).parent.name
+        """The name of its subject."""
+        return subject_name(self.path.parent)
 
     def _bytes(self) -> bytes:
         content = _read_bytes(self.path)
@@ -87,35 +91,48 @@ class Photo:
             return _to_srgb(image)
 
 
+def subject_name(folder: Path) -> str:
+    """What a subject is called: as its folder of photos is given, a link by its own name.
+
+    Args:
+        folder: The folder; `.` and `..` stand for the name of the folder that they lead to.
+    """
+    return folder.resolve().name if folder.name in ("", "..") else folder.name
+
+
 def find_photos(
     folder: Path, checked: Container[str] = frozenset(), skip_bad: bool = False
 ) -> list[Photo]:
     """Finds the photos of one subject and checks every one of them.
 
     Hidden files, folders and notes (.txt, .yaml, .yml, .json, .md) are passed over; every other
-    file has to be an image, whatever its suffix. Of files with the same content the first is
-    kept, with a warning.
+    file has to be an image, whatever its suffix, and of a content of its own: a copy would count
+    its photo twice.
 
     Args:
         folder: A folder of photos.
         checked: Digests of photos that were decoded before and need not be again.
-        skip_bad: Whether files that are no usable image are left out, with a warning each.
+        skip_bad: Whether files that are no usable image, and copies of one before them, are left
+            out, with a warning each.
 
     Returns:
         At least two photos of different content, sorted by name.
 
     Raises:
-        UserError: If there is no such folder, it holds fewer than two photos, or files in it are
-            no usable image: all of them are named, with reason and mend.
+        UserError: If there is no such folder, it holds fewer than two photos, or files in it
+            cannot be used: all of them are named, with reason and mend.
     """
     paths = [path for path in visible_entries(folder) if not os.path.isdir(path)]
     if not paths:
         raise UserError(f"no photo in {folder}; put 3 to 6 photos of the subject there")
-    photos: list[Photo] = []
+    found: dict[str, Photo] = {}
     bad: list[str] = []
     for path in paths:
         try:
-            photos.append(_check(path, checked))
+            photo = _check(path, checked)
+            first = found.setdefault(photo.digest, photo)
+            if first is not photo:
+                raise _BadPhotoError(f"is a copy of {first.name!r}: remove one of the two")
         except _BadPhotoError as error:
             bad.append(f"{path.name!r} {error}")
     if skip_bad:
@@ -123,13 +140,14 @@ def find_photos(
             warnings.warn(f"left out {fault}", stacklevel=2)
     elif bad:
         raise UserError(f"photos in {folder} cannot be used: {'; '.join(bad)}")
-    photos = _without_copies(photos)
+    photos = list(found.values())
     if not photos:
         raise UserError(f"no photo in {folder} can be used: {'; '.join(bad)}")
     if len(photos) < FEWEST:
         raise UserError(
             f"only one photo in {folder} ({photos[0].name!r}); at least {FEWEST} different ones "
             "of the subject are needed, 3 to 6 are best"
+            + (f"; left out: {'; '.join(bad)}" if bad else "")
         )
     return photos
 
@@ -174,17 +192,6 @@ def _ignored(path: Path) -> bool:
     return hidden or (path.suffix.lower() in _IGNORED_SUFFIXES and not os.path.isdir(path))
 
 
-def _without_copies(photos: list[Photo]) -> list[Photo]:
-    kept: dict[str, Photo] = {}
-    for photo in photos:
-        first = kept.setdefault(photo.digest, photo)
-        if first is not photo:
-            warnings.warn(
-                f"{photo.name!r} is a copy of {first.name!r} and is left out", stacklevel=3
-            )
-    return list(kept.values())
-
-
 def _check(path: Path, checked: Container[str] = frozenset()) -> Photo:
     content = _read(path)
     digest = hashlib.sha256(content).hexdigest()
@@ -202,10 +209,9 @@ def _check(path: Path, checked: Container[str] = frozenset()) -> Photo:
                 f"{SMALLEST_SIDE} pixels a side"
             )
         # Reads every byte, so that truncation shows, at an eighth of the size where that is quick;
-        # damaged Exif shows when the picture is turned.
+        # damaged Exif, and what cannot be converted, show as they would in the work.
         image.draft("RGB", (1, 1))
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
+        _to_srgb(image)
     return Photo(path, digest)
 
 
@@ -213,7 +219,7 @@ def _read(path: Path) -> bytes:
     try:
         if path.is_symlink() and not path.exists():
             raise _BadPhotoError(
-                "is a link to a file that is not there: mend the link or remove it"
+                "is a link to a file that is not there, or to itself: mend the link or remove it"
             )
         if not path.exists():
             raise _BadPhotoError("does not exist: check the path")
@@ -274,7 +280,9 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         raise _BadPhotoError(
             f"unpacks to more than {most} million pixels: reduce it, or remove it"
         ) from error
-    except (MemoryError, _BadPhotoError):
+    except MemoryError as error:
+        raise _BadPhotoError("does not fit into memory: reduce it, or remove it") from error
+    except _BadPhotoError:
         raise
     except Exception as error:  # decoders raise all kinds on damaged input
         reason = str(error).split("\n")[0] or type(error).__name__

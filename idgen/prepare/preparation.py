@@ -10,21 +10,20 @@ import torch
 from torch import Tensor
 
 from idgen.errors import UserError
-from idgen.fingerprint import fingerprint_fields
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.features import FeatureRecipe, LatentBackbone
 from idgen.prepare.grabcut import GrabCutSegmenter
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
-from idgen.prepare.jobs import Job, Outcome, Steps, outcome_of
-from idgen.prepare.mask_files import shared_mask
-from idgen.prepare.photos import Photo
+from idgen.prepare.jobs import Job, Outcome, Steps, outcome_of, unfit
+from idgen.prepare.photos import Photo, subject_name
 from idgen.prepare.reference import reference_embeddings
 from idgen.prepare.sam import SamSegmenter
 from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.shared_masks import keep_apart
 from idgen.prepare.stages import Stages
-from idgen.prepare.state import State, Target, file_names
+from idgen.prepare.state import State, list_targets
 from idgen.prepare.store import CONTACT_PAGE, Store
-from idgen.prepare.subject import PreparedSubject, read_index
+from idgen.prepare.subject import LeftOut, PreparedSubject, read_index
 from idgen.prepare.usable_photos import usable_photos
 from idgen.prepare.views import list_views
 
@@ -41,7 +40,8 @@ class Preparation:
     - a mask by the photo and the segmenter;
     - a background by the mask and the inpainter;
     - latents by photo, mask (it places the square), view, resolution and backbone;
-    - f_p by photo, mask, view, resolution and image encoder; f'_i by the background instead.
+    - f_p by photo, mask, view, resolution, image encoder and its precision, which is the
+      backbone's; f'_i by the background instead of the photo.
 
     So a change makes anew exactly what depends on it. Models are loaded one after the other, each
     only if something is missing, and freed before the next.
@@ -79,8 +79,9 @@ class Preparation:
             resolution: Pixels on a side of a view; None for the backbone's own.
             views: How many augmented views each photo has beside these, of another scale, place
                 and direction each, so that cached features vary as uncached photos would.
-            skip_bad: Whether a photo that cannot be used is left out with a warning; otherwise
-                one such photo stops its subject before any work.
+            skip_bad: Whether a photo that cannot be used, or of which nothing can be made, is left
+                out with a warning; otherwise one such photo stops its subject, before any work
+                where that shows it.
 
         Raises:
             UserError: If a number is out of its range.
@@ -195,7 +196,7 @@ class Preparation:
         """
         self._check_parts(backbone)
         looked = [self._look(photos, output, backbone) for photos, output in subjects]
-        looked = self._apart(looked, backbone)
+        looked = keep_apart(looked, self.segmenter_for(backbone))
         todo = [at for at, job in enumerate(looked) if isinstance(job, Job) and job.state.missing()]
         self._fetch([job for at in todo if isinstance(job := looked[at], Job)])
         with ExitStack() as locks:
@@ -205,8 +206,9 @@ class Preparation:
             jobs = [job for at in todo if isinstance(job := looked[at], Job)]
             self._say_default(jobs, backbone)
             steps = Steps(progress and bool(jobs), jobs)
+            left_out = self._say_left_out if self.skip_bad else None
             with steps.shown():
-                stages = Stages(jobs, device, steps)
+                stages = Stages(jobs, device, steps, left_out)
                 stages.masks(self.segmenter_for(backbone))
                 stages.backgrounds(self.inpainter)
                 stages.features(backbone, self.image_encoder)
@@ -218,7 +220,7 @@ class Preparation:
 
     def _look(self, photos: Path, output: Path, backbone: LatentBackbone) -> Job | UserError:
         try:
-            return Job(photos.resolve().name, self._state(photos, output, backbone))
+            return Job(subject_name(photos), self._state(photos, output, backbone))
         except UserError as error:
             return error
 
@@ -232,21 +234,7 @@ class Preparation:
             state.arrange()
         except UserError as error:
             return error
-        return Job(photos.resolve().name, state)
-
-    def _apart(
-        self, looked: Sequence[Job | UserError], backbone: LatentBackbone
-    ) -> list[Job | UserError]:
-        """Puts an error in the place of subjects that would share a mask file with another."""
-        segmenter, apart = self.segmenter_for(backbone), list(looked)
-        owners: dict[Path, tuple[int, Photo]] = {}
-        for at, job in enumerate(looked):
-            for photo in [] if isinstance(job, UserError) else [t.photo for t in job.state.targets]:
-                if (path := segmenter.path(photo)) is not None:
-                    first_at, first = owners.setdefault(path, (at, photo))
-                    if first_at != at:
-                        apart[first_at] = apart[at] = shared_mask(path, first, photo)
-        return apart
+        return Job(subject_name(photos), state)
 
     def _fetch(self, jobs: Sequence[Job]) -> None:
         """Downloads what the last stage needs, lest it fail after the others' work."""
@@ -312,6 +300,7 @@ class Preparation:
             self.inpainter,
             self.image_encoder,
             self.resolution or backbone.resolution,
+            backbone.dtype,
             device,
         )
 
@@ -325,13 +314,29 @@ class Preparation:
         recipe = FeatureRecipe(
             autoencoder=backbone.identity,
             image_encoder=self.image_encoder.identity,
+            dtype=backbone.dtype,
             resolution=self.resolution or backbone.resolution,
             views=list_views(self.flip, self.views),
         )
-        targets = self._targets(photos, self.segmenter_for(backbone), recipe)
+        targets = list_targets(photos, self.segmenter_for(backbone), self.inpainter, recipe)
         state = State(store, recipe, targets, index)
         state.take_stock()
+        if faults := state.known_faults():
+            if not self.skip_bad:
+                raise unfit(faults)
+            state.leave_out(faults)
+            for fault in faults:
+                self._say_left_out(photos_folder, fault)
         return state
+
+    def _say(self, note: str) -> None:
+        """Warns once: photos are looked at again when their folder is locked."""
+        if note not in self._said:
+            self._said.add(note)
+            warnings.warn(note, stacklevel=3)
+
+    def _say_left_out(self, photos_folder: Path, fault: LeftOut) -> None:
+        self._say(f"{photos_folder}: left out {fault}")
 
     def find(
         self, photos_folder: Path, backbone: LatentBackbone, checked: Container[str] = frozenset()
@@ -351,11 +356,20 @@ class Preparation:
         """
         segmenter = self.segmenter_for(backbone)
         photos, notes = usable_photos(photos_folder, segmenter, checked, self.skip_bad)
-        # Once: photos are looked at again when their folder is locked.
-        for note in (note for note in notes if note not in self._said):
-            self._said.add(note)
-            warnings.warn(note, stacklevel=2)
+        for note in notes:
+            self._say(note)
         return photos
+
+    def but_left_out(self, photos: Sequence[Photo], output: Path) -> list[Photo]:
+        """Of some photos, those that were not left out when they were prepared.
+
+        Args:
+            photos: The subject's photos, as `find` gives them.
+            output: The prepared subject's folder, existing or not.
+        """
+        index = read_index(Store(output)) if self.skip_bad else None
+        left_out = {photo.digest for photo in index.left_out} if index else set()
+        return [photo for photo in photos if photo.digest not in left_out]
 
     def _check_parts(self, backbone: LatentBackbone) -> None:
         """Raises a UserError if a model is missing, or the encoder is not the backbone's twin."""
@@ -371,14 +385,3 @@ class Preparation:
                 f"{backbone.width}; use the image twin of its text encoder: ViT-H-14 for SD 2.x, "
                 "ViT-L-14 for SD 1.x, mini for mini"
             )
-
-    def _targets(
-        self, photos: list[Photo], segmenter: Segmenter, recipe: FeatureRecipe
-    ) -> list[Target]:
-        targets = []
-        for photo, name in zip(photos, file_names(photos), strict=True):
-            mask_key = fingerprint_fields(photo=photo.digest, segmenter=segmenter.key(photo))
-            background_key = fingerprint_fields(mask=mask_key, inpainter=self.inpainter.identity)
-            features = recipe.keys(photo.digest, mask_key, background_key)
-            targets.append(Target(photo, name, mask_key, background_key, features))
-        return targets

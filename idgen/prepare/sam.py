@@ -24,7 +24,7 @@ from idgen.prepare.candidates import (
     cut_out,
     score_candidates,
 )
-from idgen.prepare.class_noun import ClassNouns
+from idgen.prepare.class_noun import NOUN_FILE, ClassNouns
 from idgen.prepare.detector import BoxDetector, Detect
 from idgen.prepare.photos import Photo
 from idgen.prepare.prompts import PromptedSegmenter, Prompts, prompted_key, prompts_of
@@ -141,6 +141,19 @@ class SamSegmenter(PromptedSegmenter):
             for photo in photos:
                 if prompts_of(photo) is None:
                     self.nouns.of(photo)
+
+    def check_foreign(self, photo: Photo, subject: str) -> None:
+        """Refuses a reference photo from elsewhere whose class noun would be the subject's.
+
+        Raises:
+            UserError: If a noun is needed, and none is given for this photo's folder.
+        """
+        if self._takes_noun and prompts_of(photo) is None and self.nouns.own(photo) is None:
+            raise UserError(
+                f"the reference {str(photo.path)!r} is no photo of the trained subject, whose "
+                f"class noun is {self.nouns.of(photo)!r}: write what it shows, such as dog, in "
+                f"{NOUN_FILE} beside it"
+            )
 
     @contextmanager
     def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:

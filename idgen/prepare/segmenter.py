@@ -65,3 +65,14 @@ class Segmenter(ABC):
 
     def check(self, photos: Sequence[Photo]) -> None:  # noqa: B027 (most have nothing to check)
         """Raises a UserError, before any work, if a photo can have no mask."""
+
+    def check_foreign(self, photo: Photo, subject: str) -> None:  # noqa: B027 (the same)
+        """Checks a reference photo from elsewhere, after `check`: it may show something else.
+
+        Args:
+            photo: The photo.
+            subject: The name of the trained subject.
+
+        Raises:
+            UserError: If it would be taken for a photo of the trained subject.
+        """

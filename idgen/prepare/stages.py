@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -11,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from idgen.errors import UserError
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.features import (
     LatentBackbone,
@@ -21,14 +21,16 @@ from idgen.prepare.features import (
     features_bytes,
     free,
     read_parts,
+    working_dtype,
 )
 from idgen.prepare.finish import finish
 from idgen.prepare.inpainter import Inpainter
 from idgen.prepare.jobs import Job, Steps, Work, named
-from idgen.prepare.photos import Photo
+from idgen.prepare.photos import UnfitPhotoError
 from idgen.prepare.segmenter import Mask, Segmenter
 from idgen.prepare.state import Target
 from idgen.prepare.store import Kind, png_bytes
+from idgen.prepare.subject import LeftOut
 from idgen.prepare.views import batches
 
 Read = TypeVar("Read")
@@ -44,17 +46,26 @@ class Stages:
     that the user can mend stops the subject it is about and no other.
     """
 
-    def __init__(self, jobs: Sequence[Job], device: torch.device, steps: Steps) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        device: torch.device,
+        steps: Steps,
+        left_out: Callable[[Path, LeftOut], None] | None = None,
+    ) -> None:
         """Puts them together.
 
         Args:
             jobs: The subjects.
             device: Where models run.
             steps: Shows how far they are.
+            left_out: Told, with its folder, of each photo of which nothing can be made, and which
+                is left out then; None if such a photo stops its subject.
         """
         self.jobs = jobs
         self.device = device
         self.steps = steps
+        self.left_out = left_out
 
     def _going(self) -> list[Job]:
         return [job for job in self.jobs if job.error is None]
@@ -62,19 +73,27 @@ class Stages:
     def _lacking(self, kind: Kind) -> Work:
         return [(job, target) for job in self._going() for target in job.state.lacking(kind)]
 
+    def _settle(self) -> None:
+        for job in self._going():
+            with job.guarded():
+                for fault in job.settle(skip_bad=self.left_out is not None):
+                    if self.left_out is not None:
+                        self.left_out(job.state.photos[0].path.parent, fault)
+
     def masks(self, segmenter: Segmenter) -> None:
         """Masks of the photos that lack one; subject by subject, for a set is looked at whole."""
         for job in self._going():
             work = [(job, target) for target in job.state.lacking("masks")]
             if not work:
                 continue
-            photos = [target.photo for target in job.state.targets]
-            with job.guarded(), segmenter.loaded(self.device, photos) as segment:
+            with job.guarded(), segmenter.loaded(self.device, job.state.photos) as segment:
                 for _, target in self.steps.each(work, "masks"):
-                    mask = checked_mask(segment(target.photo), target.photo)
-                    content = png_bytes(mask.astype(np.uint8) * 255, target.mask_key)
-                    _keep(job, target, "masks", content)
+                    with job.trying(target, "masks"):
+                        mask = checked_mask(segment(target.photo))
+                        content = png_bytes(mask.astype(np.uint8) * 255, target.mask_key)
+                        _keep(job, target, "masks", content)
             free(self.device)
+        self._settle()
 
     def backgrounds(self, inpainter: Inpainter) -> None:
         """Backgrounds of the photos that lack one."""
@@ -87,10 +106,11 @@ class Stages:
 
         with inpainter.loaded(self.device) as inpaint:
             for job, target, inputs in self._read_ahead(work, "backgrounds", read):
-                with job.guarded(), named(target.photo):
+                with job.guarded(), named(target.photo), job.trying(target, "backgrounds"):
                     content = png_bytes(inpaint(*inputs()), target.background_key)
                     _keep(job, target, "backgrounds", content)
         free(self.device)
+        self._settle()
 
     def features(self, backbone: LatentBackbone, image_encoder: ImageEncoder) -> None:
         """Features of the photos that lack some; what older files hold of them is taken over."""
@@ -100,8 +120,11 @@ class Stages:
                 job.parts.update(read_parts(path))
         unseen = [(j, t) for j, t in work if not _has_latents(t, j.parts)]
         self._latents(backbone, unseen)
+        self._settle()
+        work = self._lacking("features")
         unread = [(j, t) for j, t in work if not _embedded(t, j.parts)]
-        self._embeddings(image_encoder, unread)
+        self._embeddings(image_encoder, working_dtype(backbone.dtype, self.device), unread)
+        self._settle()
         self.steps.advance(2 * len(work) - len(unseen) - len(unread))
         for job, target in self._lacking("features"):
             with job.guarded():
@@ -119,14 +142,14 @@ class Stages:
         with backbone.autoencoder(self.device) as autoencoder:
             for job, target, views in self._read_ahead(work, "latents", read):
                 keys = [view.latents for view in target.features.views]
-                with job.guarded(), named(target.photo):
+                with job.guarded(), named(target.photo), job.trying(target, "features"):
                     pixels = views()
                     for places in _lacking_batches(job, keys):
                         latents = encode_latents(autoencoder, pixels[places].to(self.device))
                         job.parts.update(zip([keys[at] for at in places], latents, strict=True))
         free(self.device)
 
-    def _embeddings(self, image_encoder: ImageEncoder, work: Work) -> None:
+    def _embeddings(self, image_encoder: ImageEncoder, dtype: torch.dtype, work: Work) -> None:
         if not work:
             return
 
@@ -134,11 +157,11 @@ class Stages:
             photo = job.state.views(target, target.photo.pixels())
             return photo, job.state.views(target, job.state.background(target))
 
-        with image_encoder.loaded(self.device) as encode:
+        with image_encoder.loaded(self.device, dtype) as encode:
             for job, target, views in self._read_ahead(work, "embeddings", read):
                 photo_keys = [view.photo_embedding for view in target.features.views]
                 background_keys = [view.background_embedding for view in target.features.views]
-                with job.guarded(), named(target.photo):
+                with job.guarded(), named(target.photo), job.trying(target, "features"):
                     for keys, pixels in zip((photo_keys, background_keys), views(), strict=True):
                         for places in _lacking_batches(job, keys):
                             found = encode_images(encode, pixels[places])
@@ -208,16 +231,16 @@ def _embedded(target: Target, parts: Parts) -> bool:
     return all(key in parts for key in keys)
 
 
-def checked_mask(mask: Mask, photo: Photo) -> Mask:
-    """The mask, if it is of some use.
+def checked_mask(mask: Mask) -> Mask:
+    """A segmenter's mask, if it is of some use.
 
     Raises:
-        UserError: If it is empty or full.
+        UnfitPhotoError: If it is empty or full.
     """
     if mask.all() or not mask.any():
         what = "the whole picture" if mask.all() else "nothing"
-        raise UserError(
-            f"photo {photo.name!r}: the segmenter takes {what} for the subject; "
-            "give a mask of your own with MaskFiles, or leave this photo out"
+        raise UnfitPhotoError(
+            f"the segmenter takes {what} for the subject; give a mask of your own with MaskFiles, "
+            "or leave this photo out"
         )
     return mask

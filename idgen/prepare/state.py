@@ -2,7 +2,8 @@
 
 import json
 import os
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from idgen.fingerprint import file_digest, fingerprint_fields
 from idgen.prepare.contact_page import PAGE_VERSION, page_key
 from idgen.prepare.contact_sheet import SHEET_VERSION
 from idgen.prepare.features import FeatureKeys, FeatureRecipe
-from idgen.prepare.photos import Photo
+from idgen.prepare.inpainter import Inpainter
+from idgen.prepare.photos import FEWEST, Photo
 from idgen.prepare.review import REVIEW_VERSION
-from idgen.prepare.segmenter import Mask
+from idgen.prepare.segmenter import Mask, Segmenter
 from idgen.prepare.store import (
     CONTACT_PAGE,
     CONTACT_SHEET,
@@ -29,7 +31,7 @@ from idgen.prepare.store import (
     png_key,
     read_png,
 )
-from idgen.prepare.subject import Index, PreparedFile
+from idgen.prepare.subject import Index, LeftOut, PreparedFile
 from idgen.prepare.views import Frame, frame_of, show, show_mask
 
 _LONGEST_NAME = 255
@@ -65,6 +67,33 @@ class Target:
         return self.features.key if kind == "features" else self.name
 
 
+def list_targets(
+    photos: list[Photo], segmenter: Segmenter, inpainter: Inpainter, recipe: FeatureRecipe
+) -> list[Target]:
+    """What has to exist for some photos, in their order.
+
+    Raises:
+        UserError: If a model or a mask file is missing.
+    """
+    targets = []
+    for photo, name in zip(photos, file_names(photos), strict=True):
+        mask = mask_key(photo.digest, segmenter.key(photo))
+        background = fingerprint_fields(mask=mask, inpainter=inpainter.identity)
+        features = recipe.keys(photo.digest, mask, background)
+        targets.append(Target(photo, name, mask, background, features))
+    return targets
+
+
+def mask_key(digest: str, segmenter_key: str) -> str:
+    """The key of a photo's mask.
+
+    Args:
+        digest: The photo's.
+        segmenter_key: The segmenter's key of the photo.
+    """
+    return fingerprint_fields(photo=digest, segmenter=segmenter_key)
+
+
 @dataclass
 class State:
     """What should be and what is, of one prepared subject.
@@ -72,8 +101,10 @@ class State:
     Attributes:
         store: Its folder.
         recipe: What decides the features.
-        targets: One a photo, sorted by the photo's name.
+        targets: One a photo that is not left out, sorted by the photo's name.
         index: The index as it is, if there is one.
+        left_out: Photos that are no targets any more, sorted by name.
+        photos: All of them, those that are left out included.
         held: Of which keys there are files, whatever their names.
         ours: Files that are as they were made.
     """
@@ -82,8 +113,14 @@ class State:
     recipe: FeatureRecipe
     targets: list[Target]
     index: Index | None
+    left_out: list[LeftOut] = field(default_factory=list)
+    photos: list[Photo] = field(init=False)
     held: dict[Kind, dict[str, Path]] = field(default_factory=dict)
     ours: set[Path] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Notes the photos."""
+        self.photos = [target.photo for target in self.targets]
 
     def path(self, target: Target, kind: Kind) -> Path:
         """Where a photo's file of a kind belongs."""
@@ -132,6 +169,47 @@ class State:
                     "run idgen prepare again"
                 )
         return held
+
+    def fault(self, target: Target, kind: Kind, reason: str) -> LeftOut:
+        """What is noted where a photo's file of a kind cannot be made.
+
+        It holds for the same key; of a mask, which is found by looking at the whole set, for the
+        same photos beside it too.
+        """
+        key = target.key(kind)
+        if kind == "masks":
+            digests = sorted(photo.digest for photo in self.photos)
+            key = fingerprint_fields(mask=key, beside=" ".join(digests))
+        return LeftOut(target.photo.name, target.photo.digest, key, reason)
+
+    def known_faults(self) -> list[LeftOut]:
+        """What an earlier run found of these photos, and would be found again."""
+        noted = {(p.digest, p.key): p.reason for p in self.index.left_out} if self.index else {}
+        return [
+            replace(fault, reason=reason)
+            for target in self.targets
+            for fault in (self.fault(target, kind, "") for kind in KINDS)
+            if (reason := noted.get((fault.digest, fault.key))) is not None
+        ]
+
+    def leave_out(self, faults: Sequence[LeftOut]) -> None:
+        """Goes on without some of the photos; what was made of them goes when all is done.
+
+        Raises:
+            UserError: If too few are left.
+        """
+        gone = {fault.digest for fault in faults}
+        if len(self.targets) - len(gone) < FEWEST:
+            raise UserError(
+                f"fewer than {FEWEST} photos in {self.photos[0].path.parent} can be used; "
+                + "; ".join(map(str, faults))
+            )
+        for target in self.targets:
+            if target.photo.digest in gone:
+                files = (self.held[kind].get(target.key(kind)) for kind in KINDS)
+                self.ours |= {path for path in files if path is not None}
+        self.targets = [target for target in self.targets if target.photo.digest not in gone]
+        self.left_out = sorted([*self.left_out, *faults], key=lambda photo: photo.name)
 
     def arrange(self) -> None:
         """Gives the files the names that their photos have now."""
@@ -183,7 +261,8 @@ class State:
             + [text for kind in KINDS for text in (self.path(t, kind).name, t.key(kind))]
             for t in self.targets
         ]
-        return rows, [view.name for view in self.recipe.views], self.recipe.resolution
+        names = [view.name for view in self.recipe.views]
+        return rows, names, self.recipe.resolution, self.left_out
 
     def _indexed(self) -> tuple[object, ...] | None:
         if self.index is None:
@@ -193,7 +272,7 @@ class State:
             + [text for k in KINDS for f in [_file(p, k)] for text in (Path(f.file).name, f.key)]
             for p in self.index.photos
         ]
-        return rows, self.index.views, self.index.resolution
+        return rows, self.index.views, self.index.resolution, self.index.left_out
 
     def sheet_key(self) -> str:
         """The key that the contact sheet carries: all that its warnings are made of counts."""

@@ -59,6 +59,27 @@ class PreparedPhoto:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A photo that is left out, since something could not be made of it.
+
+    Attributes:
+        name: The photo's file name.
+        digest: SHA-256 of its bytes.
+        key: Of what could not be made: with another one it is tried again.
+        reason: Why, and the mend.
+    """
+
+    name: str
+    digest: str
+    key: str
+    reason: str
+
+    def __str__(self) -> str:
+        """For the terminal."""
+        return f"{self.name!r}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class SubjectViews:
     """The features of all views of all photos, one view a row, float32.
 
@@ -87,11 +108,13 @@ class Index:
         photos: Sorted by name.
         views: Names of the views, in the order of each features file's rows.
         resolution: Pixels on a side of a view.
+        left_out: Photos that are not among them, sorted by name.
     """
 
     photos: list[PreparedPhoto]
     views: list[str]
     resolution: int
+    left_out: list[LeftOut]
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -117,7 +140,8 @@ class Index:
             )
             for photo in data["photos"]
         ]
-        return cls(photos, list(data["views"]), int(data["resolution"]))
+        left_out = [LeftOut(**photo) for photo in data["left_out"]]
+        return cls(photos, list(data["views"]), int(data["resolution"]), left_out)
 
 
 def read_index(store: Store) -> Index | None:

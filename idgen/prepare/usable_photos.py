@@ -34,15 +34,20 @@ def usable_photos(
     if not skip_bad:
         segmenter.check(photos)
         return photos, notes
-    faults: dict[str, str] = {}
+    usable: list[Photo] = []
+    faults: dict[str, list[str]] = {}
     for photo in photos:
         try:
             segmenter.check([photo])
+            usable.append(photo)
         except UserError as error:
-            faults[photo.digest] = f"{photo.name!r}: {error}"
-    usable = [photo for photo in photos if photo.digest not in faults]
+            faults.setdefault(str(error), []).append(repr(photo.name))
+    reasons = [f"left out {', '.join(names)}: {reason}" for reason, names in faults.items()]
     if len(usable) < FEWEST:
-        reason = next(iter(faults.values()))
-        raise UserError(f"fewer than {FEWEST} photos in {folder} can have a mask; first {reason}")
+        found = [str(warning.message) for warning in caught]
+        raise UserError(
+            f"fewer than {FEWEST} photos in {folder} can have a mask; "
+            + "; ".join([*found, *reasons])
+        )
     segmenter.check(usable)
-    return usable, notes + [f"{folder}: left out {fault}" for fault in faults.values()]
+    return usable, notes + [f"{folder}: {reason}" for reason in reasons]

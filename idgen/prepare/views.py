@@ -71,13 +71,13 @@ def list_views(flip: bool, augmented: int = 0) -> tuple[View, ...]:
 def batches(views: tuple[View, ...]) -> list[list[int]]:
     """Which views go through a model together, by their places in the list.
 
-    In another batch the last bits of a result differ, so what is in a batch is part of its
-    views' keys. The plain view and the mirror image go alone: more views, or fewer, leave them
-    as they are.
+    In another batch the last bits of a result differ, so a batch holds views of one photo alone,
+    and is part of their keys: one more photo leaves the others as they are. So do augmented
+    views, more or fewer, to the plain one and its mirror image, which make a batch of their own.
     """
-    alone = [[place] for place, view in enumerate(views) if view.number is None]
+    first = [place for place, view in enumerate(views) if view.number is None]
     more = [place for place, view in enumerate(views) if view.number is not None]
-    return alone + [more[at : at + _TOGETHER] for at in range(0, len(more), _TOGETHER)]
+    return [first, *(more[at : at + _TOGETHER] for at in range(0, len(more), _TOGETHER))]
 
 
 def frame_of(view: View, mask: Mask, digest: str) -> Frame:

@@ -131,6 +131,16 @@ def test_another_method_of_the_same_shapes_is_not_trained_further(
     assert main([*draw, out, fused]) == 0
 
 
+def test_a_reference_that_would_have_another_photos_mask(
+    workspace: Workspace, refusal: Refusal, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    photo = shutil.copy(workspace.photos / "0.png", tmp_path / "elsewhere" / "0.png")
+    line = refusal("predict", f"--config={workspace.config}", f"--data.reference={photo}")
+    assert "is no photo of the trained subject" in line
+    assert not workspace.run.exists()
+
+
 def test_a_reference_that_the_method_cannot_keep(
     workspace: Workspace, refusal: Refusal, tmp_path: Path
 ) -> None:

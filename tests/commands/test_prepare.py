@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from idgen.cli import main
+from idgen.data.subject import Subject
 from idgen.errors import UserError
 from idgen.models.encoders import ImageEncoder
 from tests.prepare.parts import CentreSegmenter, save_photos
@@ -36,6 +37,24 @@ def test_one_subject(
     assert (tmp_path / "out" / "dog" / "index.json").is_file()
     assert main(arguments) == 0
     assert "is up to date: 3 photos" in capsys.readouterr().out
+
+
+def test_a_linked_subject_has_one_name(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Alone, beside others, for its masks and in training."""
+    photos = tmp_path / "all"
+    save_photos(photos / "cup", (5, 6))
+    (photos / "rex").symlink_to(save_photos(tmp_path / "IMG_2041", (0, 1)))
+    output = tmp_path / "out"
+    arguments = options(workspace, output)
+    assert main(["prepare", str(photos / "rex"), *arguments]) == 0
+    assert {path.name for path in output.iterdir()} == {"rex"}
+    capsys.readouterr()
+    assert main(["prepare", str(photos), *arguments]) == 0
+    assert {path.name for path in output.iterdir()} == {"cup", "rex"}
+    assert "rex" in capsys.readouterr().out
+    assert Subject(str(photos / "rex"), "dog").prepared_folder.name == "rex"
 
 
 def test_names_that_are_no_utf_8_are_printed(

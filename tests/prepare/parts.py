@@ -75,6 +75,8 @@ class PoolingEncoder(ImageEncoder):
         self.weight = weight
         self._width = width
         self.count = 0
+        self.batches: list[int] = []
+        self.dtypes: list[torch.dtype] = []
 
     @property
     def width(self) -> int:
@@ -88,9 +90,14 @@ class PoolingEncoder(ImageEncoder):
         """Nothing to download."""
 
     @contextmanager
-    def loaded(self, device: torch.device) -> Iterator[Callable[[Tensor], Tensor]]:
+    def loaded(
+        self, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> Iterator[Callable[[Tensor], Tensor]]:
+        self.dtypes.append(dtype)
+
         def encode(pixels: Tensor) -> Tensor:
             self.count += len(pixels)
+            self.batches.append(len(pixels))
             return self.weight * adaptive_avg_pool2d(pixels, (1, 2)).flatten(1)
 
         yield encode
@@ -100,7 +107,7 @@ class TinyAutoencoder:
     """A diffusers autoencoder with random weights."""
 
     def __init__(self, seed: int) -> None:
-        self.count = 0
+        self.batches: list[int] = []
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model: Any = AutoencoderKL(
@@ -113,7 +120,7 @@ class TinyAutoencoder:
             self.model = model.eval()
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        self.count += len(pixels)
+        self.batches.append(len(pixels))
         posterior = self.model.encode(pixels).latent_dist
         return posterior.mean, posterior.logvar
 
@@ -125,8 +132,11 @@ class TinyAutoencoder:
 class TinyBackbone:
     """What preparation needs of a backbone, and a count of its loads."""
 
-    def __init__(self, seed: int = 0, resolution: int = 16) -> None:
+    def __init__(
+        self, seed: int = 0, resolution: int = 16, dtype: torch.dtype = torch.float32
+    ) -> None:
         self.source = "tiny"
+        self.dtype = dtype
         self.identity = fingerprint_fields(seed=seed)
         self.resolution = resolution
         self.width = WIDTH
@@ -134,9 +144,14 @@ class TinyBackbone:
         self._autoencoder = TinyAutoencoder(seed)
 
     @property
+    def batches(self) -> list[int]:
+        """How many views its autoencoder has encoded at once."""
+        return self._autoencoder.batches
+
+    @property
     def encoded(self) -> int:
         """Views that its autoencoder has encoded."""
-        return self._autoencoder.count
+        return sum(self.batches)
 
     @contextmanager
     def autoencoder(self, device: torch.device) -> Iterator[Autoencoder]:
@@ -145,11 +160,15 @@ class TinyBackbone:
 
 
 def preparation(
-    share: float = 0.4, dilation: float = 0.06, weight: float = 1.0, views: int = 0
+    share: float = 0.4,
+    dilation: float = 0.06,
+    weight: float = 1.0,
+    views: int = 0,
+    skip_bad: bool = False,
 ) -> Preparation:
     """A preparation of the stand-ins."""
     inpainter, encoder = CountingInpainter(dilation), PoolingEncoder(weight)
-    return Preparation(CentreSegmenter(share), inpainter, encoder, views=views)
+    return Preparation(CentreSegmenter(share), inpainter, encoder, views=views, skip_bad=skip_bad)
 
 
 def paint(number: int) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, features
 
 from idgen.errors import UserError
-from idgen.prepare import Photo, find_photos, read_photo
+from idgen.prepare import Photo, find_photos, read_photo, subject_name
 from tests.prepare.pictures import one_line, picture, save_pictures
 
 
@@ -77,6 +77,19 @@ def test_the_subject_is_named_after_its_folder(
         assert {photo.subject for photo in find_photos(Path(given))} == {"dog"}
 
 
+def test_a_linked_folder_is_called_as_the_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_pictures(tmp_path / "IMG_2041", 1, 2)
+    (folder / "inner").mkdir()
+    (tmp_path / "rex").symlink_to(folder)
+    assert subject_name(tmp_path / "rex") == "rex"
+    assert {photo.subject for photo in find_photos(tmp_path / "rex")} == {"rex"}
+    assert subject_name(tmp_path / "rex" / "inner" / "..") == "IMG_2041"
+    monkeypatch.chdir(tmp_path)
+    assert subject_name(Path("rex/")) == "rex"
+
+
 def test_a_link_to_a_photo_is_a_photo(tmp_path: Path) -> None:
     elsewhere = save_pictures(tmp_path / "elsewhere", 7)
     folder = save_pictures(tmp_path / "photos", 1)
@@ -84,19 +97,27 @@ def test_a_link_to_a_photo_is_a_photo(tmp_path: Path) -> None:
     assert [photo.name for photo in find_photos(folder)] == ["1.png", "7.png"]
 
 
-def test_copies_are_left_out_with_a_warning(tmp_path: Path) -> None:
+def test_a_copy_is_refused_or_left_out(tmp_path: Path) -> None:
     folder = save_pictures(tmp_path, 1, 2)
-    shutil.copy(folder / "1.png", folder / "9.png")
-    with pytest.warns(UserWarning, match=r"'9.png' is a copy of '1.png'"):
-        found = find_photos(folder)
+    for name in ("8.png", "9.png"):
+        shutil.copy(folder / "1.png", folder / name)
+    with pytest.raises(UserError) as refused:
+        find_photos(folder)
+    text = one_line(refused.value)
+    for name in ("8.png", "9.png"):
+        assert text.count(f"'{name}' is a copy of '1.png': remove one of the two") == 1
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = find_photos(folder, skip_bad=True)
     assert [photo.name for photo in found] == ["1.png", "2.png"]
+    assert sorted(str(warning.message).split("'")[1] for warning in caught) == ["8.png", "9.png"]
 
 
 def test_two_copies_of_one_photo_are_one_photo(tmp_path: Path) -> None:
     folder = save_pictures(tmp_path, 1)
     shutil.copy(folder / "1.png", folder / "9.png")
     with pytest.warns(UserWarning, match="copy"), pytest.raises(UserError, match="only one photo"):
-        find_photos(folder)
+        find_photos(folder, skip_bad=True)
 
 
 @pytest.mark.parametrize(
@@ -225,6 +246,23 @@ def test_a_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(UserError, match=r"'bomb\.png' unpacks") as caught:
             find_photos(folder)
     assert "large.png" not in one_line(caught.value)
+
+
+def test_one_that_does_not_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save_pictures(tmp_path, 1, 2, 3)
+    load = Image.Image.convert
+
+    def convert(image: Image.Image, *arguments: Any) -> Image.Image:
+        if image.size == (60, 50):
+            raise MemoryError
+        return load(image, *arguments)
+
+    monkeypatch.setattr(Image.Image, "convert", convert)
+    Image.new("L", (60, 50)).save(folder / "2.png")
+    with pytest.raises(UserError, match=r"'2\.png' does not fit into memory: reduce it"):
+        find_photos(folder)
+    with pytest.warns(UserWarning, match=r"left out '2\.png' does not fit"):
+        assert [photo.name for photo in find_photos(folder, skip_bad=True)] == ["1.png", "3.png"]
 
 
 def test_a_missing_photo() -> None:

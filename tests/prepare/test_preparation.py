@@ -185,8 +185,9 @@ def test_nothing_is_loaded_when_fresh(photos: Path, output: Path) -> None:
         (preparation(weight=2.0), TinyBackbone(), {"features"}, 0, 0, 0, 12),
         (preparation(), TinyBackbone(seed=1), {"features"}, 0, 0, 1, 0),
         (preparation(), TinyBackbone(resolution=24), {"features"}, 0, 0, 1, 12),
+        (preparation(), TinyBackbone(dtype=torch.bfloat16), {"features"}, 0, 0, 0, 12),
     ],
-    ids=["segmenter", "inpainter", "encoder", "autoencoder", "resolution"],
+    ids=["segmenter", "inpainter", "encoder", "autoencoder", "resolution", "precision"],
 )
 def test_a_change_makes_anew_what_depends_on_it(
     changed: Preparation,
@@ -274,6 +275,16 @@ def test_bad_photos_are_left_out_where_allowed(photos: Path, output: Path, tmp_p
     assert contents(tmp_path / "two") == contents(output)
 
 
+def test_what_was_left_out_is_named_where_too_few_are_left(photos: Path, output: Path) -> None:
+    for name in ("00.png", "02.png"):
+        (photos / name).write_bytes(b"")
+    with pytest.raises(UserError) as refused:
+        preparation(skip_bad=True).run(photos, output, TinyBackbone(), CPU, False)
+    text = str(refused.value)
+    assert text.startswith("only one photo in")
+    assert text.count("'00.png' is empty (0 bytes)") == text.count("'02.png' is empty") == 1
+
+
 def test_photos_with_bad_masks_are_left_out_where_allowed(
     photos: Path, output: Path, tmp_path: Path
 ) -> None:
@@ -289,14 +300,44 @@ def test_photos_with_bad_masks_are_left_out_where_allowed(
     assert [photo.name for photo in subject.photos] == ["00.png", "02.png"]
 
 
-def test_turning_flips_off_keeps_the_other_views(photos: Path, output: Path) -> None:
-    preparation().run(photos, output, TinyBackbone(), CPU, False)
+def test_all_photos_without_a_good_mask_are_named_where_too_few_are_left(
+    photos: Path, output: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("00.png", "01.png"):
+        Image.new("L", (48, 40)).save(own / name)
+    (photos / "03.png").write_bytes(b"")
+    parts = Preparation(MaskFiles(own), CountingInpainter(), PoolingEncoder(), skip_bad=True)
+    with pytest.raises(UserError, match="fewer than 2 photos in") as refused:
+        parts.run(photos, output, TinyBackbone(), CPU, False)
+    text = str(refused.value)
+    assert all(text.count(f"left out '0{number}.png'") == 1 for number in range(4))
+    parts.segmenter = MaskFiles(tmp_path / "absent")
+    with pytest.raises(UserError, match=r"'00\.png', '01\.png', '02\.png': no folder of masks"):
+        parts.run(photos, output, TinyBackbone(), CPU, False)
+
+
+def test_turning_flips_off_makes_the_views_of_its_batch_anew(
+    photos: Path, output: Path, tmp_path: Path
+) -> None:
+    preparation(views=2).run(photos, output, TinyBackbone(), CPU, False)
     plain, backbone = preparation(), TinyBackbone()
     plain.flip = False
     views = plain.run(photos, output, backbone, CPU, False).load_views()
     assert len(views.latent_mean) == 3
     assert isinstance(plain.image_encoder, PoolingEncoder)
-    assert (backbone.loads, plain.image_encoder.count) == (0, 0)
+    assert (backbone.encoded, plain.image_encoder.count) == (3, 6)
+    plain.run(photos, tmp_path / "fresh", TinyBackbone(), CPU, False)
+    assert contents(output) == contents(tmp_path / "fresh")
+
+
+def test_views_of_a_photo_are_encoded_together(photos: Path, output: Path) -> None:
+    parts, backbone = preparation(views=6), TinyBackbone()
+    parts.run(photos, output, backbone, CPU, False)
+    assert isinstance(parts.image_encoder, PoolingEncoder)
+    assert backbone.batches == [2, 4, 2] * 3
+    assert parts.image_encoder.batches == [2, 4, 2] * 6
 
 
 @pytest.mark.parametrize("kind", ["masks", "backgrounds"])

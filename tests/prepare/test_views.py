@@ -182,5 +182,7 @@ def test_names_of_views() -> None:
 
 
 def test_more_views_leave_the_plain_ones_in_their_batches() -> None:
-    assert batches(list_views(True)) == [[0], [1]]
-    assert batches(list_views(True, 6)) == [[0], [1], [2, 3, 4, 5], [6, 7]]
+    assert batches(list_views(True)) == [[0, 1]]
+    assert batches(list_views(True, 6)) == [[0, 1], [2, 3, 4, 5], [6, 7]]
+    assert batches(list_views(False)) == [[0]]
+    assert batches(list_views(False, 1)) == [[0], [1]]
