@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
-from idgen.prepare.segmenter import Mask
+from idgen.masks import Mask
 
 Inpaint: TypeAlias = Callable[[NDArray[np.uint8], Mask], NDArray[np.uint8]]
 """A picture `H W 3` uint8 and its subject's mask `H W` to the background, `H W 3` uint8."""

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
+from idgen.masks import Mask
 from idgen.prepare.contact_page import PAGE_VERSION, page_key
 from idgen.prepare.contact_sheet import SHEET_VERSION
 from idgen.prepare.features import FeatureKeys, FeatureRecipe
 from idgen.prepare.photos import Photo
 from idgen.prepare.review import REVIEW_VERSION
-from idgen.prepare.segmenter import Mask
 from idgen.prepare.store import (
     CONTACT_PAGE,
     CONTACT_SHEET,
