@@ -162,6 +162,6 @@ def run_idgen(*arguments: str, **environment: str) -> subprocess.CompletedProces
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, **environment},
         check=False,
     )
