@@ -107,9 +107,6 @@ def trained_with(workspace: Workspace) -> TrainedWith:
     return run
 
 
-TrainedWith = Callable[[Path], Path]
-
-
 def last(run: Path) -> Path:
     return run / "checkpoints" / "last.ckpt"
 
