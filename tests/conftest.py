@@ -1,20 +1,30 @@
 """Fixtures that several test modules share."""
 
+import gc
 import os
 from pathlib import Path
 
 import pytest
-import torch
 
+# More threads than free cores make such small models slower, not faster: tests and the processes
+# that they start have one each. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+import torch
 
 from idgen.models.stable_diffusion import StableDiffusionBackbone
 from tests.tiny import save_open_clip, save_pipeline
 from tests.workspace import TinyModels, Workspace, make_workspace
 
-# More threads than free cores make such small models slower, not faster.
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Spares the collector what was imported, which every `gc.collect` would look through."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 import csv
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 import yaml
 
 from idgen.cli import main
-from tests.workspace import Workspace
+from tests.workspace import TinyModels, Workspace, make_workspace
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 OVERLAYS = [p for f in ("ablation", "backbone", "method") for p in sorted(CONFIGS.glob(f"{f}/*"))]
@@ -25,6 +27,7 @@ TRAINED = {
     "no_implicit": (*LORA, "conditioning.fusion."),
     "no_ffm": (*LORA, "conditioning.decoupling."),
 }
+TrainedWith = Callable[[Path], Path]
 
 
 def test_base_trains_and_tests_with_the_embedded_models(tmp_path: Path) -> None:
@@ -51,13 +54,19 @@ def test_base_trains_and_tests_with_the_embedded_models(tmp_path: Path) -> None:
     assert metrics["diversity"] is None  # one image a prompt has none
 
 
-def small(workspace: Workspace, *overlays: Path) -> list[str]:
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, tiny_models: TinyModels) -> Workspace:
+    """Photos that are prepared once for all overlays; each run has a folder of its own."""
+    return make_workspace(tmp_path_factory.mktemp("configs"), tiny_models)
+
+
+def small(workspace: Workspace, run: Path, *overlays: Path) -> list[str]:
     """Options of a run of overlays over base.yaml, with small models in place of the real ones."""
     models = workspace.models
     segmenter = workspace.settings()["data"]["preparation"]["segmenter"]
     options = [
         *(f"--config={path}" for path in (CONFIGS / "base.yaml", *overlays)),
-        f"--trainer.default_root_dir={workspace.run}",
+        f"--trainer.default_root_dir={run}",
         "--trainer.max_steps=2",
         "--trainer.val_check_interval=2",
         "--trainer.num_sanity_val_steps=0",
@@ -74,6 +83,7 @@ def small(workspace: Workspace, *overlays: Path) -> list[str]:
         "--fidelity.clip.init_args.pretrained=null",
         f"--fidelity.dino.init_args.model={models.dino}",
         '--data.validation_prompts=["a [V] dog on the beach"]',
+        '--data.test_prompts=["a [V] dog on the beach", "a [V]"]',
         "--data.validation_images=1",
         "--data.test_images=1",
     ]
@@ -83,38 +93,55 @@ def small(workspace: Workspace, *overlays: Path) -> list[str]:
     return options
 
 
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+@pytest.fixture(scope="module")
+def trained_with(workspace: Workspace) -> TrainedWith:
+    """Of an overlay, the folder of a run that was trained with it, once; not to be changed."""
+
+    @cache
+    def run(overlay: Path) -> Path:
+        folder = workspace.folder / overlay.parent.name / overlay.stem
+        watch = "--trainer.callbacks=tests.watching.WatchWeights"
+        assert main(["fit", *small(workspace, folder, overlay), watch]) == 0
+        return folder
+
+    return run
+
+
+def last(run: Path) -> Path:
+    return run / "checkpoints" / "last.ckpt"
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(last(run), weights_only=True)["state_dict"]
     return state
 
 
-def assert_trained(overlay: Path, workspace: Workspace) -> None:
+def assert_trained(overlay: Path, run: Path) -> None:
     """The checkpoint holds weights of the kinds that the method trains, and no others."""
     kinds = [*TRAINED.get(overlay.stem, OURS)]
-    found = {key: [kind for kind in kinds if kind in key] for key in weights(workspace.last)}
+    found = {key: [kind for kind in kinds if kind in key] for key in weights(run)}
     assert all(len(of) == 1 for of in found.values()), found
     assert {kind for of in found.values() for kind in of} == set(kinds)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_overlays_train_with_small_models_in_place_of_the_real_ones(
-    overlay: Path, workspace: Workspace
+    overlay: Path, trained_with: TrainedWith
 ) -> None:
-    watch = "--trainer.callbacks=tests.watching.WatchWeights"
-    assert main(["fit", *small(workspace, overlay), watch]) == 0
-    assert (workspace.run / "validation" / "step-000002.png").exists()
-    assert_trained(overlay, workspace)
+    run = trained_with(overlay)
+    assert (run / "validation" / "step-000002.png").exists()
+    assert_trained(overlay, run)
 
 
 @pytest.mark.parametrize("overlay", PUBLISHED, ids=lambda path: path.stem)
 def test_published_rates_go_over_a_backbone_and_their_method(
-    overlay: Path, workspace: Workspace
+    overlay: Path, workspace: Workspace, tmp_path: Path
 ) -> None:
     method = CONFIGS / "method" / overlay.name
     backbone = CONFIGS / "backbone" / "sd15.yaml"
-    options = small(workspace, backbone, method, overlay)
+    options = small(workspace, tmp_path / "run", backbone, method, overlay)
     assert main(["fit", *options, "--data.batch_size=2"]) == 0
-    assert_trained(method, workspace)
+    assert_trained(method, tmp_path / "run")
 
 
 def test_every_overlay_has_a_folder_of_its_own() -> None:
@@ -124,43 +151,41 @@ def test_every_overlay_has_a_folder_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("method", ["textual_inversion", "custom_diffusion"])
-def test_a_new_token_is_drawn_from_the_checkpoint_alone(method: str, workspace: Workspace) -> None:
-    overlay = CONFIGS / "method" / f"{method}.yaml"
-    prompts = '--data.test_prompts=["a [V] dog on the beach", "a [V]"]'
-    assert main(["fit", *small(workspace, overlay), prompts]) == 0
-    assert main(["test", f"--ckpt_path={workspace.last}"]) == 0
-    metrics = json.loads((workspace.run / "test" / "metrics.json").read_text())
+def test_a_new_token_is_drawn_from_the_checkpoint_alone(
+    method: str, trained_with: TrainedWith, tmp_path: Path
+) -> None:
+    run = trained_with(CONFIGS / "method" / f"{method}.yaml")
+    assert main(["test", f"--ckpt_path={last(run)}", f"--drawings.output={tmp_path}/test"]) == 0
+    metrics = json.loads((tmp_path / "test" / "metrics.json").read_text())
     assert metrics["images"] == 2
     assert "TokenTuning" in metrics["method"]
-    rows = list(csv.DictReader((workspace.run / "test" / "images.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "test" / "images.csv").open()))
     assert [row["prompt"] for row in rows] == ["a <new1> dog on the beach", "a <new1>"]
     assert [row["plain_prompt"] for row in rows] == ["a dog on the beach", "a"]
 
 
 def test_resuming_a_token_layers_and_a_prior_equals_never_having_stopped(
-    workspace: Workspace, tmp_path: Path
+    workspace: Workspace, trained_with: TrainedWith, tmp_path: Path
 ) -> None:
-    options = small(workspace, CONFIGS / "method" / "custom_diffusion.yaml")
-    assert main(["fit", *options]) == 0
-    whole = weights(workspace.last)
-    folder = tmp_path / "stopped"
-    root = f"--trainer.default_root_dir={folder}"
-    assert main(["fit", *options, root, "--trainer.max_steps=1"]) == 0
-    last = folder / "checkpoints" / "last.ckpt"
-    half = weights(last)
-    assert main(["fit", f"--ckpt_path={last}", "--trainer.max_steps=2"]) == 0
-    resumed = weights(last)
+    overlay, stopped = CONFIGS / "method" / "custom_diffusion.yaml", tmp_path / "stopped"
+    whole = weights(trained_with(overlay))
+    assert main(["fit", *small(workspace, stopped, overlay), "--trainer.max_steps=1"]) == 0
+    half = weights(stopped)
+    assert main(["fit", f"--ckpt_path={last(stopped)}", "--trainer.max_steps=2"]) == 0
+    resumed = weights(stopped)
     assert whole.keys() == half.keys() == resumed.keys()
     for key, value in whole.items():
         assert torch.equal(value, resumed[key]), key
         assert not torch.equal(value, half[key]), key
 
 
-def test_class_images_are_drawn_once(workspace: Workspace, tmp_path: Path) -> None:
-    options = small(workspace, CONFIGS / "method" / "dreambooth.yaml")
-    assert main(["fit", *options]) == 0
-    (folder,) = (workspace.folder / "class_images").iterdir()
-    times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert len([path for path in times if path.suffix == ".png"]) == 3
-    assert main(["fit", *options, f"--trainer.default_root_dir={tmp_path / 'again'}"]) == 0
-    assert times == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+def test_class_images_are_drawn_once(
+    workspace: Workspace, trained_with: TrainedWith, tmp_path: Path
+) -> None:
+    overlay = CONFIGS / "method" / "dreambooth.yaml"
+    trained_with(overlay)
+    folder = workspace.folder / "class_images"
+    assert {len(list(of_one_kind.glob("*.png"))) for of_one_kind in folder.iterdir()} == {3}
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")}
+    assert main(["fit", *small(workspace, tmp_path / "again", overlay)]) == 0
+    assert times == {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")}

@@ -161,7 +161,7 @@ def run_idgen(*arguments: str, **environment: str) -> subprocess.CompletedProces
         [sys.executable, "-m", "idgen", *arguments],
         capture_output=True,
         text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        timeout=900,
+        env={**os.environ, **environment},
         check=False,
     )

@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
+from idgen.masks import Mask
 from idgen.mini.world import Drawing, draw, sample_factors
 from idgen.prepare import DiffusersInpainter, Inpainter, OpenCVInpainter
 from idgen.prepare.inpainter import Inpaint, dilate
-from idgen.prepare.segmenter import Mask
 
 
 class MeanColour(Inpainter):

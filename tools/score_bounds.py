@@ -28,6 +28,7 @@ from idgen.mini.scenes import SCENES
 from idgen.mini.subjects import DEMO_SUBJECTS, MiniSubject, sample_subject
 from idgen.mini.world import HELD_OUT_FROM, Drawing, Factors, draw, sample_pose
 from idgen.prepare import OpenCVInpainter, SamSegmenter
+from idgen.prepare.drawn_picture import of_drawings
 from idgen.sampling import DrawingRequest
 
 CPU = torch.device("cpu")
@@ -102,7 +103,7 @@ def main() -> None:
     console = Console(width=200)
     with SamSegmenter().loaded(CPU, []) as segment, OpenCVInpainter().loaded(CPU) as inpaint:
         clip, dino = ClipScorer().load(CPU), DinoScorer().load(CPU)
-        observer = Observer(clip, dino, segment, inpaint)
+        observer = Observer(clip, dino, of_drawings(segment), inpaint)
         found = {
             name: bounds(subject, observer, args.pictures)
             for name, subject in track(list(subjects.items()), "scoring", console=console)

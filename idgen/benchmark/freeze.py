@@ -37,16 +37,6 @@ class ConfigReader(IdgenCLI):
     def __init__(self) -> None:
         super().__init__(stored=None, termination=GracefulTermination())
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """`fit` alone: building a parser for each of the others takes as long again."""
-        return {"fit": IdgenCLI.subcommands()["fit"]}
-
-    def _setup_parser_kwargs(
-        self, parser_kwargs: dict[str, Any]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        return {}, {"fit": parser_kwargs["fit"]}
-
     def _set_seed(self) -> None:
         # Reading a config is no run.
         pass

@@ -30,6 +30,7 @@ from idgen.metrics.truth_scores import embed_lineup, embed_scenes, truth_scores
 from idgen.mini.subjects import MiniSubject, read_subject
 from idgen.module import PersonalizationModule
 from idgen.prepare import MaskFiles, Segmenter
+from idgen.prepare.drawn_picture import of_drawings
 from idgen.sampling import DrawingRequest, Drawings
 
 FIDELITY = ("dino", "clip_i", "clip_t")
@@ -191,7 +192,7 @@ class FidelityScores(Callback):
                 raise
             _say_undefined(str(error), _OF_MASKS)
             return None
-        self._observer = Observer(self.clip, self.dino, segment, inpaint)
+        self._observer = Observer(self.clip, self.dino, of_drawings(segment), inpaint)
         return segmenter
 
     def _observe_photos(self, datamodule: SubjectDataModule) -> tuple[Observed, bool]:

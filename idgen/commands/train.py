@@ -58,6 +58,7 @@ class IdgenCLI(LightningCLI):
 
     def start(self, command: str, options: Sequence[str]) -> None:
         """Parses, builds and runs; LightningCLI does it all in its constructor."""
+        self.command = command
         first = [] if self.stored is None else ["--config", self.stored.config_for(command)]
         super().__init__(
             PersonalizationModule,
@@ -66,10 +67,14 @@ class IdgenCLI(LightningCLI):
             trainer_defaults=_TRAINER_DEFAULTS,
             seed_everything_default=0,
             parser_class=OneLineParser,
-            parser_kwargs={name: _subparser(name) for name in _DESCRIPTIONS},
+            parser_kwargs={command: _subparser(command)},
             auto_configure_optimizers=False,
             args=[command, *first, *options],
         )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The one that runs: a parser for each of the others takes as long again to build."""
+        return {self.command: super().subcommands()[self.command]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the callbacks that every run has, and the links between the parts."""

@@ -21,6 +21,7 @@ from idgen.data.shard import ShardedBatches, drawing_requests
 from idgen.data.stream import EndlessOrder, SubjectStream
 from idgen.data.subject import Subject
 from idgen.errors import UserError
+from idgen.masks import Mask
 from idgen.models.backbone import Backbone
 from idgen.models.decoupling import PhotoFeatures
 from idgen.models.text import TextTokens
@@ -32,7 +33,6 @@ from idgen.prepare import (
     read_photo,
 )
 from idgen.prepare.reference import check_reference
-from idgen.prepare.segmenter import Mask
 from idgen.sampling import DrawingRequest
 
 Suite = str | list[str]

@@ -6,16 +6,13 @@ subject-alignment (Kim, Park, Rhee, 2024, arXiv 2403.15330, equation 1), which m
 and blackens them.
 """
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
+from idgen.masks import Mask, Picture, cut_out
 from idgen.metrics.similarity import MeanScore, mean_reference_similarity
-from idgen.prepare.candidates import cut_out
-from idgen.prepare.segmenter import Mask
 
 
-def subject_square(image: NDArray[np.uint8], mask: Mask) -> Tensor:
+def subject_square(image: Picture, mask: Mask) -> Tensor:
     """The subject on grey, in its own square with a margin of a tenth of its length.
 
     DINO's centre crop takes a sixteenth off each side of it: less than the margin.

@@ -1,50 +1,17 @@
 """Pictures, and what the scores look at in them: each embedding made once, when first asked for."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from idgen.errors import UserError
+from idgen.masks import Mask, Picture
 from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.metrics.masked import subject_square
-from idgen.prepare.inpainter import Inpaint
-from idgen.prepare.photos import Photo
-from idgen.prepare.segmenter import Mask, Segment
 from idgen.sampling import DrawingRequest
-
-Picture = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class DrawnPicture(Photo):
-    """A drawing as segmenters take pictures: in memory, and without prompts of the user.
-
-    Attributes:
-        image: `H W 3` uint8.
-    """
-
-    image: Picture
-
-    @classmethod
-    def of(cls, image: Picture) -> "DrawnPicture":
-        """Names it by its content."""
-        digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
-        return cls(Path(digest) / "drawing.png", digest, image)
-
-    def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.image.shape[0], self.image.shape[1]
-
-    def pixels(self) -> Picture:
-        """The picture, `H W 3` uint8, sRGB."""
-        return self.image
 
 
 @dataclass(frozen=True)
@@ -60,14 +27,14 @@ class Observer:
 
     clip: ClipScorer
     dino: DinoScorer
-    segment: Segment | None = None
-    inpaint: Inpaint | None = None
+    segment: Callable[[Picture], Mask] | None = None
+    inpaint: Callable[[Picture, Mask], Picture] | None = None
 
     def mask(self, image: Picture) -> Mask | None:
         """The subject's mask in a drawing `H W 3`; None if none is found, or all of it is."""
         if self.segment is None:
             return None
-        mask = self.segment(DrawnPicture.of(image))
+        mask = self.segment(image)
         return mask if mask.any() and not mask.all() else None
 
     def background(self, image: Picture, mask: Mask) -> Picture | None:

@@ -3,20 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
-
-from idgen.prepare.segmenter import Mask
 
 KEPT = 6
 """Candidates of a photo that are looked at closely."""
 
 _ALIKE = 0.9
-_MARGIN = 0.1
-_GREY = 127
 _LIKENESS_WEIGHT = 1.0
 _NOUN_WEIGHT = 1.0
 _NOUN_SCALE = 100.0
@@ -99,29 +93,6 @@ def best_and_different(masks: Tensor, scores: Tensor, count: int = KEPT) -> list
         if len(kept) < count and all(overlaps[index, other] < _ALIKE for other in kept):
             kept.append(index)
     return kept
-
-
-def cut_out(picture: NDArray[np.uint8], mask: Mask) -> Tensor:
-    """What a mask holds, on grey, in a square with a margin: what encoders judge it by.
-
-    Args:
-        picture: `H W 3`.
-        mask: `H W`; an empty one gives a grey square.
-
-    Returns:
-        `3 S S`, uint8.
-    """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return torch.full((3, 32, 32), _GREY, dtype=torch.uint8)
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    height, width = bottom - top, right - left
-    side = max(1, round((1 + 2 * _MARGIN) * max(height, width)))
-    square = np.full((side, side, 3), _GREY, dtype=np.uint8)
-    down, along = (side - height) // 2, (side - width) // 2
-    held = np.where(mask[top:bottom, left:right, None], picture[top:bottom, left:right], _GREY)
-    square[down : down + height, along : along + width] = held
-    return torch.from_numpy(square).permute(2, 0, 1).contiguous()
 
 
 def choose(digest: str, candidates: Mapping[str, Candidates]) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from idgen.prepare.segmenter import Mask
+from idgen.masks import Mask
 
 SHEET_VERSION = 2
 """Part of the sheet's key: raise it when the drawing changes."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
+from idgen.masks import Mask
 from idgen.prepare.colour_cues import (
     ColourCues,
     centre_prior,
@@ -20,7 +21,7 @@ from idgen.prepare.colour_cues import (
 from idgen.prepare.photos import Photo
 from idgen.prepare.prompts import PromptedSegmenter, Prompts, prompts_of
 from idgen.prepare.seeds import GROUND, MAYBE_GROUND, MAYBE_SUBJECT, SUBJECT, Seeds, Trimap
-from idgen.prepare.segmenter import Mask, Segment
+from idgen.prepare.segmenter import Segment
 
 _VERSION = 1
 _COARSE_SIDE = 192

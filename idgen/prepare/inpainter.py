@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
+from idgen.masks import Mask
 from idgen.prepare.photos import UnfitPhotoError
-from idgen.prepare.segmenter import Mask
 
 Inpaint: TypeAlias = Callable[[NDArray[np.uint8], Mask], NDArray[np.uint8]]
 """A picture `H W 3` uint8 and its subject's mask `H W` to the background, `H W 3` uint8."""

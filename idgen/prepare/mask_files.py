@@ -14,8 +14,9 @@ from PIL import Image
 
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
+from idgen.masks import Mask
 from idgen.prepare.photos import Photo, visible_entries
-from idgen.prepare.segmenter import Mask, Segment, Segmenter
+from idgen.prepare.segmenter import Segment, Segmenter
 
 _MIDDLE = 128
 _SUFFIXES = tuple("." + "".join(letters) for letters in product("pP", "nN", "gG"))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from idgen.prepare.segmenter import Mask
+from idgen.masks import Mask
 
 REVIEW_VERSION = 2
 """Part of the contact sheet's key: raise it when other warnings are given."""

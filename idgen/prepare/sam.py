@@ -15,20 +15,20 @@ from torch.nn.functional import interpolate
 
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields, fingerprint_path
+from idgen.masks import Mask, cut_out
 from idgen.metrics.encoders import ClipScorer
 from idgen.metrics.scorer import ImageScorer
 from idgen.prepare.candidates import (
     Candidates,
     best_and_different,
     choose,
-    cut_out,
     score_candidates,
 )
 from idgen.prepare.class_noun import NOUN_FILE, ClassNouns
 from idgen.prepare.detector import BoxDetector, Detect
 from idgen.prepare.photos import Photo
 from idgen.prepare.prompts import PromptedSegmenter, Prompts, prompted_key, prompts_of
-from idgen.prepare.segmenter import Mask, Segment
+from idgen.prepare.segmenter import Segment
 
 Architecture: TypeAlias = Literal["vit_b", "vit_l", "vit_h"]
 

@@ -6,14 +6,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from idgen.masks import Mask
 from idgen.prepare.photos import Photo
-
-Mask: TypeAlias = NDArray[np.bool_]
-"""`H W`, True on the subject."""
 
 Segment: TypeAlias = Callable[[Photo], Mask]
 """A photo of `H W` pixels to its subject's mask, `H W`."""

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from idgen.masks import Mask
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.features import (
     LatentBackbone,
@@ -27,7 +28,7 @@ from idgen.prepare.finish import finish
 from idgen.prepare.inpainter import Inpainter
 from idgen.prepare.jobs import Job, Steps, Work, named
 from idgen.prepare.photos import UnfitPhotoError
-from idgen.prepare.segmenter import Mask, Segmenter
+from idgen.prepare.segmenter import Segmenter
 from idgen.prepare.state import Target
 from idgen.prepare.store import Kind, png_bytes
 from idgen.prepare.subject import LeftOut

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
+from idgen.masks import Mask
 from idgen.prepare.contact_page import PAGE_VERSION, page_key
 from idgen.prepare.contact_sheet import SHEET_VERSION
 from idgen.prepare.features import FeatureKeys, FeatureRecipe
 from idgen.prepare.inpainter import Inpainter
 from idgen.prepare.photos import FEWEST, Photo
 from idgen.prepare.review import REVIEW_VERSION
-from idgen.prepare.segmenter import Mask, Segmenter
+from idgen.prepare.segmenter import Segmenter
 from idgen.prepare.store import (
     CONTACT_PAGE,
     CONTACT_SHEET,

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
+from idgen.masks import Mask
 from idgen.prepare.features import TENSORS, features_key
 from idgen.prepare.review import Look
-from idgen.prepare.segmenter import Mask
 from idgen.prepare.store import CONTACT_PAGE, FORMAT, Store, read_png, stale
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from idgen.prepare.segmenter import Mask
+from idgen.masks import Mask
 
 VERSION = 2
 """Part of every feature's key: raise it when a view's pixels change."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import torch
 from idgen.benchmark.cell import Cell, Outcome, Step, read_json
 from idgen.benchmark.executor import LocalExecutor
 from idgen.benchmark.verify import check_scores, check_weights
+from tests.forked import start_forked
 
 FAKE = Path(__file__).with_name("fake_command.py")
 
@@ -164,7 +164,7 @@ def test_closing_stops_the_commands_and_a_new_run_goes_on(tmp_path: Path) -> Non
     slow = make_cell(tmp_path, "slow", f"--checkpoint={checkpoint}", f"--wait={go}")
     outcomes = LocalExecutor(2, 2).run([slow, make_cell(tmp_path, "a")])
     assert next(outcomes).cell.name == "a"
-    _until(checkpoint.exists)
+    until(checkpoint.exists)
     outcomes.close()
     assert calls(tmp_path, "slow")[-1] == "terminated"
     assert not (slow.folder / "failed.json").exists()
@@ -176,14 +176,16 @@ def test_closing_stops_the_commands_and_a_new_run_goes_on(tmp_path: Path) -> Non
 def test_a_killed_benchmark_is_gone_on_with_once_its_commands_have_ended(tmp_path: Path) -> None:
     checkpoint, go = tmp_path / "a/run/last.ckpt", tmp_path / "go"
     options = (f"--checkpoint={checkpoint}", f"--wait={go}")
-    code = (
-        "import sys; from pathlib import Path; from tests.benchmark.test_executor import *; "
-        "run(make_cell(Path(sys.argv[1]), 'a', *sys.argv[2:]))"
-    )
-    driver = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), *options])
-    _until(checkpoint.exists)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
+
+    def benchmark() -> int:
+        run(make_cell(tmp_path, "a", *options))
+        return 0
+
+    driver = start_forked(benchmark, tmp_path / "log")
+    until(checkpoint.exists)
+    driver.kill()
+    driver.join()
+    assert driver.exitcode == -signal.SIGKILL
     with ThreadPoolExecutor(1) as pool:
         again = pool.submit(run, make_cell(tmp_path, "a", *options))
         time.sleep(1)
@@ -211,7 +213,7 @@ def test_each_slot_gets_a_gpu_of_its_own() -> None:
     assert "CUDA_VISIBLE_DEVICES" not in LocalExecutor(1, 8, ["0", "1"])._environment(0)
 
 
-def _until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"

@@ -33,8 +33,9 @@ def finish(cell: Cell) -> None:
     write_json(cell.folder / DONE, {"key": cell.key})
 
 
+ONE: dict[str, Any] = {"ours": {}}
 TWO = {
-    "ours": {},
+    **ONE,
     "untrained": {"settings": {"model.tuning.init_args.rank": 1}, "trained": False},
 }
 
@@ -56,8 +57,8 @@ def finished(workspace: Workspace) -> Plan:
 
 
 def again(workspace: Workspace, finished: Plan, **changed: Any) -> Plan:
-    """The same benchmark, changed, in the same folder."""
-    kept = {"methods": TWO, "output": str(finished.folder), **changed}
+    """The same benchmark, changed, in the same folder; of one method where none is named."""
+    kept = {"methods": ONE, "output": str(finished.folder), **changed}
     return make_plan(config_of(workspace, **kept))
 
 

@@ -2,30 +2,31 @@
 
 import csv
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import idgen.cli as cli
+import idgen.commands.benchmark as command
+from idgen.benchmark.executor import LocalExecutor
 from idgen.cli import main
 from tests.benchmark.settings import benchmark_settings, write_settings
-from tests.benchmark.test_executor import calls
+from tests.benchmark.test_executor import calls, make_cell, until
 from tests.benchmark.test_report import Page
-from tests.workspace import TinyModels, Workspace, make_workspace, run_idgen
+from tests.forked import start_forked
+from tests.workspace import Workspace
 
 Settings = dict[str, Any]
 
 
 def test_it_runs_reports_and_leaves_finished_cells_alone(
-    tmp_path: Path, tiny_models: TinyModels
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    workspace = make_workspace(tmp_path, tiny_models)
     # Its photos have no masks, so that its preparation fails, and every cell of it.
     other = tmp_path / "other"
     other.mkdir()
@@ -35,10 +36,10 @@ def test_it_runs_reports_and_leaves_finished_cells_alone(
     settings["subjects"].append({"photos": str(other), "class_noun": "dog"})
     settings["methods"].pop("plain LoRA")
     path = write_settings(workspace, settings)
-    ended = run_idgen("benchmark", f"--config={path}")
-    assert ended.returncode == 1, ended.stderr
-    assert "failed: ours / other / seed 0: preparation: prepare: " in ended.stderr
-    assert "unmasked-0" in ended.stderr
+    assert main(["benchmark", f"--config={path}"]) == 1
+    said = capsys.readouterr().err
+    assert "failed: ours / other / seed 0: preparation: prepare: " in said
+    assert "unmasked-0" in said
     output = Path(settings["output"])
     rows = list(csv.DictReader((output / "results.csv").open()))
     assert [(r["method"], r["subject"], r["status"]) for r in rows] == [
@@ -59,7 +60,7 @@ def test_it_runs_reports_and_leaves_finished_cells_alone(
     assert all(source.startswith("data:image/") for source in page.sources)
     assert {"ours", "untrained", "photos (dog)"} <= set(page.words.split("\n"))
     content = json.loads((output / "results.json").read_text())
-    assert content["protocol"]["backbone"] == str(tiny_models.pipeline)
+    assert content["protocol"]["backbone"] == str(workspace.models.pipeline)
     assert (output / "table.md").exists()
     assert (output / "table.tex").exists()
 
@@ -124,32 +125,24 @@ def test_a_subject_with_one_photo_is_refused(
 def test_a_signal_lets_commands_save_and_says_how_to_go_on(
     tmp_path: Path, number: int, code: int
 ) -> None:
-    checkpoint = tmp_path / "a/run/last.ckpt"
-    driver = (
-        "import sys; from pathlib import Path; import idgen.commands.benchmark as command; "
-        "from idgen.benchmark.executor import LocalExecutor; from idgen.cli import main; "
-        "from tests.benchmark.test_executor import make_cell; "
-        "import idgen.cli as cli; "
-        "cell = make_cell(Path(sys.argv[1]), 'a', *sys.argv[2:])\n"
-        "def run(command_name, options):\n"
-        "    with command._terminating():\n"
-        "        command._run_all(LocalExecutor(1, 1), [cell], 'running')\n"
-        "cli._run = run\n"
-        "sys.exit(main(['benchmark']))"
-    )
-    options = [f"--checkpoint={checkpoint}", f"--wait={tmp_path / 'never'}"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", driver, str(tmp_path), *options], stderr=subprocess.PIPE, text=True
-    )
-    end = time.monotonic() + 120
-    while not checkpoint.exists():
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == code, said
-    assert "run it again to go on" in said
+    checkpoint, log = tmp_path / "a/run/last.ckpt", tmp_path / "log"
+    options = (f"--checkpoint={checkpoint}", f"--wait={tmp_path / 'never'}")
+
+    def run(command_name: str, options_: Sequence[str]) -> None:
+        with command._terminating():
+            command._run_all(LocalExecutor(1, 1), [make_cell(tmp_path, "a", *options)], "running")
+
+    def driver() -> int:
+        cli._run = run  # type: ignore[assignment]
+        return main(["benchmark"])
+
+    process = start_forked(driver, log)
+    until(checkpoint.exists)
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    process.join(timeout=120)
+    assert process.exitcode == code, log.read_text()
+    assert "run it again to go on" in log.read_text()
     assert calls(tmp_path)[-1] == "terminated"
 
 

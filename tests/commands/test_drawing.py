@@ -14,7 +14,7 @@ from PIL import Image
 
 from idgen.cli import main
 from idgen.metrics.protocol import Protocol
-from tests.workspace import Workspace, run_idgen
+from tests.workspace import Workspace
 
 MASKED = ("leakage", "masked_dino", "masked_clip_i")
 TRUE = ("identity_accuracy", "background_accuracy")
@@ -156,11 +156,6 @@ def test_a_checkpoint_draws_on_a_machine_that_has_nothing_else(
 
 def test_sigterm_ends_drawing_at_once(trained: Workspace, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    ended = run_idgen(
-        "predict",
-        f"--ckpt_path={trained.last}",
-        f"--drawings.output={out}",
-        "--trainer.callbacks+=tests.signalling.SignalItself",
-    )
-    assert ended.returncode == 143, ended.stderr
+    command = ["predict", f"--ckpt_path={trained.last}", f"--drawings.output={out}"]
+    assert main([*command, "--trainer.callbacks+=tests.signalling.SignalItself"]) == 143
     assert not list(out.rglob("*.png"))

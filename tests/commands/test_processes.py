@@ -4,17 +4,15 @@ import json
 
 import pytest
 
-from tests.workspace import Workspace, run_idgen
+from idgen.cli import main
+from tests.workspace import TinyModels, Workspace, make_workspace, run_idgen
 
 DDP = ("--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp")
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory, tiny_models: object) -> Workspace:
+def two(tmp_path_factory: pytest.TempPathFactory, tiny_models: TinyModels) -> Workspace:
     """A run of two processes, with a record of each one's parameters."""
-    from tests.workspace import TinyModels, make_workspace
-
-    assert isinstance(tiny_models, TinyModels)
     workspace = make_workspace(tmp_path_factory.mktemp("two"), tiny_models)
     ended = run_idgen(
         "fit",
@@ -34,19 +32,19 @@ def test_parameters_are_equal_on_all_processes(two: Workspace) -> None:
 
 
 def test_scores_do_not_depend_on_the_number_of_processes(two: Workspace) -> None:
+    command = (
+        "test",
+        f"--ckpt_path={two.last}",
+        "--trainer.callbacks=null",
+        "--fidelity.segmenter=tests.prepare.parts.CentreSegmenter",
+    )
+    one = ("--trainer.strategy=auto", "--trainer.devices=1", f"--drawings.output={two.folder}/one")
+    assert main([*command, *one]) == 0
+    ended = run_idgen(*command, *DDP, f"--drawings.output={two.folder}/two")
+    assert ended.returncode == 0, ended.stderr
     found = {}
-    for name, options in (("one", ["--trainer.devices=1"]), ("two", list(DDP))):
+    for name in ("one", "two"):
         out = two.folder / name
-        ended = run_idgen(
-            "test",
-            f"--ckpt_path={two.last}",
-            "--trainer.callbacks=null",
-            "--trainer.strategy=auto",
-            *options,
-            "--fidelity.segmenter=tests.prepare.parts.CentreSegmenter",
-            f"--drawings.output={out}",
-        )
-        assert ended.returncode == 0, ended.stderr
         found[name] = json.loads((out / "metrics.json").read_text())
         assert len(list((out / "images").glob("*.png"))) == found[name]["images"] == 6
     masked = ("leakage", "masked_dino", "masked_clip_i")

@@ -14,12 +14,12 @@ from PIL import Image
 from torch import Tensor
 from transformers import ViTModel
 
+from idgen.masks import Mask
 from idgen.metrics.drawing_scores import DrawingScore, fidelity_scores, overfitting_scores
 from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.metrics.observed import Observed, Observer
 from idgen.metrics.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from idgen.prepare import OpenCVInpainter, Photo
-from idgen.prepare.segmenter import Mask
+from idgen.prepare import OpenCVInpainter
 from idgen.sampling import DrawingRequest
 
 from .processes import in_processes
@@ -45,10 +45,6 @@ def picture(seed: int, subject: bool = True) -> NDArray[np.uint8]:
 
 def red(image: NDArray[np.uint8]) -> Mask:
     return np.asarray(image[..., 0] > 150, dtype=np.bool_)
-
-
-def segment(photo: Photo) -> Mask:
-    return red(photo.pixels())
 
 
 def tensors(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
@@ -85,7 +81,7 @@ class World:
         return [*fidelity_scores(photos, CPU), *overfitting_scores(photos, prompts, CPU)]
 
     def drawings(self, rows: Sequence[int]) -> Observed:
-        observer = Observer(self.clip, self.dino, segment, self.inpaint)
+        observer = Observer(self.clip, self.dino, red, self.inpaint)
         pictures = tensors(DRAWN)[list(rows)]
         return Observed(pictures, observer, [REQUESTS[row] for row in rows])
 
@@ -218,7 +214,7 @@ def test_with_one_drawing_a_prompt_there_is_no_diversity(world: World) -> None:
 
 
 def test_a_model_that_returns_a_photo_copies_and_leaks_most(world: World) -> None:
-    observer = Observer(world.clip, world.dino, segment, world.inpaint)
+    observer = Observer(world.clip, world.dino, red, world.inpaint)
     copies = Observed(tensors([PHOTOS[1]] * 9), observer, REQUESTS)
     means = {}
     for name, drawings in (("drawn", world.drawings(range(9))), ("copied", copies)):

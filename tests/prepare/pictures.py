@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from idgen.prepare.segmenter import Mask
+from idgen.masks import Mask
 
 CPU = torch.device("cpu")
 

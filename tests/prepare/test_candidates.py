@@ -1,6 +1,5 @@
 from itertools import permutations
 
-import numpy as np
 import pytest
 import torch
 
@@ -9,10 +8,8 @@ from idgen.prepare.candidates import (
     Candidates,
     best_and_different,
     choose,
-    cut_out,
     score_candidates,
 )
-from tests.prepare.pictures import picture, red
 
 SIDE = 32
 
@@ -86,17 +83,6 @@ def test_nearly_equal_masks_are_looked_at_once() -> None:
         best_and_different(many, torch.arange(SIDE).float()) == list(range(SIDE - 1, -1, -1))[:KEPT]
     )
     assert best_and_different(torch.zeros(2, 4, 4, dtype=torch.bool), torch.zeros(2))
-
-
-def test_a_cut_out_shows_the_subject_alone() -> None:
-    pixels = picture(1)
-    shown = cut_out(pixels, red(pixels)).permute(1, 2, 0).numpy()
-    rows, columns = np.nonzero(red(pixels))
-    side = max(np.ptp(rows), np.ptp(columns)) + 1
-    assert shown.shape[0] == shown.shape[1] == round(1.2 * side)
-    assert int(red(shown).sum()) == len(rows)
-    assert (shown[~red(shown)] == 127).all()
-    assert cut_out(pixels, np.zeros((40, 56), bool)).shape == (3, 32, 32)
 
 
 def seen(*embeddings: tuple[float, float], scores: tuple[float, ...] = (3.0, 2.9)) -> Candidates:

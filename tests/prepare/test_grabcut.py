@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from idgen.errors import UserError
+from idgen.masks import Mask
 from idgen.prepare import GrabCutSegmenter, Photo, find_photos
 from idgen.prepare.colour_cues import find_cues, histogram, without_bars
 from idgen.prepare.grabcut import score_mask
 from idgen.prepare.prompts import PROMPTS
-from idgen.prepare.segmenter import Mask
 from tests.prepare.pictures import CPU, picture, red, save_pictures
 
 SEEDS = (1, 2, 3)

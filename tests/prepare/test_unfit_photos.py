@@ -13,9 +13,10 @@ from torch import Tensor
 
 from idgen.cli import main
 from idgen.errors import UserError
+from idgen.masks import Mask
 from idgen.models.backbone import Autoencoder
 from idgen.prepare import MaskFiles, Photo, Preparation
-from idgen.prepare.segmenter import Mask, Segment
+from idgen.prepare.segmenter import Segment
 from tests.commands.test_prepare import options
 from tests.prepare.parts import (
     CPU,

@@ -1,0 +1,85 @@
+"""Imports point one way, read from the source of every module."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import idgen
+
+ROOT = Path(idgen.__file__).parent
+# Each imports only from its own line and from lines above it. What draws and what scores know
+# nothing of photos, batches or runs, so that preparation, data and module can use them; then data
+# flows on, and imports with it, from `prepare` to `data` to `module`.
+LAYERS = (
+    ("errors", "files", "fingerprint", "masks", "pictures"),
+    ("mini", "report"),
+    ("models", "diffusion", "losses"),
+    ("sampling",),
+    ("metrics",),
+    ("prepare",),
+    ("data",),
+    ("module",),
+    ("callbacks",),
+    ("benchmark", "commands", "cli", "__main__"),
+)
+LAYER = {part: number for number, layer in enumerate(LAYERS) for part in layer}
+PLAIN = ("models", "diffusion", "losses", "sampling", "metrics")
+"""Parts that work without Lightning; torchmetrics they may have."""
+
+
+def modules(*parts: str) -> list[Path]:
+    found = [path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py"]
+    return sorted(path for path in found if not parts or part_of(path) in parts)
+
+
+def part_of(path: Path) -> str:
+    """The package or module directly in idgen that a file is of."""
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def imported(source: str) -> Iterator[str]:
+    """The dotted name of everything that a module imports, at its top or in a function."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide what they import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def upwards(part: str, source: str) -> list[str]:
+    """What a module of a part imports against the direction."""
+    names = [name.split(".") for name in imported(source)]
+    return [
+        ".".join(name)
+        for name in names
+        if name[0] == "idgen" and LAYER.get("".join(name[1:2]), -1) > LAYER[part]
+    ]
+
+
+def test_every_part_has_its_layer() -> None:
+    assert {part_of(path) for path in modules()} == set(LAYER)
+
+
+@pytest.mark.parametrize("part", LAYER)
+def test_imports_point_one_way(part: str) -> None:
+    found = {path.name: upwards(part, path.read_text()) for path in modules(part)}
+    assert found
+    assert {name: against for name, against in found.items() if against} == {}
+
+
+@pytest.mark.parametrize("part", PLAIN)
+def test_plain_parts_need_no_lightning(part: str) -> None:
+    for path in modules(part):
+        names = {name.split(".")[0] for name in imported(path.read_text())}
+        assert not names & {"lightning", "pytorch_lightning"}, path
+
+
+def test_an_import_against_the_direction_is_found() -> None:
+    hidden = "def function():\n    from idgen.prepare.photos import Photo\n"
+    assert upwards("metrics", hidden) == ["idgen.prepare.photos.Photo"]
+    assert upwards("data", hidden) == []
+    assert upwards("data", "from idgen import __version__, module") == ["idgen.module"]
+    assert upwards("models", "import idgen.data.batch as batch") == ["idgen.data.batch"]
