@@ -8,4 +8,5 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        # Only line breaks go: a name may hold two spaces.
+        super().__init__(" ".join(filter(None, map(str.strip, message.splitlines()))))

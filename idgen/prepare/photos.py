@@ -269,6 +269,8 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             # Between one and two times Pillow's limit lie honest photos; beyond, it refuses.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Of damaged notes in a file whose picture is whole; they do not name it.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
             with Image.open(io.BytesIO(content)) as image:
                 yield image
     except UnidentifiedImageError as error:

@@ -1,7 +1,7 @@
 """The photos of a subject that can be used: as images, and by what finds the subject in them."""
 
 import warnings
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from idgen.errors import UserError
@@ -30,24 +30,26 @@ def usable_photos(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         photos = find_photos(folder, checked, skip_bad)
-    notes = [f"{folder}: {warning.message}" for warning in caught]
-    if not skip_bad:
-        segmenter.check(photos)
-        return photos, notes
-    usable: list[Photo] = []
+        usable, faults = _maskable(photos, segmenter) if skip_bad else (photos, [])
+        if len(usable) >= FEWEST:
+            segmenter.check(usable)
+    # What a segmenter says of its folder, it says for each photo that it is asked about.
+    notes = [*dict.fromkeys(str(warning.message) for warning in caught), *faults]
+    if len(usable) < FEWEST:
+        raise UserError(
+            f"fewer than {FEWEST} photos in {folder} can have a mask; " + "; ".join(notes)
+        )
+    return usable, [f"{folder}: {note}" for note in notes]
+
+
+def _maskable(photos: Sequence[Photo], segmenter: Segmenter) -> tuple[list[Photo], list[str]]:
+    """The photos that can have a mask, and a line on those that cannot for the same reason."""
+    maskable: list[Photo] = []
     faults: dict[str, list[str]] = {}
     for photo in photos:
         try:
             segmenter.check([photo])
-            usable.append(photo)
+            maskable.append(photo)
         except UserError as error:
             faults.setdefault(str(error), []).append(repr(photo.name))
-    reasons = [f"left out {', '.join(names)}: {reason}" for reason, names in faults.items()]
-    if len(usable) < FEWEST:
-        found = [str(warning.message) for warning in caught]
-        raise UserError(
-            f"fewer than {FEWEST} photos in {folder} can have a mask; "
-            + "; ".join([*found, *reasons])
-        )
-    segmenter.check(usable)
-    return usable, notes + [f"{folder}: {reason}" for reason in reasons]
+    return maskable, [f"left out {', '.join(names)}: {why}" for why, names in faults.items()]

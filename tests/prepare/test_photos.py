@@ -369,6 +369,22 @@ def test_a_broken_profile_is_passed_over(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(image, tmp_path / "a.png", icc_profile=b"none"), picture(3))
 
 
+def test_damaged_exif_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(picture(3)).save(path)
+    whole, content = read_photo(path).pixels(), path.read_bytes()
+    damaged = b"Exif\0\0MM\0*\0\0\0\x08\0\xff" + bytes(12)
+    segment = b"\xff\xe1" + struct.pack(">H", 2 + len(damaged)) + damaged
+    path.write_bytes(content[:2] + segment + content[2:])
+    with pytest.warns(UserWarning, match="Corrupt EXIF"), Image.open(path) as image:
+        image.getexif()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        photo = read_photo(path)
+        assert photo.size() == whole.shape[:2]
+        np.testing.assert_array_equal(photo.pixels(), whole)
+
+
 def test_a_jpeg_of_several_pictures_is_a_photo(tmp_path: Path) -> None:
     first, second = (Image.fromarray(picture(seed)) for seed in (3, 4))
     first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second], quality=95)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -298,6 +299,22 @@ def test_photos_with_bad_masks_are_left_out_where_allowed(
     with pytest.warns(UserWarning, match=r"left out '01\.png'.* is empty"):
         subject = by_hand.run(photos, tmp_path / "two", TinyBackbone(), CPU, False)
     assert [photo.name for photo in subject.photos] == ["00.png", "02.png"]
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_masks_that_no_photo_takes_are_named_once(
+    photos: Path, output: Path, tmp_path: Path, skip_bad: bool
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    Image.new("L", (48, 40), 255).save(own / "01_mask.png")
+    masks = MaskFiles(own, CentreSegmenter())
+    parts = Preparation(masks, CountingInpainter(), PoolingEncoder(), skip_bad=skip_bad)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        parts.run(photos, output, TinyBackbone(), CPU, False)
+    [said] = [str(warning.message) for warning in caught]
+    assert "no photo takes '01_mask.png'" in said
 
 
 def test_all_photos_without_a_good_mask_are_named_where_too_few_are_left(
