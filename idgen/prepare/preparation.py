@@ -15,6 +15,7 @@ from idgen.prepare.features import FeatureRecipe, LatentBackbone
 from idgen.prepare.grabcut import GrabCutSegmenter
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
 from idgen.prepare.jobs import Job, Outcome, Steps, outcome_of, unfit
+from idgen.prepare.open_files import allow_locks
 from idgen.prepare.photos import Photo, subject_name
 from idgen.prepare.reference import reference_embeddings
 from idgen.prepare.sam import SamSegmenter
@@ -199,6 +200,7 @@ class Preparation:
         looked = keep_apart(looked, self.segmenter_for(backbone))
         todo = [at for at, job in enumerate(looked) if isinstance(job, Job) and job.state.missing()]
         self._fetch([job for at in todo if isinstance(job := looked[at], Job)])
+        allow_locks(len(todo))
         with ExitStack() as locks:
             # In the order of their names, or two runs might wait for each other.
             for at in sorted(todo, key=lambda at: str(subjects[at][1].absolute())):

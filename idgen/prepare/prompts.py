@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from os.path import isfile  # false, and no error, for a name that is too long
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -101,7 +102,7 @@ def check_prompts(photos: Sequence[Photo]) -> None:
         names = {photo.name for photo in photos if photo.path.parent == folder}
         for name in prompted:
             # Photos left out, such as copies, may keep their prompts.
-            if name not in names and ("/" in name or not (folder / name).is_file()):
+            if name not in names and ("/" in name or not isfile(folder / name)):
                 raise UserError(
                     f"{folder / PROMPTS}: there is no photo {name!r}{_nearest(name, names)}"
                 )

@@ -71,8 +71,10 @@ def test_places_are_of_the_upright_photo(folder: Path) -> None:
 
 def test_a_copy_may_keep_its_prompts(folder: Path) -> None:
     (folder / "9.png").write_bytes((folder / "1.png").read_bytes())
+    (folder / PROMPTS).write_text("9.png: {points: [[1, 1]]}")
     with pytest.warns(UserWarning, match="copy"):
-        check_prompts(photos(folder, "9.png: {points: [[1, 1]]}"))
+        found = find_photos(folder, skip_bad=True)
+    check_prompts(found)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,7 @@ def test_a_copy_may_keep_its_prompts(folder: Path) -> None:
     [
         ("4.png: {points: [[1, 1]]}", ["there is no photo '4.png'", "did you mean"]),
         ("../x.png: {points: [[1, 1]]}", ["there is no photo '../x.png'"]),
+        (f"{'x' * 300}.png: {{points: [[1, 1]]}}", ["there is no photo 'xxx"]),
         ("1: {points: [[1, 1]]}", ["1 is no photo's name"]),
         ("1.png: {point: [[1, 1]]}", ["1.png", "no key 'point'", "did you mean 'points'"]),
         ("1.png: {bocks: [1, 1, 2, 2]}", ["no key 'bocks'", "known are points"]),
