@@ -26,6 +26,10 @@ _UNKNOWN = (
 class OneLineParser(LightningArgumentParser):
     """Raises a `UserError` where argparse would print its usage and exit."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Takes what its base does; a key that is cut short is a misspelled one."""
+        super().__init__(*args, **{"allow_abbrev": False} | options)
+
     def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
         """Parses as jsonargparse does, but takes `null` for a part's part as null.
 

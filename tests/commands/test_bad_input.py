@@ -67,6 +67,15 @@ def test_a_misspelled_key_names_the_nearest(workspace: Workspace, refusal: Refus
 
 
 @pytest.mark.parametrize(
+    ("option", "whole"), [("--trainer.max_step=3", "max_steps"), ("--ckpt_pat=x", "ckpt_path")]
+)
+def test_a_key_cut_short_is_no_key(
+    workspace: Workspace, refusal: Refusal, option: str, whole: str
+) -> None:
+    assert f"did you mean '{whole}'?" in refusal(*fit(workspace, option)).replace("trainer.", "")
+
+
+@pytest.mark.parametrize(
     ("option", "reason"),
     [
         ("--data.prior.cuont=3", "Option 'cuont' is not accepted; did you mean 'count'?"),
