@@ -3,7 +3,7 @@ import torch
 
 from idgen.models.conditioning import TextOnly
 from idgen.models.stable_diffusion import StableDiffusionBackbone
-from idgen.sampling import DrawingRequest, Sampler, starting_noise, to_uint8
+from idgen.sampling import DrawingRequest, Sampler, drawing_noise, to_uint8
 
 CPU = torch.device("cpu")
 
@@ -15,14 +15,14 @@ def request(prompt: str = "a photo of a dog", number: int = 0, seed: int = 0) ->
 def test_noise_is_a_function_of_seed_prompt_and_number_alone() -> None:
     shape = (4, 8, 8)
     torch.manual_seed(1)
-    first = starting_noise(request(), shape)
+    first = drawing_noise(request(), shape)
     torch.manual_seed(2)
-    assert torch.equal(first, starting_noise(request(), shape))
+    assert torch.equal(first, drawing_noise(request(), shape))
     # Neither the prompt's place in its suite nor the subject's token counts.
     moved = DrawingRequest("a photo of a sks dog", "a photo of a dog", 7, 0, 0)
-    assert torch.equal(first, starting_noise(moved, shape))
+    assert torch.equal(first, drawing_noise(moved, shape))
     for other in (request("a dog"), request(number=1), request(seed=1)):
-        assert not torch.equal(first, starting_noise(other, shape))
+        assert not torch.equal(first, drawing_noise(other, shape))
 
 
 def test_pixels_are_clipped_and_rounded() -> None:
@@ -30,8 +30,18 @@ def test_pixels_are_clipped_and_rounded() -> None:
     assert to_uint8(pixels).tolist() == [0, 0, 128, 255, 255]
 
 
-def test_a_drawing_does_not_depend_on_its_batch(backbone: StableDiffusionBackbone) -> None:
-    sampler, method = Sampler(steps=2), TextOnly(backbone.width)
+def test_each_step_has_noise_of_its_own() -> None:
+    shape = (4, 8, 8)
+    noises = [drawing_noise(request(number=n), shape, step) for n in (0, 1) for step in range(3)]
+    for index, noise in enumerate(noises):
+        assert not any(torch.equal(noise, other) for other in noises[:index])
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_a_drawing_does_not_depend_on_its_batch(
+    backbone: StableDiffusionBackbone, stochastic: bool
+) -> None:
+    sampler, method = Sampler(steps=3, stochastic=stochastic), TextOnly(backbone.width)
     requests = [request(number=number) for number in range(3)]
     together = sampler.draw(backbone, method, requests, CPU)
     alone = sampler.draw(backbone, method, requests[2:], CPU)

@@ -12,7 +12,7 @@ from idgen.errors import UserError
 from idgen.models.stable_diffusion import StableDiffusionBackbone
 from idgen.models.text import SubjectWords
 from idgen.models.tuning import LoraTuning
-from idgen.sampling import Drawings, Sampler, starting_noise
+from idgen.sampling import Drawings, Sampler, drawing_noise
 
 CPU = torch.device("cpu")
 
@@ -118,7 +118,7 @@ def test_no_class_image_starts_from_a_scored_drawings_noise(
     shape = backbone.latent_shape
     assert [request.number for request in drawn] == [0, 1, 2]
     for mine, other in zip(drawn, scored, strict=True):
-        assert not torch.equal(starting_noise(mine, shape), starting_noise(other, shape))
+        assert not torch.equal(drawing_noise(mine, shape), drawing_noise(other, shape))
 
 
 @pytest.mark.parametrize("prompt", ["a [V] dog", "a photo of a sks, dog", "  "])

@@ -10,7 +10,7 @@ from idgen.diffusion import Prediction
 from idgen.errors import UserError
 from idgen.models.conditioning import DecoupledFusion
 from idgen.models.stable_diffusion import StableDiffusionBackbone
-from idgen.sampling import DrawingRequest, Sampler, starting_noise
+from idgen.sampling import DrawingRequest, Sampler, drawing_noise
 
 
 def test_the_prediction_target_is_read_from_the_scheduler(
@@ -43,26 +43,37 @@ def test_it_encodes_and_predicts_what_the_pipeline_does(
     torch.testing.assert_close(backbone.predict(noisy, times, ours), expected)
 
 
-@pytest.mark.parametrize("guidance", [1.0, 4.0])
-def test_the_sampler_draws_what_the_pipeline_draws(tiny_v_pipeline: Path, guidance: float) -> None:
+@pytest.mark.parametrize(("guidance", "stochastic"), [(1.0, False), (4.0, False), (4.0, True)])
+def test_the_sampler_draws_what_the_pipeline_draws(
+    tiny_v_pipeline: Path, guidance: float, stochastic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same solver, noise and guidance give the diffusers pipeline's pixels."""
     from diffusers import DPMSolverMultistepScheduler
+    from diffusers.schedulers import scheduling_dpmsolver_multistep
 
     backbone = StableDiffusionBackbone(str(tiny_v_pipeline))
     backbone.load()
     requests = [DrawingRequest("a sks dog", "a dog", 0, number, 0) for number in range(2)]
-    drawn = Sampler(steps=4, guidance=guidance).draw(
+    drawn = Sampler(steps=4, guidance=guidance, stochastic=stochastic).draw(
         backbone, DecoupledFusion(32), requests, torch.device("cpu")
     )
     pipeline = StableDiffusionPipeline.from_pretrained(tiny_v_pipeline)
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
-    noise = torch.stack([starting_noise(request, backbone.latent_shape) for request in requests])
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
+        pipeline.scheduler.config,
+        algorithm_type="sde-dpmsolver++" if stochastic else "dpmsolver++",
+    )
+    shape = backbone.latent_shape
+    noise = [torch.stack([drawing_noise(r, shape, step) for r in requests]) for step in range(5)]
+    added = iter(noise[1:])
+    monkeypatch.setattr(
+        scheduling_dpmsolver_multistep, "randn_tensor", lambda *_, **__: next(added)
+    )
     expected = pipeline(
         ["a sks dog"] * 2,
         num_inference_steps=4,
         guidance_scale=guidance,
-        latents=noise,
+        latents=noise[0],
         output_type="pt",
     ).images
     difference = drawn.images.float() / 255 - expected

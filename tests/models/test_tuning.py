@@ -121,7 +121,7 @@ def test_an_untrained_token_draws_what_the_class_noun_draws(
     backbone: StableDiffusionBackbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise = torch.randn(backbone.latent_shape)
-    monkeypatch.setattr("idgen.sampling.starting_noise", lambda *_: noise)
+    monkeypatch.setattr("idgen.sampling.drawing_noise", lambda *_: noise)
     TokenTuning().attach(backbone, NEW)
 
     def draw(prompt: str) -> torch.Tensor:
