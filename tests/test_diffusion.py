@@ -62,6 +62,16 @@ def test_posterior_samples_have_its_mean_and_deviation() -> None:
     assert drawn.std().item() == pytest.approx(0.5, abs=0.02)
 
 
+def test_times_of_a_batch_are_spread_evenly() -> None:
+    ours = schedule(Prediction.epsilon)
+    drawn = torch.stack([ours.sample_times(8, torch.device("cpu")) for _ in range(400)])
+    gaps = drawn.sort(dim=1).values.diff(dim=1)
+    assert (gaps - 125).abs().max() <= 1
+    # Each place of the batch by itself has every time alike.
+    assert (drawn.float().mean(dim=0) - 499.5).abs().max() < 70
+    assert ours.sample_times(1, torch.device("cpu")).shape == (1,)
+
+
 def test_times_cover_the_schedule() -> None:
     times = schedule(Prediction.epsilon).sample_times(20_000, torch.device("cpu"))
     assert times.min() >= 0

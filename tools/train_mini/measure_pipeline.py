@@ -1,10 +1,10 @@
 """Measures the mini pipeline: what its autoencoder keeps, and whether it draws what is asked.
 
 Run as ``python -m tools.train_mini.measure_pipeline --work DIR``. The autoencoder is measured on
-held-out identities. The 400 drawings are of every class in every scene, every second prompt with a
-colour; the judge (`tools.train_mini.judge`), trained on the world's truth and never on drawings,
-says what is in each. They are drawn as `configs/base.yaml` has it. Its own accuracy on true held-out pictures is printed beside: these figures
-cannot be expected above it.
+held-out identities. The 400 drawings, made as `configs/base.yaml` has it, are of every class in
+every scene, every second prompt with a colour; the judge (`tools.train_mini.judge`), trained on the
+world's truth and never on drawings, says what is in each. Its own accuracy on true held-out
+pictures is printed beside: these figures cannot be expected above it.
 """
 
 import argparse
