@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from idgen.benchmark.results import CellResult, DrawnImage, read_images
 from idgen.benchmark.subjects import BenchmarkSubject
 from idgen.benchmark.summary import MethodSummary, Summary
-from idgen.benchmark.tables import counted, marks, significance
+from idgen.benchmark.tables import PARTIAL, counted, marks, partial_mark, significance
 from idgen.errors import UserError
 from idgen.report.drawing_table import DrawingRow, drawing_table, photo_strip, subject_details
 from idgen.report.elements import Markup, table, text
@@ -115,7 +115,7 @@ def _entry(summary: Summary, method: MethodSummary, name: ScoreName) -> Markup:
     interval = method.scores[name.key]
     if interval is None:
         return Markup(_EMPTY)
-    mean = f"{interval.mean:.3f}"
+    mean = f"{interval.mean:.3f}{partial_mark(method, name.key)}"
     if method.name in summary.best(name):
         mean = f"<strong>{mean}</strong>"
     mean += _mark(significance(method.differences[name.key], name.better))
@@ -172,15 +172,18 @@ def _scatter(summary: Summary) -> str:
         across, up = method.scores.get(_ACROSS), method.scores.get(_UP)
         if across is None or up is None:
             continue
-        ends = [None if s.low is None or s.high is None else (s.low, s.high) for s in (across, up)]
-        points.append(ScatterPoint(method.name, across.mean, up.mean, *ends))
+        x, y = (None if s.low is None or s.high is None else (s.low, s.high) for s in (across, up))
+        partial = any(partial_mark(method, key) for key in (_ACROSS, _UP))
+        label = f"{method.name} {PARTIAL}" if partial else method.name
+        points.append(ScatterPoint(label, across.mean, up.mean, x, y, comparable=not partial))
     if not points:
         return ""
     labels = [f"{name.label}: {name.meaning}" for name in map(score_name, (_ACROSS, _UP))]
+    others = "" if all(p.comparable for p in points) else f", or not to be compared ({PARTIAL})"
     note = (
         '<p class="note">Up and to the right is better. The dashed line is the Pareto front; '
-        "hollow points are surpassed by another method in both scores. Bars are the intervals of "
-        "the table.</p>\n"
+        f"hollow points are surpassed by another method in both scores{others}. Bars are the "
+        "intervals of the table.</p>\n"
     )
     return draw_scatter(points, *labels) + note
 
