@@ -80,8 +80,8 @@ def _unfinished(summary: Summary) -> str:
             for r in summary.failed
         )
         body += (
-            f'<div class="alarm"><strong>{_count(len(summary.failed), "cell")} failed</strong> and '
-            f"count nowhere; means are over the subjects that are left.<ul>{lines}</ul></div>\n"
+            f'<div class="alarm"><strong>{_count(len(summary.failed), "cell")} failed</strong>, '
+            f"left out of all means.<ul>{lines}</ul></div>\n"
         )
     if summary.missing:
         body += (
@@ -108,7 +108,8 @@ def _table(summary: Summary) -> str:
         '<p class="note">Means over subjects, below them the 95 % bootstrap interval; the best '
         f"in bold. {text(marks(summary))}</p>\n"
     )
-    return table(["method", "cells", *map(_heading, names)], rows, "scores") + note
+    legend = definitions({name.label: name.meaning for name in names if name.meaning})
+    return table(["method", "cells", *map(_heading, names)], rows, "scores") + note + legend
 
 
 def _entry(summary: Summary, method: MethodSummary, name: ScoreName) -> Markup:
@@ -244,7 +245,9 @@ def _row(cell: CellResult, images: Sequence[DrawnImage], prompts: Sequence[str])
     first: dict[str, Path] = {}
     for image in images:
         first.setdefault(image.prompt, image.file)
-    pictures = [_opened(first[prompt]) if prompt in first else None for prompt in prompts]
+    # Drawings may have been deleted since, to save space.
+    there = [path if (path := first.get(prompt)) and path.exists() else None for prompt in prompts]
+    pictures = [None if path is None else _opened(path) for path in there]
     captions = [f"{cell.method}: {prompt}" for prompt in prompts]
     status = {"failed": "failed", "missing": "not run yet"}.get(cell.status, "no drawing")
     keys = [key for key in (_UP, _ACROSS) if cell.metrics.get(key) is not None]
@@ -263,4 +266,4 @@ def _opened(path: Path) -> Image.Image:
         with Image.open(path) as image:
             return image.convert("RGB")
     except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f"cannot read {path} ({error}); run the benchmark again") from error
+        raise UserError(f"cannot read {path} ({error}); delete it, it is then left out") from error
