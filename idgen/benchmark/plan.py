@@ -106,6 +106,13 @@ def make_plan(config: BenchmarkConfig) -> Plan:
     for subject in subjects:
         subject.write_photos()
     frozen = {name: reader.frozen() for name, reader in readers.items()}
+    for name, method in config.methods.items():
+        steps = frozen[name]["trainer"]["max_steps"]
+        if method.trained and (steps is None or steps < 1):
+            raise UserError(
+                f"method {name!r}: trainer.max_steps is {steps}; set it to 1 or more, or trained: "
+                "false to draw with the untrained model"
+            )
     protocol = _protocol(config, readers, frozen)
     planner = _Planner(config, folder, frozen, protocol)
     plan = Plan(config, folder, tuple(subjects), tuple(planner.cells(subjects)), protocol)
