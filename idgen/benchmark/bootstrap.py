@@ -139,7 +139,7 @@ def paired_difference(
     if not both:
         return None
     interval = bootstrap_interval(both, resamples, seed, level)
-    return Difference(interval, sum(mean > 0 for mean in subject_means(both).values()))
+    return Difference(interval, sum(mean > _ROUNDING for mean in subject_means(both).values()))
 
 
 def _resampled_means(means: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:

@@ -59,10 +59,18 @@ class Cell:
         return hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()
 
     def is_done(self) -> bool:
-        """Whether it has been run to its end, with this very record."""
+        """Whether it has been run to its end, with this very record.
+
+        What its last step left has to be there still; checkpoints may be deleted to save space.
+        """
         marker = read_json(self.folder / DONE)
         same = marker is not None and marker.get("key") == self.key
-        return same and all(step.result.exists() for step in self.steps)
+        return same and self.steps[-1].result.exists()
+
+    def failure(self) -> dict[str, Any] | None:
+        """Reason and exit code if its last run failed, with this very record."""
+        failed = read_json(self.folder / FAILED)
+        return failed if failed is not None and failed.get("key") == self.key else None
 
     def earlier_record(self) -> dict[str, Any] | None:
         """The record that the folder's finished run was made with, if there is one."""

@@ -9,6 +9,7 @@ from idgen.errors import UserError
 from idgen.files import check_writable
 
 _MOST_SEED = 2**32
+_LONGEST_NAME = 200  # bytes of a folder's name, of 255 that file systems take
 
 
 @dataclass
@@ -120,6 +121,7 @@ class BenchmarkConfig:
         Raises:
             UserError: If a number is out of range, a file is not there, or a name is unknown.
         """
+        check_distinct("methods", list(self.methods))
         if self.reference not in self.methods:
             raise UserError(
                 f"reference: there is no method {self.reference!r}; there are "
@@ -129,7 +131,6 @@ class BenchmarkConfig:
             raise UserError("subjects: name one, such as mini:0, or a folder of photos")
         self._check_numbers()
         self._check_files()
-        check_distinct("methods", list(self.methods))
         check_writable(Path(self.output).expanduser(), "--output")
 
     def _check_numbers(self) -> None:
@@ -164,10 +165,14 @@ def check_distinct(key: str, names: Sequence[str]) -> None:
     """Refuses names of which two would share a folder.
 
     Raises:
-        UserError: If they would; both are named.
+        UserError: If they would, and both are named; or if one is no name for a folder.
     """
     seen: dict[str, str] = {}
     for name in names:
+        if not isinstance(name, str):  # YAML reads a bare 1 or true as what it looks like
+            raise UserError(f"{key}: the name {name!r} is no text; put it in quotes")
+        if len(folder_name(name).encode()) > _LONGEST_NAME:
+            raise UserError(f"{key}: the name {name[:40]!r}... is too long for a folder")
         folder = folder_name(name).lower()
         if folder == "-":
             raise UserError(f"{key}: {name!r} is no name; use letters and digits")

@@ -11,6 +11,7 @@ from idgen.callbacks.termination import GracefulTermination
 from idgen.commands.parser import one_line_errors
 from idgen.commands.run_config import STORED
 from idgen.commands.train import IdgenCLI
+from idgen.data.prompts import suite_identity
 from idgen.errors import UserError
 
 
@@ -29,6 +30,23 @@ class Identities:
     backbone_identity: str
     clip_identity: str
     dino_identity: str
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What else of a config decides scores, and is no part of a method.
+
+    Attributes:
+        prompts: Hash of the prompts' templates.
+        photo_segmenter: Hash of what finds the subject in the photos.
+        segmenter: Hash of what finds it in drawings.
+        inpainter: Hash of what takes it away.
+    """
+
+    prompts: str
+    photo_segmenter: str
+    segmenter: str
+    inpainter: str
 
 
 class ConfigReader(IdgenCLI):
@@ -56,8 +74,11 @@ class ConfigReader(IdgenCLI):
         everything = yaml.safe_load(text)
         return {key: everything[key] for key in STORED if key in everything}
 
-    def identify(self) -> Identities:
+    def identify(self) -> tuple[Identities, Scoring]:
         """Builds the parts once, as a run would, checks what they need, and lets them go.
+
+        Returns:
+            What the models are, and how drawings are scored.
 
         Raises:
             UserError: If a value is out of range, or photos, models or words cannot be used.
@@ -66,13 +87,22 @@ class ConfigReader(IdgenCLI):
             built = self.parser.instantiate_classes(self.config)["fit"]
         built.data.check()
         built.fidelity.check()
-        backbone = built.model.backbone
-        return Identities(
+        built.model.check_optimizer()
+        backbone, preparation = built.model.backbone, built.data.preparation
+        of_photos = preparation.segmenter_for(backbone)
+        models = Identities(
             backbone.source,
             backbone.identity,
             built.fidelity.clip.identity,
             built.fidelity.dino.identity,
         )
+        scoring = Scoring(
+            suite_identity(built.data.test_suite),
+            of_photos.identity,
+            (built.fidelity.segmenter or of_photos).identity,
+            preparation.inpainter.identity,
+        )
+        return models, scoring
 
 
 def read_config(configs: Sequence[str], settings: Mapping[str, Any], who: str) -> ConfigReader:

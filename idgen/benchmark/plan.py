@@ -106,6 +106,13 @@ def make_plan(config: BenchmarkConfig) -> Plan:
     for subject in subjects:
         subject.write_photos()
     frozen = {name: reader.frozen() for name, reader in readers.items()}
+    for name, method in config.methods.items():
+        steps = frozen[name]["trainer"]["max_steps"]
+        if method.trained and (steps is None or steps < 1):
+            raise UserError(
+                f"method {name!r}: trainer.max_steps is {steps}; set it to 1 or more, or trained: "
+                "false to draw with the untrained model"
+            )
     protocol = _protocol(config, readers, frozen)
     planner = _Planner(config, folder, frozen, protocol)
     plan = Plan(config, folder, tuple(subjects), tuple(planner.cells(subjects)), protocol)
@@ -137,9 +144,10 @@ def _reader(
     return read_config([*config.configs, *method.configs], settings, f"method {name!r}")
 
 
-def _identify(name: str, reader: ConfigReader) -> dict[str, str]:
+def _identify(name: str, reader: ConfigReader) -> tuple[dict[str, str], dict[str, str]]:
     try:
-        return asdict(reader.identify())
+        models, scoring = reader.identify()
+        return asdict(models), asdict(scoring)
     except UserError as error:
         raise UserError(f"method {name!r}: {error}") from error
     finally:
@@ -154,13 +162,14 @@ def _protocol(
     Raises:
         UserError: If two of them do not, or one cannot be built.
     """
-    found: dict[str, dict[str, Any]] = {}
+    first, protocol, scoring = "", dict[str, Any](), dict[str, str]()
     for name, reader in readers.items():
-        sampler = frozen[name]["model"]["sampler"]
-        found[name] = {**_identify(name, reader), "sampler": sampler, "images": config.images}
-    first, protocol = next(iter(found.items()))
-    for name, other in found.items():
-        differing = difference(protocol, other)
+        models, own_scoring = _identify(name, reader)
+        own = {**models, "sampler": frozen[name]["model"]["sampler"], "images": config.images}
+        if not first:
+            first, protocol, scoring = name, own, own_scoring
+        # The record of a cell has its whole config; how it is scored need not be there twice.
+        differing = difference(protocol | scoring, own | own_scoring)
         if differing is not None:
             raise UserError(
                 f"methods {first!r} and {name!r} cannot be compared: {differing}; draw and score "

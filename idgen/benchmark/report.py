@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from idgen.benchmark.results import CellResult, DrawnImage, read_images
 from idgen.benchmark.subjects import BenchmarkSubject
 from idgen.benchmark.summary import MethodSummary, Summary
-from idgen.benchmark.tables import counted, marks, significance
+from idgen.benchmark.tables import PARTIAL, counted, marks, partial_mark, significance
 from idgen.errors import UserError
 from idgen.report.drawing_table import DrawingRow, drawing_table, photo_strip, subject_details
 from idgen.report.elements import Markup, table, text
@@ -80,8 +80,8 @@ def _unfinished(summary: Summary) -> str:
             for r in summary.failed
         )
         body += (
-            f'<div class="alarm"><strong>{_count(len(summary.failed), "cell")} failed</strong> and '
-            f"count nowhere; means are over the subjects that are left.<ul>{lines}</ul></div>\n"
+            f'<div class="alarm"><strong>{_count(len(summary.failed), "cell")} failed</strong>, '
+            f"left out of all means.<ul>{lines}</ul></div>\n"
         )
     if summary.missing:
         body += (
@@ -108,14 +108,15 @@ def _table(summary: Summary) -> str:
         '<p class="note">Means over subjects, below them the 95 % bootstrap interval; the best '
         f"in bold. {text(marks(summary))}</p>\n"
     )
-    return table(["method", "cells", *map(_heading, names)], rows, "scores") + note
+    legend = definitions({name.label: name.meaning for name in names if name.meaning})
+    return table(["method", "cells", *map(_heading, names)], rows, "scores") + note + legend
 
 
 def _entry(summary: Summary, method: MethodSummary, name: ScoreName) -> Markup:
     interval = method.scores[name.key]
     if interval is None:
         return Markup(_EMPTY)
-    mean = f"{interval.mean:.3f}"
+    mean = f"{interval.mean:.3f}{partial_mark(method, name.key)}"
     if method.name in summary.best(name):
         mean = f"<strong>{mean}</strong>"
     mean += _mark(significance(method.differences[name.key], name.better))
@@ -172,15 +173,18 @@ def _scatter(summary: Summary) -> str:
         across, up = method.scores.get(_ACROSS), method.scores.get(_UP)
         if across is None or up is None:
             continue
-        ends = [None if s.low is None or s.high is None else (s.low, s.high) for s in (across, up)]
-        points.append(ScatterPoint(method.name, across.mean, up.mean, *ends))
+        x, y = (None if s.low is None or s.high is None else (s.low, s.high) for s in (across, up))
+        partial = any(partial_mark(method, key) for key in (_ACROSS, _UP))
+        label = f"{method.name} {PARTIAL}" if partial else method.name
+        points.append(ScatterPoint(label, across.mean, up.mean, x, y, comparable=not partial))
     if not points:
         return ""
     labels = [f"{name.label}: {name.meaning}" for name in map(score_name, (_ACROSS, _UP))]
+    others = "" if all(p.comparable for p in points) else f", or not to be compared ({PARTIAL})"
     note = (
         '<p class="note">Up and to the right is better. The dashed line is the Pareto front; '
-        "hollow points are surpassed by another method in both scores. Bars are the intervals of "
-        "the table.</p>\n"
+        f"hollow points are surpassed by another method in both scores{others}. Bars are the "
+        "intervals of the table.</p>\n"
     )
     return draw_scatter(points, *labels) + note
 
@@ -241,7 +245,9 @@ def _row(cell: CellResult, images: Sequence[DrawnImage], prompts: Sequence[str])
     first: dict[str, Path] = {}
     for image in images:
         first.setdefault(image.prompt, image.file)
-    pictures = [_opened(first[prompt]) if prompt in first else None for prompt in prompts]
+    # Drawings may have been deleted since, to save space.
+    there = [path if (path := first.get(prompt)) and path.exists() else None for prompt in prompts]
+    pictures = [None if path is None else _opened(path) for path in there]
     captions = [f"{cell.method}: {prompt}" for prompt in prompts]
     status = {"failed": "failed", "missing": "not run yet"}.get(cell.status, "no drawing")
     keys = [key for key in (_UP, _ACROSS) if cell.metrics.get(key) is not None]
@@ -260,4 +266,4 @@ def _opened(path: Path) -> Image.Image:
         with Image.open(path) as image:
             return image.convert("RGB")
     except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f"cannot read {path} ({error}); run the benchmark again") from error
+        raise UserError(f"cannot read {path} ({error}); delete it, it is then left out") from error

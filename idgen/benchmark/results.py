@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from idgen.benchmark.cell import FAILED, difference, read_json
+from idgen.benchmark.cell import difference, read_json
 from idgen.benchmark.plan import PlannedCell
 from idgen.errors import UserError
 
@@ -80,9 +80,9 @@ def read_result(planned: PlannedCell) -> CellResult:
     if planned.cell.is_done():
         metrics = read_json(folder / "metrics.json")
         return CellResult(*place, "done", metrics or {}, "", 0, folder)
-    failed, of = read_json(planned.cell.folder / FAILED), ""
+    failed, of = planned.cell.failure(), ""
     if failed is None:
-        failed, of = read_json(planned.preparation.folder / FAILED), "preparation: "
+        failed, of = planned.preparation.failure(), "preparation: "
     if failed is None:
         return CellResult(*place, "missing", {}, "", 0, folder)
     reason, code = f"{of}{failed.get('reason', '')}", int(failed.get("exit_code", 1))

@@ -136,6 +136,8 @@ def run_cell(cell: Cell, processes: Processes, environment: Mapping[str, str]) -
             return Outcome(cell)
     except (UserError, OSError) as error:
         return _failed(cell, f"{error}", 1)
+    except Exception as error:  # one cell's trouble, whatever it is, is not that of the others
+        return _failed(cell, f"{type(error).__name__}: {error}", 1)
 
 
 def _begin(cell: Cell) -> None:
@@ -200,7 +202,7 @@ def _stopped(cell: Cell) -> Outcome:
 def _failed(cell: Cell, reason: str, code: int) -> Outcome:
     reason = " ".join(reason.split())[:_LONGEST_REASON]
     with contextlib.suppress(OSError):
-        write_json(cell.folder / FAILED, {"reason": reason, "exit_code": code})
+        write_json(cell.folder / FAILED, {"key": cell.key, "reason": reason, "exit_code": code})
     return Outcome(cell, reason, code)
 
 

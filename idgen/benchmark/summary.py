@@ -29,6 +29,8 @@ class MethodSummary:
         scores: Mean and interval by score; None where no cell has the score.
         differences: Against the reference, by score; None where there is nothing to pair, and for
             the reference itself.
+        partial: Scores that lack a subject or a seed which another method's has: the two means are
+            not of the same, and only the paired difference compares them.
     """
 
     name: str
@@ -36,6 +38,7 @@ class MethodSummary:
     planned: int
     scores: dict[str, Interval | None]
     differences: dict[str, Difference | None]
+    partial: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,14 @@ class Summary:
         return [result for result in self.results if result.status == "missing"]
 
     def best(self, name: ScoreName) -> list[str]:
-        """The methods with the best mean of a score, as tables show it; none if all are level."""
+        """The methods with the best mean of a score, as tables show it; none if all are level.
+
+        A mean over fewer subjects or seeds than another's is not among them.
+        """
         rounded = {
             method.name: name.better * round(interval.mean, DIGITS)
             for method in self.methods
-            if (interval := method.scores[name.key]) is not None
+            if (interval := method.scores[name.key]) is not None and name.key not in method.partial
         }
         if not name.better or len(set(rounded.values())) < 2:
             return []
@@ -102,6 +108,7 @@ def summarise(
     values = {
         method: {score: _by_pair(finished, method, score) for score in scores} for method in methods
     }
+    whole = {s: {pair for of in values.values() for pair in of[s]} for s in scores}
     rows = []
     for method in methods:
         own, of_reference = values[method], values[reference]
@@ -114,7 +121,8 @@ def summarise(
         }
         cells = [result for result in results if result.method == method]
         done = sum(result.status == "done" for result in cells)
-        rows.append(MethodSummary(method, done, len(cells), intervals, against))
+        partial = tuple(s for s in scores if own[s] and own[s].keys() != whole[s])
+        rows.append(MethodSummary(method, done, len(cells), intervals, against, partial))
     return Summary(reference, tuple(scores), tuple(rows), tuple(results), protocol)
 
 

@@ -11,6 +11,7 @@ from idgen.benchmark.summary import MethodSummary, Summary
 from idgen.report.scores import ScoreName, score_name, score_values
 
 EMPTY = "–"
+PARTIAL = "†"
 _LATEX_ARROWS = {1: r"$\uparrow$", -1: r"$\downarrow$", 0: ""}
 _LATEX_MARKS = {1: r"\,$\blacktriangle$", -1: r"\,$\blacktriangledown$", 0: ""}
 _LATEX_LETTERS = {
@@ -81,7 +82,7 @@ def as_markdown(summary: Summary) -> str:
     for method in summary.methods:
         cells = [_markdown_entry(summary, method, name) for name in names]
         lines.append(_markdown_row([_escaped(method.name), counted(method), *cells]))
-    return "\n".join([*lines, "", footnote(summary), ""])
+    return "\n".join([*lines, "", _escaped(footnote(summary)), ""])
 
 
 def as_latex(summary: Summary) -> str:
@@ -89,7 +90,7 @@ def as_latex(summary: Summary) -> str:
     names = [score_name(score) for score in summary.scores]
     head = [f"{_latex(name.label)} {_LATEX_ARROWS[name.better]}".strip() for name in names]
     lines = [
-        f"% {footnote(summary)}",
+        f"% {' '.join(footnote(summary).split())}",
         rf"\begin{{tabular}}{{lr{'c' * len(names)}}}",
         r"\toprule",
         " & ".join(["Method", "Cells", *head]) + r" \\",
@@ -124,12 +125,25 @@ def marks(summary: Summary) -> str:
     """What the signs say, or why there are none."""
     most = max((i.subjects for m in summary.methods for i in m.scores.values() if i), default=0)
     if most < FEWEST_SUBJECTS:
-        return f"{most} subjects are too few to call any difference one."
-    return f"▲ better, ▼ worse than {summary.reference}: the paired interval excludes 0."
+        few = "1 subject is" if most == 1 else f"{most} subjects are"
+        said = f"{few} too few to call any difference one."
+    else:
+        said = f"▲ better, ▼ worse than {summary.reference}: the paired interval excludes 0."
+    if any(method.partial for method in summary.methods):
+        said += (
+            f" {PARTIAL} over fewer subjects or seeds than another method: no mean to compare with "
+            "others."
+        )
+    return said
+
+
+def partial_mark(method: MethodSummary, key: str) -> str:
+    """The sign of a mean that lacks a subject or a seed, empty for others."""
+    return PARTIAL if key in method.partial else ""
 
 
 def _markdown_entry(summary: Summary, method: MethodSummary, name: ScoreName) -> str:
-    text = interval_text(method.scores[name.key])
+    text = interval_text(method.scores[name.key]) + partial_mark(method, name.key)
     text = f"**{text}**" if method.name in summary.best(name) else text
     mark = {1: " ▲", -1: " ▼"}.get(significance(method.differences[name.key], name.better), "")
     return text + mark
@@ -138,6 +152,7 @@ def _markdown_entry(summary: Summary, method: MethodSummary, name: ScoreName) ->
 def _latex_entry(summary: Summary, method: MethodSummary, name: ScoreName) -> str:
     text = interval_text(method.scores[name.key]).replace("±", r"$\pm$").replace(EMPTY, "--")
     text = rf"\textbf{{{text}}}" if method.name in summary.best(name) else text
+    text += r"$^\dagger$" if name.key in method.partial else ""
     return text + _LATEX_MARKS[significance(method.differences[name.key], name.better)]
 
 
@@ -146,8 +161,9 @@ def _markdown_row(cells: list[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(f"\\{c}" if c in r"\|*_`[]<>#" else c for c in text)
+    """On one line, since a row is one."""
+    return "".join(f"\\{c}" if c in r"\|*_`[]<>#" else c for c in " ".join(text.split()))
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX_LETTERS.get(c, c) for c in text)
+    return "".join(_LATEX_LETTERS.get(c, c) for c in " ".join(text.split()))

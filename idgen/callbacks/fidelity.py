@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -26,7 +27,12 @@ from idgen.metrics.drawing_scores import (
 from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.metrics.observed import Observed, Observer
 from idgen.metrics.protocol import PAIRING, Protocol
-from idgen.metrics.truth_scores import embed_lineup, embed_scenes, truth_scores
+from idgen.metrics.truth_scores import (
+    embed_lineup,
+    embed_scenes,
+    truth_scores,
+    wants_a_photos_scene,
+)
 from idgen.mini.subjects import MiniSubject, read_subject
 from idgen.module import PersonalizationModule
 from idgen.prepare import MaskFiles, Segmenter
@@ -162,12 +168,13 @@ class FidelityScores(Callback):
         segmenter = self._load_segmenter(datamodule, device)
         photos, masked = self._observe_photos(datamodule)
         prompts = len(datamodule.test_prompts)
-        self._each = [
-            *fidelity_scores(photos, device),
-            *overfitting_scores(photos, prompts, device),
-        ]
-        if self._truth is not None and self._lineup is not None:
+        self._each = fidelity_scores(photos, device)
+        if self._truth is None or self._lineup is None:
+            self._each += overfitting_scores(photos, prompts, device)
+        else:
+            known = partial(wants_a_photos_scene, self._truth)
             scenes = embed_scenes(self._truth.noun, self.clip)
+            self._each += overfitting_scores(photos, prompts, device, known)
             self._each += truth_scores(self._truth, self._lineup.to(device), scenes, device)
         self.protocol = self._describe(pl_module, datamodule, segmenter, masked)
 

@@ -76,7 +76,9 @@ def run_benchmark(options: Sequence[str]) -> int:
             file=sys.stderr,
         )
     print(f"look at {plan.folder / 'report.html'}")
-    return _CELLS_FAILED if summary.failed else 0
+    # A failure that could not be written down, on a full disk, leaves its cell missing.
+    unfinished = summary.failed if only_report else [*summary.failed, *summary.missing]
+    return _CELLS_FAILED if unfinished else 0
 
 
 def _parse(options: Sequence[str]) -> tuple[BenchmarkConfig, bool]:

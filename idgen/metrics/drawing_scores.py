@@ -112,20 +112,29 @@ def fidelity_scores(photos: Observed, device: torch.device) -> list[DrawingScore
     ]
 
 
-def overfitting_scores(photos: Observed, prompts: int, device: torch.device) -> list[DrawingScore]:
+def overfitting_scores(
+    photos: Observed,
+    prompts: int,
+    device: torch.device,
+    wants_a_photos_scene: Callable[[DrawingRequest], bool] = lambda request: False,
+) -> list[DrawingScore]:
     """Leakage, masked DINO and CLIP-I, diversity, copying: they tell fidelity from overfitting.
 
     Args:
         photos: With their masks and backgrounds; scores whose part is missing exist nowhere.
         prompts: How many prompts are drawn.
         device: Where sums are.
+        wants_a_photos_scene: Whether a drawing's prompt asks for the scene of a photo, where that
+            is known: a background like the photo's is then right, and no leakage.
     """
+
+    def leakage(drawings: Observed) -> Values:
+        found = _of_found(drawings.background_clip, photos.background_clip, background_leakage)
+        wanted = map(wants_a_photos_scene, drawings.requests)
+        return [None if w else value for value, w in zip(found, wanted, strict=True)]
+
     return [
-        DrawingScore(
-            "leakage",
-            lambda d: _of_found(d.background_clip, photos.background_clip, background_leakage),
-            device,
-        ),
+        DrawingScore("leakage", leakage, device),
         DrawingScore(
             "masked_dino",
             lambda d: _of_found(d.subject_dino, photos.subject_dino, masked_similarity),

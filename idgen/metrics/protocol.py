@@ -5,7 +5,10 @@ from typing import Any, NamedTuple, Self
 
 from idgen.errors import UserError
 
-PAIRING = "every drawing against every photo; prompts without the subject's token"
+PAIRING = (
+    "every drawing against every photo; prompts without the subject's token; no leakage where a "
+    "prompt is known to ask for a photo's scene"
+)
 
 
 _READ_ONLY: dict[str, Any] = {"compared": False}

@@ -16,6 +16,7 @@ from idgen.mini.lineup import lineup_pictures, lineup_seeds
 from idgen.mini.scenes import SCENES
 from idgen.mini.subjects import MiniSubject
 from idgen.mini.wishes import asked_for
+from idgen.sampling import DrawingRequest
 
 _TOGETHER = 8
 """Identities whose pictures are embedded at once."""
@@ -59,6 +60,11 @@ def embed_scenes(noun: str, clip: ClipScorer) -> Tensor:
     named = [(at, phrase) for at, scene in enumerate(SCENES.values()) for phrase in scene.phrases]
     texts = clip.embed_texts([f"{article(noun)} {phrase}" for _, phrase in named])
     return scene_prototypes(texts, [at for at, _ in named])
+
+
+def wants_a_photos_scene(subject: MiniSubject, request: DrawingRequest) -> bool:
+    """Whether a prompt asks for a scene that one of the subject's photos shows."""
+    return asked_for(request.plain_prompt, subject.noun).scene in subject.scenes
 
 
 def truth_scores(

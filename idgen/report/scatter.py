@@ -25,6 +25,7 @@ class ScatterPoint:
         y: Score on the vertical axis.
         x_interval: Ends of the interval of x, None without.
         y_interval: Ends of the interval of y, None without.
+        comparable: Whether it may surpass others, and be surpassed.
     """
 
     name: str
@@ -32,6 +33,7 @@ class ScatterPoint:
     y: float
     x_interval: tuple[float, float] | None = None
     y_interval: tuple[float, float] | None = None
+    comparable: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,12 @@ def pareto_front(points: Sequence[ScatterPoint]) -> list[ScatterPoint]:
     """The points that no other one reaches in both scores and surpasses in one; more is better.
 
     Args:
-        points: Any number.
+        points: Any number; those that are not comparable are left out.
 
     Returns:
         Those on the front, from left to right.
     """
+    points = [point for point in points if point.comparable]
     kept = [
         p
         for p in points
@@ -216,7 +219,9 @@ def _axes(across: _Axis, up: _Axis, x_label: str, y_label: str) -> str:
 
 
 def _front_line(front: Sequence[ScatterPoint], across: _Axis, up: _Axis) -> str:
-    """The front as stairs: what lies below them is surpassed."""
+    """The front as stairs: what lies below them is surpassed; nothing without a front."""
+    if not front:
+        return ""
     corners: list[tuple[float, float]] = []
     for before, point in zip([None, *front], front, strict=False):
         if before is not None:

@@ -150,4 +150,4 @@ def test_equal_scores_are_no_difference() -> None:
     values = by_subject([0.1 + 0.2, 0.7])
     difference = paired_difference(values, by_subject([0.3, 0.7]))
     assert difference is not None
-    assert difference.sign == 0
+    assert (difference.sign, difference.above) == (0, 0)

@@ -1,6 +1,7 @@
 """Cells run as processes: tiny scripts in place of fit and test."""
 
 import contextlib
+import shutil
 import signal
 import sys
 import time
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from idgen.benchmark.cell import Cell, Outcome, Step, read_json
+from idgen.benchmark.cell import Cell, Outcome, Step
 from idgen.benchmark.executor import LocalExecutor
 from idgen.benchmark.verify import check_scores, check_weights
+from idgen.errors import UserError
 from tests.forked import start_forked
 
 FAKE = Path(__file__).with_name("fake_command.py")
@@ -74,6 +76,15 @@ def test_a_done_marker_is_for_one_record_and_needs_the_results(tmp_path: Path) -
     assert not cell.is_done()
 
 
+def test_a_finished_cell_whose_checkpoint_is_deleted_is_not_run_again(tmp_path: Path) -> None:
+    cell = make_cell(tmp_path)
+    run(cell)
+    shutil.rmtree(cell.folder / "run")
+    assert cell.is_done()
+    run(cell)
+    assert len(calls(tmp_path)) == 2
+
+
 def test_a_failure_is_named_and_does_not_stop_the_others(tmp_path: Path) -> None:
     bad = make_cell(tmp_path, "bad", "--exit=2", "--say=\x1b[31midgen fit: error: no\x1b[0m photo")
     outcomes = run(make_cell(tmp_path, "a"), bad, make_cell(tmp_path, "b"), jobs=1)
@@ -83,10 +94,24 @@ def test_a_failure_is_named_and_does_not_stop_the_others(tmp_path: Path) -> None
     assert not outcomes["a"].failed
     assert not outcomes["b"].failed
     assert len(calls(tmp_path, "bad")) == 1
-    assert read_json(bad.folder / "failed.json") == {
-        "reason": "fit: idgen fit: error: no photo",
-        "exit_code": 2,
-    }
+    said = bad.failure()
+    assert said is not None
+    assert (said["reason"], said["exit_code"]) == ("fit: idgen fit: error: no photo", 2)
+
+
+def test_a_failure_is_that_of_one_record(tmp_path: Path) -> None:
+    run(make_cell(tmp_path, "a", "--exit=2"))
+    assert make_cell(tmp_path).failure() is not None
+    assert make_cell(tmp_path, version=2).failure() is None
+
+
+def test_trouble_of_any_kind_is_its_cells_alone(tmp_path: Path) -> None:
+    def broken(path: Path) -> None:
+        raise ZeroDivisionError("by zero")
+
+    outcomes = run(make_cell(tmp_path, "bad", verify=broken), make_cell(tmp_path, "a"), jobs=1)
+    assert outcomes["bad"].reason == "ZeroDivisionError: by zero"
+    assert not outcomes["a"].failed
 
 
 def test_a_failed_cell_starts_anew_and_its_failure_is_forgotten(tmp_path: Path) -> None:
@@ -144,6 +169,14 @@ def test_weights_of_a_diverged_run_are_named(tmp_path: Path) -> None:
         check_weights(path)
     torch.save({"state_dict": {"a": torch.ones(2)}}, path)
     check_weights(path)
+
+
+def test_damaged_results_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "damaged"
+    path.write_bytes(b"half of it")
+    for check in (check_weights, check_scores):
+        with pytest.raises(UserError, match=r"cannot read .*damaged"):
+            check(path)
 
 
 def test_another_record_starts_anew(tmp_path: Path) -> None:

@@ -153,12 +153,21 @@ def test_more_methods_and_seeds_may_be_added_and_the_folder_moved(
     assert done == [("ours", 0), ("untrained", 0)]
 
 
-def test_methods_that_draw_differently_cannot_be_compared(
-    workspace: Workspace, tmp_path: Path
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"model.sampler.init_args.steps": 3}, "sampler"),
+        ({"data.preparation.segmenter": "idgen.prepare.GrabCutSegmenter"}, "photo_segmenter"),
+        ({"data.test_prompts": ["a [V] dog"]}, "prompts"),
+    ],
+)
+def test_methods_that_draw_or_score_differently_cannot_be_compared(
+    workspace: Workspace, tmp_path: Path, settings: dict[str, Any], field: str
 ) -> None:
-    methods = {"ours": {}, "more": {"settings": {"model.sampler.init_args.steps": 3}}}
-    with pytest.raises(UserError, match=r"'ours' and 'more' cannot be compared: sampler"):
-        make_plan(config_of(workspace, methods=methods, output=str(tmp_path)))
+    methods = {"ours": {}, "more": {"settings": settings}}
+    given: dict[str, Any] = {"methods": methods, "prompts": None, "output": str(tmp_path)}
+    with pytest.raises(UserError, match=rf"'ours' and 'more' cannot be compared: {field}.* is "):
+        make_plan(config_of(workspace, **given))
 
 
 def test_an_unfinished_cell_is_no_reason_to_refuse(

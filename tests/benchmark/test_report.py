@@ -12,6 +12,7 @@ from PIL import Image
 from idgen.benchmark.report import render_report
 from idgen.benchmark.results import check_comparable
 from idgen.benchmark.summary import summarise
+from idgen.errors import UserError
 from tests.benchmark.made import PROMPTS, failed, make_subject, missing, results_of
 
 METHODS = ("ours", "a <script>alert(1)</script>", "third")
@@ -81,6 +82,25 @@ def test_pictures_are_there_for_each_cell_and_photo(page: str) -> None:
     for source in sources:
         image = Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))
         assert image.size in ((16, 16), (40, 40))
+
+
+def test_deleted_drawings_are_left_out_and_damaged_ones_named(tmp_path: Path) -> None:
+    results = results_of(tmp_path, ("ours",), ("dog",))
+    summary = summarise(results, ("ours",), "ours", {}, 100)
+    subjects = [make_subject(tmp_path, "dog")]
+    (results[0].folder / "images" / "0.png").unlink()
+    page = Page(render_report(summary, subjects, 3, MADE_BY).decode())
+    assert len(page.sources) == 2 + 2
+    assert "no drawing" in page.words
+    (results[0].folder / "images" / "1.png").write_bytes(b"half")
+    with pytest.raises(UserError, match=r"1\.png .*delete it"):
+        render_report(summary, subjects, 3, MADE_BY)
+
+
+def test_it_says_what_the_scores_mean(page: str) -> None:
+    words = Page(page).words
+    for meaning in ("likeness to the photos, DINO cosine", "likeness to the photos' backgrounds"):
+        assert meaning in words
 
 
 def test_failed_and_missing_cells_are_said_with_their_reason(page: str) -> None:

@@ -13,7 +13,7 @@ from idgen.benchmark.results import check_comparable
 from idgen.benchmark.summary import Summary, summarise
 from idgen.benchmark.tables import EMPTY, as_csv, as_json, as_latex, as_markdown
 from idgen.errors import UserError
-from idgen.report.scores import find_scores
+from idgen.report.scores import find_scores, score_name
 from tests.benchmark.made import failed, make_result, missing, results_of
 
 METHODS = ("ours", "lo_ra & co")
@@ -89,6 +89,53 @@ def test_failed_and_missing_cells_count_nowhere_but_are_counted(tmp_path: Path) 
     assert [(m.finished, m.planned) for m in summary.methods] == [(6, 7), (6, 7)]
     assert [r.subject for r in summary.failed] == ["bad"]
     assert [r.method for r in summary.missing] == [METHODS[1]]
+
+
+def test_means_over_other_subjects_are_marked_and_never_the_best(tmp_path: Path) -> None:
+    results = results_of(tmp_path, METHODS, SUBJECTS)
+    # The other method leads in DINO; without the subject that is hardest for all it would the more.
+    results = [r for r in results if (r.method, r.subject) != (METHODS[1], "dog")]
+    results.append(failed(tmp_path, METHODS[1], "dog", "diverged"))
+    summary = summarise(results, METHODS, "ours", check_comparable(results), resamples=100)
+    ours, other = summary.methods
+    assert (ours.partial, set(other.partial)) == ((), {"dino", "clip_t", "leakage"})
+    assert summary.best(score_name("dino")) == []
+    difference = other.differences["dino"]
+    assert difference is not None
+    assert difference.interval.mean == pytest.approx(0.1)
+    row = next(line for line in as_markdown(summary).splitlines() if line.startswith("| lo"))
+    assert row.count("†") == 3
+    assert "† over fewer subjects" in as_markdown(summary)
+    assert as_latex(summary).count(r"$^\dagger$") == 3
+    assert "†" not in as_markdown(summary_of(tmp_path / "whole"))
+
+
+def test_a_score_that_one_cell_lacks_is_marked_though_all_cells_are_finished(
+    tmp_path: Path,
+) -> None:
+    results = [
+        make_result(tmp_path, "a", "dog", {"dino": 0.5, "masked_dino": 0.4}),
+        make_result(tmp_path, "a", "cat", {"dino": 0.5, "masked_dino": 0.2}),
+        make_result(tmp_path, "b", "dog", {"dino": 0.4, "masked_dino": 0.3}),
+        make_result(tmp_path, "b", "cat", {"dino": 0.4, "masked_dino": None}),
+    ]
+    summary = summarise(results, ["a", "b"], "a", {}, 100)
+    assert [method.partial for method in summary.methods] == [(), ("masked_dino",)]
+    assert summary.best(score_name("masked_dino")) == []
+    assert summary.best(score_name("dino")) == ["a"]
+
+
+def test_names_do_not_break_tables(tmp_path: Path) -> None:
+    name = "lo_ra\n| \\& *bold*"
+    results = [make_result(tmp_path, method, "dog", {"dino": 0.5}) for method in ("a", "b")]
+    results = [replace(r, method=name) if r.method == "b" else r for r in results]
+    summary = summarise(results, ["a", name], name, {}, 100)
+    markdown, latex = as_markdown(summary).splitlines(), as_latex(summary).splitlines()
+    assert markdown[3].startswith(r"| lo\_ra \| \\& \*bold\* |")
+    assert len(markdown) == 6
+    assert latex[0].startswith("% ")
+    assert latex[1].startswith(r"\begin{tabular}")
+    assert sum(r"lo\_ra | \textbackslash{}\& *bold*" in line for line in latex) == 1
 
 
 def test_differences_are_marked_by_which_way_is_better(tmp_path: Path) -> None:

@@ -94,6 +94,10 @@ def _method(**method: Any) -> Callable[[Settings], object]:
         (_method(settings={"model.tunin.rank": 1}), "method 'bad': "),
         (_method(settings={"model.loss_weights.weak_denoising": "lots"}), "method 'bad': "),
         (_method(seting={"trainer.max_steps": 1}), "seting"),
+        (_method(settings={"model.optimizer.init_args.lr": -1.0}), "method 'bad': --model.optim"),
+        (_method(settings={"trainer.max_steps": 0}), "method 'bad': trainer.max_steps is 0"),
+        (lambda s: s["methods"].update({1: {}}), "the name 1 is no text; put it in quotes"),
+        (lambda s: s["methods"].update({"x" * 250: {}}), "is too long for a folder"),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_any_work(

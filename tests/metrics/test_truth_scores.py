@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,12 @@ from idgen.metrics.drawing_scores import DrawingScore, fidelity_scores, overfitt
 from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.metrics.identity import identity_hits
 from idgen.metrics.observed import Observed, Observer
-from idgen.metrics.truth_scores import embed_lineup, embed_scenes, truth_scores
+from idgen.metrics.truth_scores import (
+    embed_lineup,
+    embed_scenes,
+    truth_scores,
+    wants_a_photos_scene,
+)
 from idgen.mini.lineup import lineup_seeds
 from idgen.mini.scenes import SCENES
 from idgen.mini.subjects import DEMO_SUBJECTS
@@ -139,6 +145,23 @@ def test_what_a_prompt_does_not_ask_for_has_no_truth(world: World) -> None:
     # The photos show the beach; a red robot is another; the last names no scene.
     assert [value is None for value in background.add(drawings)] == [False, True, False, True]
     assert [value is None for value in identity.add(drawings)] == [False, False, True, False]
+
+
+def test_drawing_the_scene_of_a_photo_that_was_asked_for_is_no_leakage(world: World) -> None:
+    prompts = ["a robot on the beach", "a robot in the snow", "a red robot"]
+    pictures = drawn([SUBJECT.identity_seed] * 3, ["beach", "snow", "beach"], "leaks")
+    drawings = world.observed(pictures, [request(prompt) for prompt in prompts])
+    photos = world.observed(SUBJECT.photos())
+    known = partial(wants_a_photos_scene, SUBJECT)
+    every, others = (
+        next(s for s in overfitting_scores(photos, 3, CPU, *asks) if s.name == "leakage")
+        for asks in ((), (known,))
+    )
+    beach, snow, red = (value or 0.0 for value in every.add(drawings))
+    assert others.add(drawings) == [None, snow, red]
+    assert others.result() == pytest.approx((snow + red) / 2)
+    # As a photo's scene is drawn rightly its background is a photo's, nearly.
+    assert min(beach, red) > snow + 0.02
 
 
 def test_a_drawing_without_a_subject_has_no_identity(world: World) -> None:

@@ -35,6 +35,14 @@ def test_the_front_is_what_nothing_surpasses() -> None:
     assert [p.y for p in front] == sorted((p.y for p in front), reverse=True)
 
 
+def test_a_point_that_is_not_comparable_neither_surpasses_nor_is_on_the_front() -> None:
+    points = [ScatterPoint("a", 0.5, 0.5), ScatterPoint("b", 0.9, 0.9, comparable=False)]
+    assert [p.name for p in pareto_front(points)] == ["a"]
+    alone = parsed(draw_scatter(points[1:], "x", "y"))
+    assert [c.attrib["fill"] for c in alone.findall(f".//{SVG}circle")] == ["#ffffff"]
+    assert not alone.findall(f".//{SVG}polyline")
+
+
 def test_equal_points_are_both_on_the_front() -> None:
     points = [ScatterPoint("a", 0.5, 0.5), ScatterPoint("b", 0.5, 0.5), ScatterPoint("c", 0.5, 0.4)]
     assert [p.name for p in pareto_front(points)] == ["a", "b"]
