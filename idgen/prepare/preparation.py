@@ -6,10 +6,13 @@ from collections.abc import Container, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from idgen.errors import UserError
+from idgen.masks import Mask
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.features import FeatureRecipe, LatentBackbone
 from idgen.prepare.grabcut import GrabCutSegmenter
@@ -278,6 +281,26 @@ class Preparation:
             )
             raise UserError(f"{str(output)!r} {which}; run idgen prepare again")
         return subject
+
+    def masks_and_backgrounds(
+        self, photos_folder: Path, output: Path, backbone: LatentBackbone
+    ) -> dict[str, tuple[Mask, NDArray[np.uint8]]]:
+        """The photos' masks `H W` and backgrounds `H W 3`, by the photos' digests.
+
+        Features, index and contact sheet may be missing or stale.
+
+        Args:
+            photos_folder: The subject's photos.
+            output: The prepared subject's folder, existing or not.
+            backbone: Whose subject it is.
+
+        Raises:
+            UserError: If one is missing or stale, or where `plan` raises one.
+        """
+        state = self._state(photos_folder, output, backbone)
+        if missing := state.missing_files(("masks", "backgrounds")):
+            raise UserError(f"{output} lacks {missing[0]}: run idgen prepare")
+        return {t.photo.digest: (state.mask(t), state.background(t)) for t in state.targets}
 
     def reference(
         self, photo: Photo, backbone: LatentBackbone, device: torch.device
