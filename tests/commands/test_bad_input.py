@@ -9,7 +9,7 @@ import torch
 
 from idgen.cli import main
 from tests.tiny import save_open_clip, save_pipeline
-from tests.workspace import Workspace
+from tests.workspace import Workspace, run_idgen
 
 
 @pytest.fixture
@@ -366,3 +366,35 @@ def test_a_damaged_pipeline_is_named(
         (copy / file).write_text(content)
     line = refusal(*fit(workspace, f"--model.backbone.init_args.source={copy}"))
     assert str(copy) in line
+
+
+def test_photos_are_checked_before_weights_are_loaded(
+    workspace: Workspace, refusal: Refusal, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(workspace.models.pipeline, copy)
+    (copy / "unet" / "diffusion_pytorch_model.safetensors").write_text("short")
+    source = f"--model.backbone.init_args.source={copy}"
+    assert str(copy) in refusal(*fit(workspace, source))
+    (workspace.folder / "masks" / "1.png").unlink()
+    assert "masks missing" in refusal(*fit(workspace, source))
+    broken = workspace.photos / "9.png"
+    broken.write_text("this is no image")
+    assert "9.png" in refusal(*fit(workspace, source))
+    (workspace.folder / "prepared").mkdir()
+    (workspace.folder / "prepared" / "mine.txt").write_text("mine")
+    assert "holds other files" in refusal(*fit(workspace, source))
+    line = refusal("predict", f"--config={workspace.config}", source, f"--data.reference={broken}")
+    assert "9.png" in line
+
+
+def test_a_refusal_is_one_line_and_a_run_says_its_seed(workspace: Workspace) -> None:
+    whole = run_idgen("fit", f"--config={workspace.config}", "--trainer.max_steps=1")
+    assert whole.returncode == 0, whole.stderr
+    assert whole.stderr.count("Seed set to 0\n") == 1
+    refused = run_idgen(
+        "fit", f"--config={workspace.config}", "--fidelity.dino.init_args.model=/no"
+    )
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1, refused.stderr
+    assert not refused.stdout
