@@ -192,8 +192,13 @@ def _backbone(module: PersonalizationModule) -> Backbone:
     return module.backbone
 
 
-def _class_noun(photos: str, class_noun: str) -> str:
+def _class_noun(photos: str | None, class_noun: str) -> str:
     """The class noun, of a demo subject too."""
+    if photos is None:
+        raise UserError(
+            "--data.subject.photos: name a folder of photos, or give --config FILE, such as "
+            "configs/base.yaml, or --ckpt_path"
+        )
     return Subject(photos, class_noun).class_noun
 
 

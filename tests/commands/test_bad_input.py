@@ -91,9 +91,50 @@ def test_a_refusal_of_an_optional_part_is_its_own_reason(
     assert "NoneType" not in line
 
 
-def test_an_unknown_class(workspace: Workspace, refusal: Refusal) -> None:
-    line = refusal(*fit(workspace, "--model.tuning=idgen.models.tuning.LoraTunning"))
-    assert "LoraTunning" in line
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [
+        ("--model.tuning=idgen.models.tuning.LoraTunning", "idgen.models.tuning.LoraTuning"),
+        ("--model.tuning=idgen.model.tuning.LoraTuning", "idgen.models.tuning.LoraTuning"),
+        ("--model.tuning=LoraTunning", "idgen.models.tuning.LoraTuning"),
+        (
+            "--model.conditioning=idgen.models.conditioning.TextOnyl",
+            "idgen.models.conditioning.TextOnly",
+        ),
+        ("--model.optimizer=torch.optim.AdamWW", "torch.optim.AdamW"),
+        ("--fidelity.segmenter=idgen.prepare.GrabcutSegmenter", "idgen.prepare.GrabCutSegmenter"),
+        ("--fidelity.clip=idgen.metrics.encoders.Nothing", None),
+    ],
+)
+def test_an_unknown_class_names_the_nearest(
+    workspace: Workspace, refusal: Refusal, option: str, meant: str | None
+) -> None:
+    line = refusal(*fit(workspace, option))
+    key, _, given = option.removeprefix("--").partition("=")
+    assert key in line
+    assert given.rpartition(".")[2] in line
+    assert "Expected a path" not in line
+    if meant is None:
+        assert "did you mean" not in line
+    else:
+        assert line.endswith(f"; did you mean {meant!r}?")
+
+
+def test_an_unknown_class_in_a_config_names_the_nearest(
+    workspace: Workspace, refusal: Refusal
+) -> None:
+    text = workspace.config.read_text()
+    workspace.config.write_text(text.replace("prepare.MaskFiles", "prepare.MaskFile"))
+    assert refusal(*fit(workspace)).endswith("; did you mean 'idgen.prepare.MaskFiles'?")
+    line = refusal("prepare", f"--config={workspace.config}")
+    assert line.endswith("; did you mean 'idgen.prepare.MaskFiles'?")
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_a_command_without_a_config_asks_for_one(refusal: Refusal, command: str) -> None:
+    line = refusal(command)
+    assert "--data.subject.photos" in line
+    assert "--config" in line
 
 
 def test_an_image_encoder_of_another_width(
