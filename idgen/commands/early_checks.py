@@ -99,5 +99,6 @@ def _check_run_folder(root: Path, checkpoints: Path, ckpt_path: Any) -> None:
             f"{checkpoints if has_checkpoints else root} holds another run; choose a new folder "
             f"with {_RUN_KEY}{resume}"
         )
-    check_writable(root, _RUN_KEY)
+    for folder in (root, root / "validation"):
+        check_writable(folder, _RUN_KEY)
     check_writable(checkpoints, "--checkpoint.dirpath")

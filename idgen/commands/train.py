@@ -46,14 +46,17 @@ class IdgenCLI(LightningCLI):
     """
 
     def __init__(
-        self, stored: StoredRun | None, termination: GracefulTermination, held: HeldLines
+        self,
+        stored: StoredRun | None,
+        termination: GracefulTermination,
+        held: HeldLines | None = None,
     ) -> None:
         """Notes what LightningCLI has no place for.
 
         Args:
             stored: What the checkpoint says of itself, None without one.
             termination: Handles signals, from before the trainer is built.
-            held: Lightning's lines, released once all checks are passed.
+            held: Lightning's lines, released once all checks are passed; None if none are held.
         """
         self.stored = stored
         self.termination = termination
@@ -133,7 +136,8 @@ class IdgenCLI(LightningCLI):
             for callback in callbacks:
                 if isinstance(callback, FidelityScores):
                     callback.check()
-        self.held.release()
+        if self.held is not None:
+            self.held.release()
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Adds TensorBoard where no logger is asked for, atomic checkpoints, and SIGTERM."""

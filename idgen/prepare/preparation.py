@@ -24,6 +24,7 @@ from idgen.prepare.reference import reference_embeddings
 from idgen.prepare.sam import SamSegmenter
 from idgen.prepare.segmenter import Segmenter
 from idgen.prepare.shared_masks import keep_apart
+from idgen.prepare.shared_outputs import keep_outputs_apart
 from idgen.prepare.stages import Stages
 from idgen.prepare.state import State, list_targets
 from idgen.prepare.store import CONTACT_PAGE, Store
@@ -200,7 +201,7 @@ class Preparation:
         """
         self._check_parts(backbone)
         looked = [self._look(photos, output, backbone) for photos, output in subjects]
-        looked = keep_apart(looked, self.segmenter_for(backbone))
+        looked = keep_apart(keep_outputs_apart(looked), self.segmenter_for(backbone))
         todo = [at for at, job in enumerate(looked) if isinstance(job, Job) and job.state.missing()]
         self._fetch([job for at in todo if isinstance(job := looked[at], Job)])
         allow_locks(len(todo))
