@@ -31,7 +31,12 @@ class SignalItself(Callback):
             self._signal(trainer)
 
     def on_validation_batch_start(
-        self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         if self.in_validation and trainer.global_step == self.step and batch_idx == 0:
             self._signal(trainer)
