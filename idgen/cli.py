@@ -1,6 +1,7 @@
 """The command line: light until a command is known."""
 
 import difflib
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ COMMANDS = {
 }
 _TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 DEBUG_VARIABLE = "IDGEN_DEBUG"
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def help_text() -> str:
@@ -68,6 +70,14 @@ def main(args: Sequence[str] | None = None) -> int:
         if os.environ.get(DEBUG_VARIABLE):
             raise
         print(f"idgen {arguments[0]}: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        # Libraries write files too.
+        if error.errno not in _DISK_FULL or os.environ.get(DEBUG_VARIABLE):
+            raise
+        what = "" if error.filename is None else f" {error.filename}"
+        reason = f"cannot write{what}: there is no space left; free some, then run it again"
+        print(f"idgen {arguments[0]}: error: {reason}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"idgen {arguments[0]}: interrupted", file=sys.stderr)

@@ -14,13 +14,35 @@ from lightning.pytorch.callbacks import Callback
 class SignalItself(Callback):
     """Sends its process a signal in a step, or while it draws, as a cluster or a user would."""
 
-    def __init__(self, step: int = 2, rank: int = 0, number: int = int(signal.SIGTERM)) -> None:
+    def __init__(
+        self,
+        step: int = 2,
+        rank: int = 0,
+        number: int = int(signal.SIGTERM),
+        in_validation: bool = False,
+    ) -> None:
         self.step = step
+        self.in_validation = in_validation
         self.rank = rank
         self.number = number
 
     def on_train_batch_start(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        if trainer.global_step + 1 == self.step and trainer.global_rank == self.rank:
+        if not self.in_validation and trainer.global_step + 1 == self.step:
+            self._signal(trainer)
+
+    def on_validation_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self.in_validation and trainer.global_step == self.step and batch_idx == 0:
+            self._signal(trainer)
+
+    def _signal(self, trainer: L.Trainer) -> None:
+        if trainer.global_rank == self.rank:
             os.kill(os.getpid(), self.number)
 
     def on_predict_batch_start(self, *args: Any, **kwargs: Any) -> None:

@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 
@@ -32,3 +34,15 @@ def test_module_runs_as_a_command() -> None:
         [sys.executable, "-m", "idgen", "--version"], capture_output=True, text=True, check=True
     )
     assert printed.stdout.startswith("idgen ")
+
+
+def test_a_full_disk_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(command: str, options: list[str]) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "run/validation/scores.csv")
+
+    monkeypatch.setattr("idgen.cli._run", run)
+    assert main(["fit"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "run/validation/scores.csv: there is no space left" in line

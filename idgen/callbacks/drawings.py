@@ -78,9 +78,7 @@ class DrawingRecorder(Callback):
         self._folder = None
         given = self.output if stage in ("test", "predict") else None
         if given is not None and trainer.is_global_zero:
-            check_writable(given, "--drawings.output (--out)")
-            if given.exists() and any(given.iterdir()):
-                raise UserError(f"{given} is not empty; name a new folder for the drawings")
+            check_output(given)
         folder = self.stage_folder(trainer, stage)
         if given is None and trainer.is_global_zero:
             check_writable(folder, "--trainer.default_root_dir")
@@ -228,6 +226,20 @@ class DrawingRecorder(Callback):
             "protocol": None if protocol is None else protocol.to_json(),
             "idgen_version": __version__,
         }
+
+
+def check_output(folder: Path) -> None:
+    """Refuses a folder for drawings that holds anything.
+
+    Args:
+        folder: Existing or not.
+
+    Raises:
+        UserError: If it is not empty, or cannot be written.
+    """
+    check_writable(folder, "--drawings.output (--out)")
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty; name a new folder for the drawings")
 
 
 def _photos(datamodule: SubjectDataModule) -> list[Tensor]:

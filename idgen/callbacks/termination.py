@@ -16,8 +16,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class GracefulTermination(Callback):
     """On SIGTERM or Ctrl-C, saves `last.ckpt` at the end of the step and stops all processes.
 
-    While training, the handler only sets a flag; the processes agree on it after a step, so that
-    it does not matter which of them got the signal. A second signal, or one while nothing that
+    While training, the handler only sets a flag; the processes agree on it after a step, or after
+    a batch of drawings of its validation, so that it does not matter which of them got the signal.
+    A second signal, or one while nothing that
     could be saved is under way (preparation, `test`, `predict`), ends the process at once. The
     exit code is 128 plus the signal's number, as a shell gives it: 143 or 130.
 
@@ -65,18 +66,35 @@ class GracefulTermination(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         """Stops once any process was told to."""
+        if self._is_told(trainer):
+            self._save(trainer)
+            # Lightning would validate before it stops: minutes that a cluster does not give.
+            trainer.limit_val_batches = 0
+            trainer.should_stop = True
+
+    def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Stops a fit's validation once any process was told to; all take as many batches.
+
+        Raises:
+            SystemExit: Then; Lightning knows no other way out of a validation.
+        """
+        if self._training and self._is_told(trainer):
+            self._save(trainer)
+            raise SystemExit(self.exit_code)
+
+    def _is_told(self, trainer: L.Trainer) -> bool:
         flag = self.received is not None
         if not trainer.strategy.reduce_boolean_decision(flag, all=False):
-            return
+            return False
         if self.received is None:
             self.received = int(signal.SIGTERM)
+        return True
+
+    def _save(self, trainer: L.Trainer) -> None:
         checkpoint = trainer.checkpoint_callback
         if isinstance(checkpoint, AdapterCheckpoint):
             checkpoint.save_last_now(trainer)
             rank_zero_info(f"stopped by a signal; resume with --ckpt_path {checkpoint.last_path}")
-        # Lightning would validate before it stops: minutes that a cluster does not give.
-        trainer.limit_val_batches = 0
-        trainer.should_stop = True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """From here on there is nothing to save."""

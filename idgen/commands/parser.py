@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 
+from idgen.commands.configurable import configurable_parts, nearest_class
 from idgen.errors import UserError
 
 _UNKNOWN = (
@@ -56,7 +57,8 @@ class OneLineParser(LightningArgumentParser):
     def _suggestion(self, message: str) -> str:
         match = next((m for m in (p.search(message) for p in _UNKNOWN) if m), None)
         if match is None:
-            return ""
+            path = nearest_class(_shorten(message))
+            return "" if path is None else f"; did you mean {path!r}?"
         key = match["key"]
         known = sorted(set(self._known_keys()))
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
@@ -76,7 +78,7 @@ class OneLineParser(LightningArgumentParser):
                 choices = getattr(action, "choices", None)
                 if isinstance(choices, dict):
                     parsers += [c for c in choices.values() if hasattr(c, "_actions")]
-        for part in _configurable_parts():
+        for part in configurable_parts():
             yield from (name for name in inspect.signature(part).parameters)
 
 
@@ -116,35 +118,14 @@ _OF_A_UNION = re.compile(
     r"(Expected a path but \S+ either not accessible or invalid )?"
     r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: "
 )
+# It takes what is no class path for the path of a config file.
+_NO_FILE = re.compile(r"Expected a path but \S+ either not accessible or invalid (?=\S)")
 _OR_NULL = re.compile(r" Expected a <class 'NoneType'>.*")
 
 
 def _own_reason(message: str) -> str:
     """Of a refusal of an optional part, in one line, the part's own reason."""
-    return _OR_NULL.sub("", _OF_A_UNION.sub("", message))
-
-
-def _configurable_parts() -> list[type]:
-    from idgen.data.class_images import ClassImages
-    from idgen.metrics.encoders import ClipScorer, DinoScorer
-    from idgen.models.conditioning import DecoupledFusion
-    from idgen.models.encoders import ImageEncoder
-    from idgen.models.stable_diffusion import StableDiffusionBackbone
-    from idgen.models.tuning import CombinedTuning, LayerTuning, LoraTuning, TokenTuning
-    from idgen.prepare import (
-        DiffusersInpainter,
-        GrabCutSegmenter,
-        MaskFiles,
-        OpenCVInpainter,
-        SamSegmenter,
-    )
-
-    return [
-        *(StableDiffusionBackbone, DecoupledFusion, ImageEncoder, ClassImages),
-        *(LoraTuning, TokenTuning, LayerTuning, CombinedTuning),
-        *(ClipScorer, DinoScorer, SamSegmenter, GrabCutSegmenter, MaskFiles),
-        *(OpenCVInpainter, DiffusersInpainter),
-    ]
+    return _OR_NULL.sub("", _NO_FILE.sub("", _OF_A_UNION.sub("", message)))
 
 
 def _shorten(message: str) -> str:

@@ -15,7 +15,7 @@ from idgen.commands.quiet import quieten
 from idgen.errors import UserError
 from idgen.models.backbone import Backbone
 from idgen.models.stable_diffusion import StableDiffusionBackbone
-from idgen.prepare import Outcome, Preparation, find_subjects, subject_name
+from idgen.prepare import MaskFiles, Outcome, Preparation, find_subjects, subject_name
 from idgen.prepare.store import CONTACT_PAGE
 from idgen.prepare.summary import peak_memory, print_summary, printable
 
@@ -62,7 +62,9 @@ def run_prepare(options: Sequence[str]) -> int:
     if parsed.folder is None:
         return _prepare_one(parts, _photos_of_config(subject), output, subject)
     folder = Path(parsed.folder).expanduser()
-    folders = find_subjects(folder)
+    segmenter = parts.preparation.segmenter
+    masks = segmenter.folder if isinstance(segmenter, MaskFiles) else None
+    folders = find_subjects(folder, masks)
     if folders == [folder]:
         return _prepare_one(parts, folder, output)
     return _prepare_many(parts, folders, output or _OUTPUT)
@@ -182,7 +184,9 @@ def _prepare_many(parts: Namespace, folders: Sequence[Path], into: Path) -> int:
     outcomes = _run(parts, [(folder, into / subject_name(folder)) for folder in folders])
     print_summary(outcomes)
     failed = sum(outcome.error is not None for outcome in outcomes)
-    done = f"{len(outcomes) - failed} subjects in {into}; look at SUBJECT/{CONTACT_PAGE} there"
+    whole = len(outcomes) - failed
+    subjects = "1 subject" if whole == 1 else f"{whole} subjects"
+    done = f"{subjects} in {into}; look at SUBJECT/{CONTACT_PAGE} there"
     print(printable(f"{done} ({peak_memory()})"))
     if failed:
         print(f"idgen prepare: error: {failed} of {len(outcomes)} subjects failed", file=sys.stderr)

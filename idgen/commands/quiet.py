@@ -1,6 +1,7 @@
 """What libraries say while commands run."""
 
 import logging
+import logging.handlers
 import sys
 import warnings
 
@@ -30,3 +31,47 @@ def quieten() -> None:
     if not sys.warnoptions:
         warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+_LIGHTNING = ("lightning", "lightning.pytorch", "lightning.fabric")
+
+
+class HeldLines:
+    """Holds back what Lightning logs until a run starts, so that a refusal is one line.
+
+    Attributes:
+        loggers: Lightning's.
+    """
+
+    def __init__(self) -> None:
+        """Holds back from now on."""
+        self.loggers = [logging.getLogger(name) for name in _LIGHTNING]
+        self._handlers = [list(logger.handlers) for logger in self.loggers]
+        self._held = [[_held(handler) for handler in handlers] for handlers in self._handlers]
+        for logger, held in zip(self.loggers, self._held, strict=True):
+            logger.handlers = list(held)
+
+    def release(self) -> None:
+        """Writes what was held back, in its order, and holds back no more."""
+        self._restore()
+        for held in self._held:
+            for handler in held:
+                handler.flush()
+
+    def drop(self) -> None:
+        """Forgets what is still held back, and holds back no more."""
+        self._restore()
+        for held in self._held:
+            for handler in held:
+                handler.buffer.clear()
+
+    def _restore(self) -> None:
+        for logger, handlers in zip(self.loggers, self._handlers, strict=True):
+            logger.handlers = list(handlers)
+
+
+def _held(handler: logging.Handler) -> logging.handlers.MemoryHandler:
+    never = logging.CRITICAL + 1
+    return logging.handlers.MemoryHandler(
+        sys.maxsize, flushLevel=never, target=handler, flushOnClose=False
+    )

@@ -1,6 +1,5 @@
 """fit, validate, test and predict: LightningCLI, with a run's folder and its checkpoints."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ from idgen.callbacks.drawings import DrawingRecorder
 from idgen.callbacks.fidelity import FidelityScores
 from idgen.callbacks.progress import TrainingProgress
 from idgen.callbacks.termination import GracefulTermination
+from idgen.commands.early_checks import check_folders, check_photos
 from idgen.commands.parser import OneLineParser, one_line_errors
-from idgen.commands.quiet import quieten
+from idgen.commands.quiet import HeldLines, quieten
 from idgen.commands.run_config import RunConfig, StoredRun, read_stored_run
 from idgen.data.datamodule import SubjectDataModule
 from idgen.data.subject import Subject
 from idgen.errors import UserError
-from idgen.files import check_writable
 from idgen.models.backbone import Backbone
 from idgen.module import PersonalizationModule
 
@@ -46,15 +45,22 @@ class IdgenCLI(LightningCLI):
     enough and anything on the command line wins over it.
     """
 
-    def __init__(self, stored: StoredRun | None, termination: GracefulTermination) -> None:
+    def __init__(
+        self,
+        stored: StoredRun | None,
+        termination: GracefulTermination,
+        held: HeldLines | None = None,
+    ) -> None:
         """Notes what LightningCLI has no place for.
 
         Args:
             stored: What the checkpoint says of itself, None without one.
             termination: Handles signals, from before the trainer is built.
+            held: Lightning's lines, released once all checks are passed; None if none are held.
         """
         self.stored = stored
         self.termination = termination
+        self.held = held
 
     def start(self, command: str, options: Sequence[str]) -> None:
         """Parses, builds and runs; LightningCLI does it all in its constructor."""
@@ -94,14 +100,17 @@ class IdgenCLI(LightningCLI):
         pass
 
     def before_instantiate_classes(self) -> None:
-        """Settles the run's folder, and refuses one that holds another run."""
+        """Settles the run's folder, and checks what can be without the models' weights.
+
+        Raises:
+            UserError: If a folder holds something else, or photos cannot be used.
+        """
         config = self.config[self.subcommand]
         root = Path(config.trainer.default_root_dir or "runs/default").expanduser().absolute()
         config.trainer.default_root_dir = str(root)
-        if self.subcommand == "fit":
-            given = config.checkpoint.dirpath
-            checkpoints = root / "checkpoints" if given is None else Path(str(given)).absolute()
-            _check_run_folder(root, checkpoints, config.ckpt_path)
+        check_folders(config, self.command)
+        with one_line_errors():
+            check_photos(config, self.command)
 
     def instantiate_classes(self) -> None:
         """Builds the parts, and refuses what does not go together before any work starts.
@@ -127,6 +136,8 @@ class IdgenCLI(LightningCLI):
             for callback in callbacks:
                 if isinstance(callback, FidelityScores):
                     callback.check()
+        if self.held is not None:
+            self.held.release()
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Adds TensorBoard where no logger is asked for, atomic checkpoints, and SIGTERM."""
@@ -161,13 +172,15 @@ def run_trainer(command: str, options: Sequence[str]) -> int:
     quieten()
     termination = GracefulTermination()
     termination.install()
+    held = HeldLines()
     try:
         stored = read_stored_run(_option(options, "--ckpt_path"))
-        IdgenCLI(stored, termination).start(command, options)
+        IdgenCLI(stored, termination, held).start(command, options)
     except SystemExit:
         if termination.received is None:
             raise
     finally:
+        held.drop()
         termination.restore()
     return termination.exit_code
 
@@ -183,8 +196,13 @@ def _backbone(module: PersonalizationModule) -> Backbone:
     return module.backbone
 
 
-def _class_noun(photos: str, class_noun: str) -> str:
+def _class_noun(photos: str | None, class_noun: str) -> str:
     """The class noun, of a demo subject too."""
+    if photos is None:
+        raise UserError(
+            "--data.subject.photos: name a folder of photos, or give --config FILE, such as "
+            "configs/base.yaml, or --ckpt_path"
+        )
     return Subject(photos, class_noun).class_noun
 
 
@@ -209,20 +227,3 @@ def _option(options: Sequence[str], name: str) -> str | None:
         elif option.startswith(f"{name}="):
             found = option.partition("=")[2]
     return found
-
-
-def _check_run_folder(root: Path, checkpoints: Path, ckpt_path: Any) -> None:
-    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
-        return
-    resumed = () if ckpt_path is None else Path(str(ckpt_path)).absolute().parents
-    has_scores = (root / "validation" / "scores.csv").exists()
-    has_checkpoints = any(checkpoints.glob("*.ckpt"))
-    if (has_scores or has_checkpoints) and root not in resumed and checkpoints not in resumed:
-        last = checkpoints / "last.ckpt"
-        resume = f", or resume it with --ckpt_path {last}" if last.exists() else ""
-        raise UserError(
-            f"{checkpoints if has_checkpoints else root} holds another run; choose a new folder "
-            f"with --trainer.default_root_dir{resume}"
-        )
-    check_writable(root, "--trainer.default_root_dir")
-    check_writable(checkpoints, "--checkpoint.dirpath")

@@ -357,12 +357,8 @@ class SubjectDataModule(L.LightningDataModule):
         Raises:
             UserError: If they are missing, or stale.
         """
-        folder = self.subject.prepared_folder
-        missing = self.preparation.plan(self.subject.photos_folder, folder, self.backbone)
-        if missing:
-            raise UserError(f"{folder} lacks {missing[0]}: run idgen prepare")
-        prepared = self.preparation.open(self.photos, folder)
-        by_digest = {photo.digest: photo for photo in prepared.photos}
-        photos = [by_digest[photo.digest] for photo in self.photos]
-        masks = [prepared.mask(photo) for photo in photos]
-        return masks, [prepared.background(photo) for photo in photos]
+        parts = self.preparation.masks_and_backgrounds(
+            self.subject.photos_folder, self.subject.prepared_folder, self.backbone
+        )
+        of_photos = [parts[photo.digest] for photo in self.photos]
+        return [mask for mask, _ in of_photos], [background for _, background in of_photos]

@@ -15,6 +15,7 @@ from PIL import Image
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
 from idgen.masks import Mask
+from idgen.prepare.opened_picture import opened_picture
 from idgen.prepare.photos import Photo, visible_entries
 from idgen.prepare.segmenter import Segment, Segmenter
 
@@ -182,7 +183,7 @@ class MaskFiles(Segmenter):
     def _read(self, photo: Photo) -> Mask:
         path = self._path(photo)
         try:
-            with Image.open(path) as image:
+            with opened_picture(path) as image:
                 values = _brightness(image)
         except Exception as error:  # decoders raise all kinds on damaged input
             raise UserError(f"cannot read the mask {path} ({error}); save it as PNG") from error

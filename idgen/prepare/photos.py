@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from idgen.errors import UserError
+from idgen.prepare.opened_picture import opened_picture
 
 SMALLEST_SIDE = 32
 FEWEST = 2
@@ -267,11 +268,9 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         _read_heif()
     try:
         with warnings.catch_warnings():
-            # Between one and two times Pillow's limit lie honest photos; beyond, it refuses.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             # Of damaged notes in a file whose picture is whole; they do not name it.
             warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-            with Image.open(io.BytesIO(content)) as image:
+            with opened_picture(io.BytesIO(content)) as image:
                 yield image
     except UnidentifiedImageError as error:
         raise _BadPhotoError(

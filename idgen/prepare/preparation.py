@@ -6,10 +6,13 @@ from collections.abc import Container, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from idgen.errors import UserError
+from idgen.masks import Mask
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.features import FeatureRecipe, LatentBackbone
 from idgen.prepare.grabcut import GrabCutSegmenter
@@ -21,6 +24,7 @@ from idgen.prepare.reference import reference_embeddings
 from idgen.prepare.sam import SamSegmenter
 from idgen.prepare.segmenter import Segmenter
 from idgen.prepare.shared_masks import keep_apart
+from idgen.prepare.shared_outputs import keep_outputs_apart
 from idgen.prepare.stages import Stages
 from idgen.prepare.state import State, list_targets
 from idgen.prepare.store import CONTACT_PAGE, Store
@@ -197,7 +201,7 @@ class Preparation:
         """
         self._check_parts(backbone)
         looked = [self._look(photos, output, backbone) for photos, output in subjects]
-        looked = keep_apart(looked, self.segmenter_for(backbone))
+        looked = keep_apart(keep_outputs_apart(looked), self.segmenter_for(backbone))
         todo = [at for at, job in enumerate(looked) if isinstance(job, Job) and job.state.missing()]
         self._fetch([job for at in todo if isinstance(job := looked[at], Job)])
         allow_locks(len(todo))
@@ -278,6 +282,26 @@ class Preparation:
             )
             raise UserError(f"{str(output)!r} {which}; run idgen prepare again")
         return subject
+
+    def masks_and_backgrounds(
+        self, photos_folder: Path, output: Path, backbone: LatentBackbone
+    ) -> dict[str, tuple[Mask, NDArray[np.uint8]]]:
+        """The photos' masks `H W` and backgrounds `H W 3`, by the photos' digests.
+
+        Features, index and contact sheet may be missing or stale.
+
+        Args:
+            photos_folder: The subject's photos.
+            output: The prepared subject's folder, existing or not.
+            backbone: Whose subject it is.
+
+        Raises:
+            UserError: If one is missing or stale, or where `plan` raises one.
+        """
+        state = self._state(photos_folder, output, backbone)
+        if missing := state.missing_files(("masks", "backgrounds")):
+            raise UserError(f"{output} lacks {missing[0]}: run idgen prepare")
+        return {t.photo.digest: (state.mask(t), state.background(t)) for t in state.targets}
 
     def reference(
         self, photo: Photo, backbone: LatentBackbone, device: torch.device

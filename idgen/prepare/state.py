@@ -232,11 +232,7 @@ class State:
 
     def missing(self) -> list[str]:
         """Names what is missing or stale, one short text each."""
-        found = [
-            f"{_PART[kind]} of {target.photo.name!r}"
-            for kind in KINDS
-            for target in self.lacking(kind)
-        ]
+        found = self.missing_files(KINDS)
         misplaced = any(
             self.held[kind].get(target.key(kind), self.path(target, kind))
             != self.path(target, kind)
@@ -246,6 +242,14 @@ class State:
         if misplaced or self._indexed() != self._to_index():
             found.append(INDEX)
         return found + self.missing_sheets()
+
+    def missing_files(self, kinds: Sequence[Kind]) -> list[str]:
+        """Names the photos' files of some kinds that are missing or stale."""
+        return [
+            f"{_PART[kind]} of {target.photo.name!r}"
+            for kind in kinds
+            for target in self.lacking(kind)
+        ]
 
     def missing_sheets(self) -> list[str]:
         """Which of the contact sheet's two files are missing or stale."""
@@ -284,11 +288,16 @@ class State:
 
     def mask(self, target: Target) -> Mask:
         """A photo's mask, `H W`, which has to be there."""
-        return read_png(self.path(target, "masks"), target.mask_key) >= 128
+        return self._picture(target, "masks") >= 128
 
     def background(self, target: Target) -> NDArray[np.uint8]:
         """A photo's background, `H W 3`, which has to be there."""
-        return read_png(self.path(target, "backgrounds"), target.background_key)
+        return self._picture(target, "backgrounds")
+
+    def _picture(self, target: Target, kind: Kind) -> NDArray[np.uint8]:
+        """Reads a photo's file of a kind, which may still have an earlier name."""
+        key = target.key(kind)
+        return read_png(self.held[kind].get(key, self.path(target, kind)), key)
 
     def views(self, target: Target, image: NDArray[np.uint8]) -> Tensor:
         """All views of a photo, or of its background: `V 3 R R` in [-1, 1]."""

@@ -21,6 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 from idgen.errors import UserError
 from idgen.files import TEMPORARY_PREFIX, atomic_write
 from idgen.prepare.features import features_key
+from idgen.prepare.opened_picture import opened_picture
 
 Kind: TypeAlias = Literal["masks", "backgrounds", "features"]
 KINDS: Final[tuple[Kind, ...]] = ("masks", "backgrounds", "features")
@@ -192,7 +193,7 @@ def png_bytes(pixels: NDArray[np.uint8], key: str) -> bytes:
 def png_key(path: Path) -> str | None:
     """The key that a PNG file carries; None if it carries none. Reads its head only."""
     try:
-        with Image.open(path) as image:
+        with opened_picture(path) as image:
             key = image.info.get(PNG_KEY)
     except Exception:  # anything wrong means: not one of ours
         return None
@@ -202,7 +203,7 @@ def png_key(path: Path) -> str | None:
 def is_whole_png(path: Path) -> bool:
     """Whether a file can be decoded to its end."""
     try:
-        with Image.open(path) as image:
+        with opened_picture(path) as image:
             image.load()
     except Exception:  # decoders raise all kinds on damaged input
         return False
@@ -221,7 +222,7 @@ def read_png(path: Path, key: str) -> NDArray[np.uint8]:
     if png_key(path) != key:
         raise UserError(stale(path))
     try:
-        with Image.open(path) as image:
+        with opened_picture(path) as image:
             return np.array(image, dtype=np.uint8)
     except Exception as error:  # decoders raise all kinds on damaged input
         raise UserError(stale(path)) from error

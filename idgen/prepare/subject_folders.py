@@ -6,21 +6,24 @@ from pathlib import Path
 from PIL import Image
 
 from idgen.errors import UserError
+from idgen.prepare.opened_picture import opened_picture
 from idgen.prepare.photos import visible_entries
 from idgen.prepare.store import Store
 
 _SHOWN = 3
 
 
-def find_subjects(folder: Path) -> list[Path]:
+def find_subjects(folder: Path, masks: Path | None = None) -> list[Path]:
     """Finds the folders of photos that a folder stands for.
 
     Photos directly inside make it one subject, and folders without photos beside them are passed
     over. Otherwise each of its sub-folders is a subject, but for hidden ones, for links that lead
-    back to where they lie, and for prepared subjects (an output folder may lie inside).
+    back to where they lie, for prepared subjects (an output folder may lie inside), and for the
+    folder of masks.
 
     Args:
         folder: A folder of photos, or of such folders.
+        masks: The folder that the segmenter takes masks from, if it takes any.
 
     Returns:
         The folder itself, or its sub-folders, sorted by name.
@@ -33,7 +36,10 @@ def find_subjects(folder: Path) -> list[Path]:
     inner = [
         path
         for path in entries
-        if os.path.isdir(path) and not _leads_back(path) and not _is_output(path)
+        if os.path.isdir(path)
+        and not _leads_back(path)
+        and not _is_output(path)
+        and (masks is None or path.resolve() != masks.resolve())
     ]
     if not photos:
         return inner or [folder]
@@ -56,7 +62,7 @@ def _looks_like_a_photo(path: Path) -> bool:
     if not os.path.isfile(path):
         return False
     try:
-        with Image.open(path):
+        with opened_picture(path):
             return True
     except Exception:  # decoders raise all kinds on what is no image
         return False

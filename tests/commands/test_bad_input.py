@@ -9,7 +9,7 @@ import torch
 
 from idgen.cli import main
 from tests.tiny import save_open_clip, save_pipeline
-from tests.workspace import Workspace
+from tests.workspace import Workspace, run_idgen
 
 
 @pytest.fixture
@@ -91,9 +91,50 @@ def test_a_refusal_of_an_optional_part_is_its_own_reason(
     assert "NoneType" not in line
 
 
-def test_an_unknown_class(workspace: Workspace, refusal: Refusal) -> None:
-    line = refusal(*fit(workspace, "--model.tuning=idgen.models.tuning.LoraTunning"))
-    assert "LoraTunning" in line
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [
+        ("--model.tuning=idgen.models.tuning.LoraTunning", "idgen.models.tuning.LoraTuning"),
+        ("--model.tuning=idgen.model.tuning.LoraTuning", "idgen.models.tuning.LoraTuning"),
+        ("--model.tuning=LoraTunning", "idgen.models.tuning.LoraTuning"),
+        (
+            "--model.conditioning=idgen.models.conditioning.TextOnyl",
+            "idgen.models.conditioning.TextOnly",
+        ),
+        ("--model.optimizer=torch.optim.AdamWW", "torch.optim.AdamW"),
+        ("--fidelity.segmenter=idgen.prepare.GrabcutSegmenter", "idgen.prepare.GrabCutSegmenter"),
+        ("--fidelity.clip=idgen.metrics.encoders.Nothing", None),
+    ],
+)
+def test_an_unknown_class_names_the_nearest(
+    workspace: Workspace, refusal: Refusal, option: str, meant: str | None
+) -> None:
+    line = refusal(*fit(workspace, option))
+    key, _, given = option.removeprefix("--").partition("=")
+    assert key in line
+    assert given.rpartition(".")[2] in line
+    assert "Expected a path" not in line
+    if meant is None:
+        assert "did you mean" not in line
+    else:
+        assert line.endswith(f"; did you mean {meant!r}?")
+
+
+def test_an_unknown_class_in_a_config_names_the_nearest(
+    workspace: Workspace, refusal: Refusal
+) -> None:
+    text = workspace.config.read_text()
+    workspace.config.write_text(text.replace("prepare.MaskFiles", "prepare.MaskFile"))
+    assert refusal(*fit(workspace)).endswith("; did you mean 'idgen.prepare.MaskFiles'?")
+    line = refusal("prepare", f"--config={workspace.config}")
+    assert line.endswith("; did you mean 'idgen.prepare.MaskFiles'?")
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_a_command_without_a_config_asks_for_one(refusal: Refusal, command: str) -> None:
+    line = refusal(command)
+    assert "--data.subject.photos" in line
+    assert "--config" in line
 
 
 def test_an_image_encoder_of_another_width(
@@ -366,3 +407,35 @@ def test_a_damaged_pipeline_is_named(
         (copy / file).write_text(content)
     line = refusal(*fit(workspace, f"--model.backbone.init_args.source={copy}"))
     assert str(copy) in line
+
+
+def test_photos_are_checked_before_weights_are_loaded(
+    workspace: Workspace, refusal: Refusal, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(workspace.models.pipeline, copy)
+    (copy / "unet" / "diffusion_pytorch_model.safetensors").write_text("short")
+    source = f"--model.backbone.init_args.source={copy}"
+    assert str(copy) in refusal(*fit(workspace, source))
+    (workspace.folder / "masks" / "1.png").unlink()
+    assert "masks missing" in refusal(*fit(workspace, source))
+    broken = workspace.photos / "9.png"
+    broken.write_text("this is no image")
+    assert "9.png" in refusal(*fit(workspace, source))
+    (workspace.folder / "prepared").mkdir()
+    (workspace.folder / "prepared" / "mine.txt").write_text("mine")
+    assert "holds other files" in refusal(*fit(workspace, source))
+    line = refusal("predict", f"--config={workspace.config}", source, f"--data.reference={broken}")
+    assert "9.png" in line
+
+
+def test_a_refusal_is_one_line_and_a_run_says_its_seed(workspace: Workspace) -> None:
+    whole = run_idgen("fit", f"--config={workspace.config}", "--trainer.max_steps=1")
+    assert whole.returncode == 0, whole.stderr
+    assert whole.stderr.count("Seed set to 0\n") == 1
+    refused = run_idgen(
+        "fit", f"--config={workspace.config}", "--fidelity.dino.init_args.model=/no"
+    )
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1, refused.stderr
+    assert not refused.stdout

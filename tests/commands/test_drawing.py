@@ -81,6 +81,25 @@ def test_without_a_prepared_subject_masked_scores_are_empty_and_say_why(
     assert metrics["protocol"]["photo_segmenter"] is None
 
 
+def test_masked_scores_need_nothing_but_masks_and_backgrounds(
+    trained: Workspace, tmp_path: Path
+) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(trained.folder / "prepared", older)
+    shutil.rmtree(older / "features")
+    (older / "contact_sheet.html").unlink()
+    (older / "masks" / "0.png").rename(older / "masks" / "called-otherwise.png")
+    options = (*CENTRE, f"--data.subject.prepared={older}", "--data.test_images=1")
+    metrics = scored(trained, tmp_path / "scores", *options)
+    whole = scored(trained, tmp_path / "whole", *CENTRE, "--data.test_images=1")
+    assert [metrics[score] for score in MASKED] == [whole[score] for score in MASKED]
+    assert None not in [metrics[score] for score in MASKED]
+    (older / "index.json").unlink()
+    (older / ".idgen-prepare.lock").touch()
+    without_index = scored(trained, tmp_path / "again", *options)
+    assert [without_index[score] for score in MASKED] == [whole[score] for score in MASKED]
+
+
 def test_the_command_line_wins_over_the_checkpoint(trained: Workspace, tmp_path: Path) -> None:
     out = tmp_path / "scores"
     options = ["--model.sampler.init_args.steps=1", "--data.test_images=1"]

@@ -114,6 +114,30 @@ def test_ctrl_c_saves_and_draws_nothing_more(workspace: Workspace) -> None:
     assert not (workspace.run / "validation" / "step-000002.png").exists()
 
 
+def test_sigterm_in_validation_ends_it_and_resuming_equals_never_having_stopped(
+    trained: Workspace, workspace: Workspace
+) -> None:
+    ended = workspace.fit(
+        "--trainer.callbacks+=tests.signalling.SignalItself",
+        "--trainer.callbacks.step=2",
+        "--trainer.callbacks.in_validation=true",
+    )
+    assert ended == 143
+    assert checkpoint(workspace.last)["global_step"] == 2
+    # It was told before the first of two batches of drawings.
+    assert not (workspace.run / "validation").exists()
+    resumed = workspace.fit(
+        f"--ckpt_path={workspace.last}", "--trainer.callbacks=null", config=False
+    )
+    assert resumed == 0
+    whole, after = checkpoint(trained.last), checkpoint(workspace.last)
+    for key in ("global_step", "state_dict", "optimizer_states", "lr_schedulers"):
+        assert_same(whole[key], after[key], key)
+    rows = list(csv.DictReader((workspace.run / "validation" / "scores.csv").open()))
+    both = list(csv.DictReader((trained.run / "validation" / "scores.csv").open()))
+    assert rows == both[1:]
+
+
 def test_a_run_without_logger_and_progress_bar(workspace: Workspace) -> None:
     options = ("--trainer.logger=false", "--trainer.enable_progress_bar=false")
     assert workspace.fit("--trainer.max_steps=1", *options) == 0

@@ -121,6 +121,19 @@ def test_several_subjects_and_a_bad_one(
     assert capsys.readouterr().out.count("up to date") == 2
 
 
+def test_masks_beside_the_subjects_are_none_of_them(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "all"
+    shutil.copytree(workspace.photos, photos / "dog")
+    shutil.copytree(workspace.folder / "masks", photos / "masks")
+    folder = f"--preparation.segmenter.init_args.folder={photos / 'masks'}"
+    config, output = f"--config={workspace.config}", f"--output={tmp_path / 'out'}"
+    assert main(["prepare", str(photos), config, output, folder]) == 0
+    assert "1 subject in " in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["dog"]
+
+
 def test_a_mix_is_one_line(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

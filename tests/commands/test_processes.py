@@ -52,8 +52,11 @@ def test_scores_do_not_depend_on_the_number_of_processes(two: Workspace) -> None
         assert found["one"][score] == pytest.approx(found["two"][score], abs=1e-6)
 
 
-def test_sigterm_to_one_process_saves_and_resuming_goes_on(two: Workspace) -> None:
-    root = two.folder / "stopped"
+@pytest.mark.parametrize("in_validation", [False, True])
+def test_sigterm_to_one_process_saves_and_resuming_goes_on(
+    two: Workspace, in_validation: bool
+) -> None:
+    root = two.folder / f"stopped-{in_validation}"
     stopped = run_idgen(
         "fit",
         f"--config={two.config}",
@@ -62,6 +65,7 @@ def test_sigterm_to_one_process_saves_and_resuming_goes_on(two: Workspace) -> No
         "--trainer.callbacks+=tests.signalling.SignalItself",
         "--trainer.callbacks.step=2",
         "--trainer.callbacks.rank=1",
+        f"--trainer.callbacks.in_validation={in_validation}",
     )
     assert stopped.returncode == 143, stopped.stderr
     last = root / "checkpoints" / "last.ckpt"

@@ -114,3 +114,16 @@ def test_the_table_names_subjects_and_reasons(subjects: list[tuple[Path, Path]])
     assert all("dog" in line and "bad[0].jpg" in line for line in failed)
     assert len([line for line in lines if "made" in line]) == 2
     assert len([line for line in lines if "up to date" in line]) == 2
+
+
+def test_outputs_that_are_one_folder_are_refused(subjects: list[tuple[Path, Path]]) -> None:
+    dog, cat, _ = (output for _, output in subjects)
+    dog.mkdir(parents=True)
+    cat.symlink_to(dog, target_is_directory=True)
+    outcomes = preparation().run_all(subjects, TinyBackbone(), CPU, False)
+    errors = [outcome.error for outcome in outcomes]
+    assert errors[2] is None
+    assert str(errors[0]) == str(errors[1])
+    assert str(dog) in str(errors[0])
+    assert str(cat) in str(errors[0])
+    assert not list(dog.iterdir())

@@ -21,7 +21,7 @@ from idgen.prepare.mask_files import MaskFiles
 from idgen.prepare.photos import Photo, find_photos, read_photo
 from idgen.prepare.preparation import Preparation
 from idgen.prepare.segmenter import Segment
-from idgen.prepare.store import Kind, Store, StoredFile
+from idgen.prepare.store import Kind, Store, StoredFile, is_whole_png
 from idgen.prepare.subject import PreparedSubject
 from tests.prepare.parts import (
     CPU,
@@ -521,3 +521,17 @@ def test_a_reference_without_a_subject_is_all_background(photos: Path) -> None:
 def test_an_unprepared_folder_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run idgen prepare"):
         PreparedSubject(tmp_path)
+
+
+def test_large_photos_and_masks_are_read_without_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = save_photos(tmp_path / "dog")
+    prepared = preparation().run(photos, tmp_path / "out", TinyBackbone(), CPU, False)
+    height, width = find_photos(photos)[0].size()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", height * width * 2 // 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        MaskFiles(prepared.folder / "masks").check(find_photos(photos))
+        assert prepared.mask(prepared.photos[0]).shape == (height, width)
+        assert is_whole_png(prepared.folder / "backgrounds" / "00.png")

@@ -53,6 +53,14 @@ def test_prepared_subjects_inside_are_none(tmp_path: Path) -> None:
     assert [path.name for path in find_subjects(tmp_path)] == ["dog"]
 
 
+def test_the_folder_of_masks_is_none(tmp_path: Path) -> None:
+    save_photos(tmp_path / "dog")
+    save_photos(tmp_path / "masks")
+    (tmp_path / "link").symlink_to(tmp_path / "masks", target_is_directory=True)
+    assert [path.name for path in find_subjects(tmp_path, tmp_path / "masks")] == ["dog"]
+    assert [path.name for path in find_subjects(tmp_path)] == ["dog", "link", "masks"]
+
+
 def test_a_link_that_leads_back_is_no_subject(tmp_path: Path) -> None:
     dog = save_photos(tmp_path / "all" / "dog")
     (dog / "itself").symlink_to(dog, target_is_directory=True)
