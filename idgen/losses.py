@@ -10,7 +10,7 @@ from torch.nn.functional import cosine_similarity
 
 @dataclass
 class LossWeights:
-    """The weights l1 to l5, and what counts in L5.
+    """The weights l1 to l5, and what counts in the error under f_s alone.
 
     Attributes:
         diffusion: l1, of the denoising error under the refined condition f_r.
@@ -19,9 +19,9 @@ class LossWeights:
         text_explicit: l4, of the cosine between f_s and f'_i.
         weak_denoising: l5, of the denoising error under f_s alone (DisenBooth); 0 leaves that
             second pass through the denoiser out.
-        weak_background: How much a photo's background counts in L5, from 0 to 1. 1 is DisenBooth's
-            weak denoising, of the whole photo; 0 teaches f_s alone the subject, and nothing of what
-            is behind it.
+        background: How much a photo's background counts in the denoising error under f_s alone,
+            from 0 to 1: in L5, or in L1 where f_r is f_s. 1 is the whole photo (DisenBooth's weak
+            denoising); 0 teaches f_s the subject, and nothing of what is behind it.
         prior_preservation: Of the denoising error on class images (DreamBooth), where there are
             any: `data.prior`.
     """
@@ -31,21 +31,21 @@ class LossWeights:
     implicit_explicit: float = 1e-3
     text_explicit: float = 1e-3
     weak_denoising: float = 0.0
-    weak_background: float = 1.0
+    background: float = 1.0
     prior_preservation: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuses negative weights, which would turn a loss around, and what is no number.
 
         Raises:
-            ValueError: If a weight is negative, infinite or NaN, or weak_background above 1.
+            ValueError: If a weight is negative, infinite or NaN, or background above 1.
         """
         for field in fields(self):
             weight = getattr(self, field.name)
             if weight < 0 or not math.isfinite(weight):
                 raise ValueError(f"the loss weight {field.name} must be finite and not negative")
-        if self.weak_background > 1:
-            raise ValueError("the loss weight weak_background must be from 0 to 1")
+        if self.background > 1:
+            raise ValueError("the loss weight background must be from 0 to 1")
 
 
 def denoising_loss(

@@ -102,11 +102,11 @@ class PersonalizationModule(L.LightningModule):
         return self.loss_weights.weak_denoising > 0 and self.conditioning.decouples
 
     def _warn_of_idle_weights(self, tuning: Tuning) -> None:
-        if self.loss_weights.weak_background != 1 and not self._has_weak_denoising:
+        under_text_alone = self._has_weak_denoising or not self.conditioning.decouples
+        if self.loss_weights.background != 1 and not under_text_alone:
             rank_zero_warn(
-                "L5 is off, so loss_weights.weak_background does nothing: set "
-                "loss_weights.weak_denoising above 0 with a conditioning that decouples, or leave "
-                "it at 1"
+                "L5 is off, so loss_weights.background does nothing: set "
+                "loss_weights.weak_denoising above 0, or leave it at 1"
             )
         has_l4 = self.loss_weights.text_explicit and self.conditioning.explicit
         if has_l4 and not tuning.trains_text:
@@ -155,9 +155,11 @@ class PersonalizationModule(L.LightningModule):
         clean = self.backbone.scale_latents(latents)
         return self.backbone.schedule.noised(clean, self.min_snr_gamma)
 
-    def _denoising_loss(self, noised: NoisedLatents, condition: TextStates) -> Tensor:
+    def _denoising_loss(
+        self, noised: NoisedLatents, condition: TextStates, region: Tensor | None = None
+    ) -> Tensor:
         prediction = self.backbone.predict(noised.noisy, noised.times, condition)
-        return denoising_loss(prediction, noised.target, noised.weight)
+        return denoising_loss(prediction, noised.target, noised.weight, region)
 
     def _denoising_losses(
         self, batch: SubjectBatch, noised: NoisedLatents, text: TextStates, condition: Condition
@@ -165,13 +167,16 @@ class PersonalizationModule(L.LightningModule):
         """L1 under f_r and, where it counts, L5 under f_s: the same noised latents, in one call.
 
         That is faster than two, and keeps as much for the backward pass: `tools/benchmark_step.py`.
+        The subject alone may count in what is predicted under f_s: in L5, or in L1 without f_r.
         """
+        region = subject_region(batch.subject_mask, self.loss_weights.background)
+        if not self.conditioning.decouples:
+            return {"diffusion": self._denoising_loss(noised, text, region)}
         if not self._has_weak_denoising:
             return {"diffusion": self._denoising_loss(noised, condition.refined)}
         noisy, times = (torch.cat([part, part]) for part in (noised.noisy, noised.times))
         both = condition.refined.then(self.conditioning.infer(text))
         under_refined, under_text = self.backbone.predict(noisy, times, both).chunk(2)
-        region = subject_region(batch.subject_mask, self.loss_weights.weak_background)
         return {
             "diffusion": denoising_loss(under_refined, noised.target, noised.weight),
             "weak_denoising": denoising_loss(under_text, noised.target, noised.weight, region),

@@ -96,8 +96,8 @@ def test_the_region_of_a_subject() -> None:
 
 
 def test_a_background_counts_no_more_than_the_subject() -> None:
-    with pytest.raises(ValueError, match="weak_background must be from 0 to 1"):
-        LossWeights(weak_background=1.01)
+    with pytest.raises(ValueError, match="background must be from 0 to 1"):
+        LossWeights(background=1.01)
 
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])

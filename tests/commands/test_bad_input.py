@@ -295,7 +295,7 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         ("--model.loss_weights.diffusion=-1", "diffusion"),
         ("--model.loss_weights.prior_preservation=-1", "prior_preservation"),
         ("--model.loss_weights.implicit_text=.nan", "implicit_text"),
-        ("--model.loss_weights.weak_background=1.5", "weak_background"),
+        ("--model.loss_weights.background=1.5", "background"),
         ("--model.sampler.init_args.guidance=.nan", "guidance"),
         ("--model.tuning.init_args.alpha=0", "alpha"),
         ("--model.min_snr_gamma=.nan", "min_snr_gamma"),
