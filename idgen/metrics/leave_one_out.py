@@ -41,8 +41,9 @@ def leave_one_out_similarity(photos: Tensor) -> Tensor:
 class LeaveOneOutSimilarity(MeanScore):
     """Mean over photos of `leave_one_out_similarity`: DINO or CLIP-I, by the encoder.
 
-    Range [-1, 1]. Real photos of one subject come out above drawings of it, unless these repeat
-    the photos. A subject with one photo adds nothing, so that the mean may not exist.
+    Range [-1, 1]. What drawings can be expected to come to at best; those above it are more like
+    the photos than these are like each other, as copies are. A subject with one photo adds
+    nothing, so that the mean may not exist.
     """
 
     def update(self, photos: Tensor) -> None:
