@@ -5,7 +5,9 @@ its class, in the scenes that no photo of it shows, and scores these pictures as
 drawings, masks by the mini SAM. The first row is what a perfect model would reach, the second what
 a perfect model reaches that does not know the subject: their difference is the part of a change in
 CLIP-T that belongs to the subject's looks, not to what training spoilt. The third is a model that
-returns its photos. ``--held-out N`` takes N subjects of the held-out side instead, and shows means.
+returns its photos; each is then compared with itself too. The last is the photos against each
+other, as `idgen test` scores them. ``--held-out N`` takes N subjects of the held-out side instead,
+and shows means.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from torch import Tensor
 from idgen.callbacks.fidelity import TEST_SCORES
 from idgen.metrics.drawing_scores import DrawingScore, fidelity_scores, overfitting_scores
 from idgen.metrics.encoders import ClipScorer, DinoScorer
+from idgen.metrics.leave_one_out import photo_scores
 from idgen.metrics.observed import Observed, Observer
 from idgen.metrics.truth_scores import embed_lineup, embed_scenes, truth_scores
 from idgen.mini.scenes import SCENES
@@ -33,6 +36,9 @@ from idgen.sampling import DrawingRequest
 
 CPU = torch.device("cpu")
 MODELS = ("itself", "others of its class", "its photos")
+ROWS = (*MODELS, "its photos, each against the others")
+
+Scores = dict[str, float | None]
 
 
 def pixels(drawings: Sequence[Drawing]) -> Tensor:
@@ -56,30 +62,37 @@ def in_scene(subject: MiniSubject, scene: str, count: int, model: str) -> list[D
     return drawings
 
 
-def all_scores(subject: MiniSubject, observer: Observer) -> list[list[DrawingScore]]:
-    """The scores of `idgen test`, once for each of `MODELS`."""
+def observed_photos(subject: MiniSubject, observer: Observer) -> Observed:
+    """Its photos, with the masks and backgrounds that a drawing of it would be given."""
     photos = subject.photos()
     masks = [observer.mask(photo.picture) for photo in photos]
     grounds = [
         None if mask is None else observer.background(photo.picture, mask)
         for photo, mask in zip(photos, masks, strict=True)
     ]
-    seen = Observed(pixels(photos), observer, (), masks, grounds)
+    return Observed(pixels(photos), observer, (), masks, grounds)
+
+
+def all_scores(
+    subject: MiniSubject, photos: Observed, observer: Observer
+) -> list[list[DrawingScore]]:
+    """The scores of `idgen test`, once for each of `MODELS`."""
     lineup = embed_lineup(subject, observer.dino)
     scenes = embed_scenes(subject.noun, observer.clip)
     return [
         [
-            *fidelity_scores(seen, CPU),
-            *overfitting_scores(seen, len(subject.unseen_scenes), CPU),
+            *fidelity_scores(photos, CPU),
+            *overfitting_scores(photos, len(subject.unseen_scenes), CPU),
             *truth_scores(subject, lineup, scenes, CPU),
         ]
         for _ in MODELS
     ]
 
 
-def bounds(subject: MiniSubject, observer: Observer, pictures: int) -> list[dict[str, float]]:
-    """Each score of each of `MODELS`."""
-    scores = all_scores(subject, observer)
+def bounds(subject: MiniSubject, observer: Observer, pictures: int) -> list[Scores]:
+    """Each score of each of `ROWS`; None for one that does not exist."""
+    photos = observed_photos(subject, observer)
+    scores = all_scores(subject, photos, observer)
     for index, scene in enumerate(subject.unseen_scenes):
         prompt = f"a {subject.noun} {SCENES[scene].phrases[0]}"
         requests = [DrawingRequest(prompt, prompt, index, n, 0) for n in range(pictures)]
@@ -88,7 +101,14 @@ def bounds(subject: MiniSubject, observer: Observer, pictures: int) -> list[dict
             seen = Observed(drawn, observer, requests)
             for score in of_model:
                 score.add(seen)
-    return [{s.name: s.result() or 0.0 for s in of_model} for of_model in scores]
+    of_models: list[Scores] = [{s.name: s.result() for s in of_model} for of_model in scores]
+    return [*of_models, photo_scores(photos)]
+
+
+def mean_of(each: Sequence[Scores]) -> Scores:
+    """Means over subjects, of those that have the score."""
+    values = {name: [v for of in each if (v := of.get(name)) is not None] for name in TEST_SCORES}
+    return {name: float(np.mean(some)) if some else None for name, some in values.items()}
 
 
 def main() -> None:
@@ -110,10 +130,7 @@ def main() -> None:
         }
     table = Table("subject", "drawn", *TEST_SCORES)
     if args.held_out:
-        means = [
-            {name: float(np.mean([of[at][name] for of in found.values()])) for name in TEST_SCORES}
-            for at in range(len(MODELS))
-        ]
+        means = [mean_of([of[at] for of in found.values()]) for at in range(len(ROWS))]
         found = {f"{args.held_out} held out": means}
     for name, each in found.items():
         for row in _rows(name, each):
@@ -121,9 +138,13 @@ def main() -> None:
     console.print(table)
 
 
-def _rows(name: str, each: Iterable[dict[str, float]]) -> list[list[str]]:
-    both = zip(MODELS, each, strict=True)
-    return [[name, model, *(f"{scores[n]:.3f}" for n in TEST_SCORES)] for model, scores in both]
+def _rows(name: str, each: Iterable[Scores]) -> list[list[str]]:
+    both = zip(ROWS, each, strict=True)
+    return [[name, row, *(_shown(scores.get(n)) for n in TEST_SCORES)] for row, scores in both]
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 if __name__ == "__main__":

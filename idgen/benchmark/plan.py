@@ -4,6 +4,7 @@ import gc
 import hashlib
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from idgen.benchmark.subjects import BenchmarkSubject, find_benchmark_subjects
 from idgen.benchmark.verify import check_scores, check_weights
 from idgen.data.prompts import read_suite
 from idgen.errors import UserError
+from idgen.prepare import lone_photo_note
 from idgen.prepare.store import CONTACT_PAGE
 
 # Of a config, what says where and how it runs, not what comes out.
@@ -187,11 +189,14 @@ class _Planner:
 
     def cells(self, subjects: Sequence[BenchmarkSubject]) -> Iterator[PlannedCell]:
         """Subjects outermost, so that a comparison that is cut short is one of fewer subjects."""
+        described = [(subject, subject.described()) for subject in subjects]
+        for subject, own in described:
+            if len(own["photos"]) == 1:
+                warnings.warn(lone_photo_note(subject.photos), stacklevel=2)
         for seed in self.config.seeds:
-            for subject in subjects:
-                described = subject.described()
+            for subject, own in described:
                 for name, method in self.config.methods.items():
-                    yield self._cell(name, method, subject, described, seed)
+                    yield self._cell(name, method, subject, own, seed)
 
     def _cell(
         self,

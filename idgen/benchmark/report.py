@@ -6,10 +6,21 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from idgen.benchmark.bootstrap import Interval
+from idgen.benchmark.photos_row import PhotosRow
 from idgen.benchmark.results import CellResult, DrawnImage, read_images
 from idgen.benchmark.subjects import BenchmarkSubject
 from idgen.benchmark.summary import MethodSummary, Summary
-from idgen.benchmark.tables import PARTIAL, counted, marks, partial_mark, significance
+from idgen.benchmark.tables import (
+    PARTIAL,
+    PHOTOS,
+    counted,
+    counted_subjects,
+    marks,
+    partial_mark,
+    photos_note,
+    significance,
+)
 from idgen.errors import UserError
 from idgen.report.drawing_table import DrawingRow, drawing_table, photo_strip, subject_details
 from idgen.report.elements import Markup, table, text
@@ -104,12 +115,25 @@ def _table(summary: Summary) -> str:
         [method.name, counted(method), *(_entry(summary, method, name) for name in names)]
         for method in summary.methods
     ]
+    photos = [] if summary.photos is None else [_photos(summary.photos, names)]
+    apart = "" if summary.photos is None else f" {photos_note(summary.photos)}"
     note = (
         '<p class="note">Means over subjects, below them the 95 % bootstrap interval; the best '
-        f"in bold. {text(marks(summary))}</p>\n"
+        f"in bold. {text(marks(summary) + apart)}</p>\n"
     )
     legend = definitions({name.label: name.meaning for name in names if name.meaning})
-    return table(["method", "cells", *map(_heading, names)], rows, "scores") + note + legend
+    return table(["method", "cells", *map(_heading, names)], rows, "scores", photos) + note + legend
+
+
+def _photos(photos: PhotosRow, names: Sequence[ScoreName]) -> list[str | Markup]:
+    """The row of the photos among themselves, which is no method's."""
+    row: list[str | Markup] = [PHOTOS, counted_subjects(photos)]
+    for name in names:
+        interval = photos.scores[name.key]
+        mark = PARTIAL if name.key in photos.partial else ""
+        mean = _EMPTY if interval is None else f"{interval.mean:.3f}{mark}{_ends(interval)}"
+        row.append(Markup(mean))
+    return row
 
 
 def _entry(summary: Summary, method: MethodSummary, name: ScoreName) -> Markup:
@@ -120,9 +144,14 @@ def _entry(summary: Summary, method: MethodSummary, name: ScoreName) -> Markup:
     if method.name in summary.best(name):
         mean = f"<strong>{mean}</strong>"
     mean += _mark(significance(method.differences[name.key], name.better))
-    if interval.low is not None and interval.high is not None:
-        mean += f"<small>{interval.low:.3f}–{interval.high:.3f}</small>"
-    return Markup(mean)
+    return Markup(mean + _ends(interval))
+
+
+def _ends(interval: Interval) -> str:
+    """The interval below its mean; nothing where there is none."""
+    if interval.low is None or interval.high is None:
+        return ""
+    return f"<small>{interval.low:.3f}–{interval.high:.3f}</small>"
 
 
 def _mark(direction: int) -> str:

@@ -48,7 +48,7 @@ class BenchmarkSubject:
         """Content hashes of its photos, which are checked for it.
 
         Raises:
-            UserError: If there are fewer than two, or one cannot be used.
+            UserError: If there is none, or one cannot be used.
         """
         from idgen.prepare import find_photos
 

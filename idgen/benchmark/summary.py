@@ -11,6 +11,7 @@ from idgen.benchmark.bootstrap import (
     bootstrap_interval,
     paired_difference,
 )
+from idgen.benchmark.photos_row import PhotosRow, photos_row
 from idgen.benchmark.results import CellResult
 from idgen.report.scores import ScoreName, find_scores, score_values
 
@@ -51,6 +52,8 @@ class Summary:
         methods: One for each method, in the config's order.
         results: Every cell.
         protocol: What all finished cells share.
+        photos: What the photos score among themselves, None where no cell says; no method, so that
+            it is neither the best nor part of a difference.
     """
 
     reference: str
@@ -58,6 +61,7 @@ class Summary:
     methods: tuple[MethodSummary, ...]
     results: tuple[CellResult, ...]
     protocol: dict[str, Any]
+    photos: PhotosRow | None = None
 
     @property
     def failed(self) -> list[CellResult]:
@@ -123,7 +127,9 @@ def summarise(
         done = sum(result.status == "done" for result in cells)
         partial = tuple(s for s in scores if own[s] and own[s].keys() != whole[s])
         rows.append(MethodSummary(method, done, len(cells), intervals, against, partial))
-    return Summary(reference, tuple(scores), tuple(rows), tuple(results), protocol)
+    subjects = {s: {subject for subject, _ in whole[s]} for s in scores}
+    photos = photos_row(results, scores, subjects, resamples)
+    return Summary(reference, tuple(scores), tuple(rows), tuple(results), protocol, photos)
 
 
 def _by_pair(results: Sequence[CellResult], method: str, score: str) -> dict[Pair, float]:

@@ -7,11 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from idgen.benchmark.bootstrap import FEWEST_SUBJECTS, Difference, Interval
+from idgen.benchmark.photos_row import PhotosRow
 from idgen.benchmark.summary import MethodSummary, Summary
-from idgen.report.scores import ScoreName, score_name, score_values
+from idgen.report.scores import ScoreName, photo_values, score_name, score_values
 
 EMPTY = "–"
 PARTIAL = "†"
+PHOTOS = "photos (each against the others)"
+"""The row of what the subjects' photos score among themselves."""
 _LATEX_ARROWS = {1: r"$\uparrow$", -1: r"$\downarrow$", 0: ""}
 _LATEX_MARKS = {1: r"\,$\blacktriangle$", -1: r"\,$\blacktriangledown$", 0: ""}
 _LATEX_LETTERS = {
@@ -40,6 +43,7 @@ def as_json(summary: Summary, made_by: dict[str, Any]) -> str:
         "reference": summary.reference,
         "scores": list(summary.scores),
         "methods": [asdict(method) for method in summary.methods],
+        "photos": None if summary.photos is None else asdict(summary.photos),
         "cells": [
             {
                 "method": result.method,
@@ -57,12 +61,18 @@ def as_json(summary: Summary, made_by: dict[str, Any]) -> str:
 
 
 def as_csv(summary: Summary) -> str:
-    """A row a cell."""
+    """A row a cell; what the subject's photos score among themselves in columns of their own."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["method", "subject", "seed", "status", *summary.scores, "exit_code", "reason"])
-    for result in summary.results:
-        values = score_values(result.metrics, summary.scores).values()
+    of_photos = [photo_values(result.metrics) for result in summary.results]
+    photo_keys = list(dict.fromkeys(key for values in of_photos for key in values))
+    names = [*summary.scores, *(f"photos_{key}" for key in photo_keys)]
+    writer.writerow(["method", "subject", "seed", "status", *names, "exit_code", "reason"])
+    for result, photos in zip(summary.results, of_photos, strict=True):
+        values = [
+            *score_values(result.metrics, summary.scores).values(),
+            *(photos.get(key) for key in photo_keys),
+        ]
         shown = ["" if value is None else f"{value:.6f}" for value in values]
         writer.writerow(
             [
@@ -82,6 +92,9 @@ def as_markdown(summary: Summary) -> str:
     for method in summary.methods:
         cells = [_markdown_entry(summary, method, name) for name in names]
         lines.append(_markdown_row([_escaped(method.name), counted(method), *cells]))
+    if summary.photos is not None:
+        cells = [photos_text(summary.photos, name.key) for name in names]
+        lines.append(_markdown_row([f"*{PHOTOS}*", counted_subjects(summary.photos), *cells]))
     return "\n".join([*lines, "", _escaped(footnote(summary)), ""])
 
 
@@ -99,6 +112,10 @@ def as_latex(summary: Summary) -> str:
     for method in summary.methods:
         cells = [_latex_entry(summary, method, name) for name in names]
         lines.append(" & ".join([_latex(method.name), counted(method), *cells]) + r" \\")
+    if summary.photos is not None:
+        cells = [_latex_text(photos_text(summary.photos, name.key)) for name in names]
+        head = [rf"\textit{{{_latex(PHOTOS)}}}", counted_subjects(summary.photos)]
+        lines += [r"\midrule", " & ".join([*head, *cells]) + r" \\"]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
@@ -116,9 +133,35 @@ def counted(method: MethodSummary) -> str:
     return f"{method.planned}" if whole else f"{method.finished} of {method.planned}"
 
 
+def counted_subjects(photos: PhotosRow) -> str:
+    """Of how many subjects the photos' scores are known."""
+    some = "" if photos.scored == photos.planned else f"{photos.scored} of "
+    return f"{some}{photos.planned} subject{'' if photos.planned == 1 else 's'}"
+
+
+def photos_text(photos: PhotosRow, key: str) -> str:
+    """The photos' mean ± half the interval, with the sign of one that lacks subjects."""
+    return interval_text(photos.scores[key]) + (PARTIAL if key in photos.partial else "")
+
+
 def footnote(summary: Summary) -> str:
     """What the numbers and marks say."""
-    return f"Mean over subjects ± half the 95 % bootstrap interval, best in bold. {marks(summary)}"
+    said = f"Mean over subjects ± half the 95 % bootstrap interval, best in bold. {marks(summary)}"
+    return said if summary.photos is None else f"{said} {photos_note(summary.photos)}"
+
+
+def photos_note(photos: PhotosRow) -> str:
+    """What the row of the photos is, and of which subjects."""
+    said = (
+        "The last row is no method but the scale: each of a subject's photos against its other "
+        "ones, over the subjects of the methods"
+    )
+    if photos.scored < photos.planned:
+        said += (
+            f", {photos.scored} of {photos.planned} here: the others have a single photo, or no "
+            "finished cell that scored the photos"
+        )
+    return f"{said}."
 
 
 def marks(summary: Summary) -> str:
@@ -129,7 +172,8 @@ def marks(summary: Summary) -> str:
         said = f"{few} too few to call any difference one."
     else:
         said = f"▲ better, ▼ worse than {summary.reference}: the paired interval excludes 0."
-    if any(method.partial for method in summary.methods):
+    photos = () if summary.photos is None else summary.photos.partial
+    if photos or any(method.partial for method in summary.methods):
         said += (
             f" {PARTIAL} over fewer subjects or seeds than another method: no mean to compare with "
             "others."
@@ -150,10 +194,16 @@ def _markdown_entry(summary: Summary, method: MethodSummary, name: ScoreName) ->
 
 
 def _latex_entry(summary: Summary, method: MethodSummary, name: ScoreName) -> str:
-    text = interval_text(method.scores[name.key]).replace("±", r"$\pm$").replace(EMPTY, "--")
+    text = _latex_text(interval_text(method.scores[name.key]))
     text = rf"\textbf{{{text}}}" if method.name in summary.best(name) else text
-    text += r"$^\dagger$" if name.key in method.partial else ""
+    text += _latex_text(partial_mark(method, name.key))
     return text + _LATEX_MARKS[significance(method.differences[name.key], name.better)]
+
+
+def _latex_text(text: str) -> str:
+    for sign, latex in (("±", r"$\pm$"), (EMPTY, "--"), (PARTIAL, r"$^\dagger$")):
+        text = text.replace(sign, latex)
+    return text
 
 
 def _markdown_row(cells: list[str]) -> str:

@@ -212,6 +212,7 @@ class DrawingRecorder(Callback):
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         return {
             **({} if scores is None else scores.scores),
+            **({} if scores is None else {"photos": scores.photo_scores}),
             "images": len(drawings),
             "prompts": len({kept.request.prompt_index for kept in drawings}),
             "subject": datamodule.subject.photos_folder.name,

@@ -25,6 +25,7 @@ from idgen.metrics.drawing_scores import (
     overfitting_scores,
 )
 from idgen.metrics.encoders import ClipScorer, DinoScorer
+from idgen.metrics.leave_one_out import photo_scores
 from idgen.metrics.observed import Observed, Observer
 from idgen.metrics.protocol import PAIRING, Protocol
 from idgen.metrics.truth_scores import (
@@ -75,7 +76,8 @@ class FidelityScores(Callback):
     """Scores drawings against the photos and their prompts, over all processes.
 
     Validation computes DINO, CLIP-I and CLIP-T; `test` also the scores that tell overfitting
-    from fidelity and, of a mini subject, how often drawings are truly right.
+    from fidelity, what the photos score among themselves and, of a mini subject, how often
+    drawings are truly right.
 
     The encoders stay out of the LightningModule, so that neither its checkpoints nor its
     optimizer see them, and in memory only while images are scored.
@@ -103,6 +105,7 @@ class FidelityScores(Callback):
         self.segmenter = segmenter
         self.scored: list[ScoredDrawing] = []
         self.scores: dict[str, float | None] = {}
+        self.photo_scores: dict[str, float | None] = {}
         self.protocol: Protocol | None = None
         self._each: list[DrawingScore] = []
         self._truth: MiniSubject | None = None
@@ -167,6 +170,7 @@ class FidelityScores(Callback):
         self._load_encoders(device)
         segmenter = self._load_segmenter(datamodule, device)
         photos, masked = self._observe_photos(datamodule)
+        self.photo_scores = photo_scores(photos)
         prompts = len(datamodule.test_prompts)
         self._each = fidelity_scores(photos, device)
         if self._truth is None or self._lineup is None:

@@ -132,7 +132,7 @@ class SubjectDataModule(L.LightningDataModule):
         """The subject's photos, but for those that its preparation left out.
 
         Raises:
-            UserError: If there are fewer than two, or one cannot be used and may not be left out.
+            UserError: If there is none, or one cannot be used and may not be left out.
         """
         return self.preparation.but_left_out(self._found, self.subject.prepared_folder)
 

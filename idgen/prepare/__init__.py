@@ -6,7 +6,7 @@ from idgen.prepare.grabcut import GrabCutSegmenter
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
 from idgen.prepare.jobs import Outcome
 from idgen.prepare.mask_files import MaskFiles
-from idgen.prepare.photos import Photo, find_photos, read_photo, subject_name
+from idgen.prepare.photos import Photo, find_photos, lone_photo_note, read_photo, subject_name
 from idgen.prepare.preparation import Preparation
 from idgen.prepare.sam import SamSegmenter
 from idgen.prepare.segmenter import Segmenter
@@ -29,6 +29,7 @@ __all__ = [
     "SubjectViews",
     "find_photos",
     "find_subjects",
+    "lone_photo_note",
     "read_photo",
     "subject_name",
 ]

@@ -72,7 +72,7 @@ class Job:
             Those that are left out now.
 
         Raises:
-            UserError: If they may not, or if too few are left; it names all of them.
+            UserError: If they may not, or if none is left; it names all of them.
         """
         faults, self.faults = self.faults, []
         if faults and not skip_bad:

@@ -17,7 +17,6 @@ from idgen.errors import UserError
 from idgen.prepare.opened_picture import opened_picture
 
 SMALLEST_SIDE = 32
-FEWEST = 2
 _IGNORED_SUFFIXES = frozenset({".txt", ".yaml", ".yml", ".json", ".md"})
 _IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini"})
 _ORIENTATION = 0x0112
@@ -117,11 +116,11 @@ def find_photos(
             out, with a warning each.
 
     Returns:
-        At least two photos of different content, sorted by name.
+        At least one photo, all of different content, sorted by name.
 
     Raises:
-        UserError: If there is no such folder, it holds fewer than two photos, or files in it
-            cannot be used: all of them are named, with reason and mend.
+        UserError: If there is no such folder, it holds no photo, or files in it cannot be used:
+            all of them are named, with reason and mend.
     """
     paths = [path for path in visible_entries(folder) if not os.path.isdir(path)]
     if not paths:
@@ -144,13 +143,15 @@ def find_photos(
     photos = list(found.values())
     if not photos:
         raise UserError(f"no photo in {folder} can be used: {'; '.join(bad)}")
-    if len(photos) < FEWEST:
-        raise UserError(
-            f"only one photo in {folder} ({photos[0].name!r}); at least {FEWEST} different ones "
-            "of the subject are needed, 3 to 6 are best"
-            + (f"; left out: {'; '.join(bad)}" if bad else "")
-        )
     return photos
+
+
+def lone_photo_note(folder: Path) -> str:
+    """What to say of a set of one photo, in one line."""
+    return (
+        f"only one photo in {folder}: from one, a subject can hardly be told apart from its "
+        "background; 3 to 6 are best"
+    )
 
 
 def read_photo(path: Path) -> Photo:

@@ -19,7 +19,7 @@ from idgen.prepare.grabcut import GrabCutSegmenter
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
 from idgen.prepare.jobs import Job, Outcome, Steps, outcome_of, unfit
 from idgen.prepare.open_files import allow_locks
-from idgen.prepare.photos import Photo, subject_name
+from idgen.prepare.photos import Photo, lone_photo_note, subject_name
 from idgen.prepare.reference import reference_embeddings
 from idgen.prepare.sam import SamSegmenter
 from idgen.prepare.segmenter import Segmenter
@@ -219,6 +219,9 @@ class Preparation:
                 stages.backgrounds(self.inpainter)
                 stages.features(backbone, self.image_encoder)
                 stages.finish()
+        for job, (photos, _) in zip(looked, subjects, strict=True):
+            if isinstance(job, Job):
+                self._say_lone(photos, job.state)
         return [
             outcome_of(job, photos, output)
             for job, (photos, output) in zip(looked, subjects, strict=True)
@@ -353,6 +356,7 @@ class Preparation:
             state.leave_out(faults)
             for fault in faults:
                 self._say_left_out(photos_folder, fault)
+        self._say_lone(photos_folder, state)
         return state
 
     def _say(self, note: str) -> None:
@@ -363,6 +367,10 @@ class Preparation:
 
     def _say_left_out(self, photos_folder: Path, fault: LeftOut) -> None:
         self._say(f"{photos_folder}: left out {fault}")
+
+    def _say_lone(self, photos_folder: Path, state: State) -> None:
+        if len(state.targets) == 1:
+            self._say(lone_photo_note(photos_folder))
 
     def find(
         self, photos_folder: Path, backbone: LatentBackbone, checked: Container[str] = frozenset()
@@ -375,10 +383,10 @@ class Preparation:
             checked: Digests of photos that were decoded before and need not be again.
 
         Returns:
-            At least two photos, sorted by name, each of which can have a mask.
+            At least one photo, sorted by name, each of which can have a mask.
 
         Raises:
-            UserError: If there are fewer, or one is bad and `skip_bad` is off.
+            UserError: If there is none, or one is bad and `skip_bad` is off.
         """
         segmenter = self.segmenter_for(backbone)
         photos, notes = usable_photos(photos_folder, segmenter, checked, self.skip_bad)

@@ -18,7 +18,7 @@ from idgen.prepare.contact_page import PAGE_VERSION, page_key
 from idgen.prepare.contact_sheet import SHEET_VERSION
 from idgen.prepare.features import FeatureKeys, FeatureRecipe
 from idgen.prepare.inpainter import Inpainter
-from idgen.prepare.photos import FEWEST, Photo
+from idgen.prepare.photos import Photo
 from idgen.prepare.review import REVIEW_VERSION
 from idgen.prepare.segmenter import Segmenter
 from idgen.prepare.store import (
@@ -197,12 +197,12 @@ class State:
         """Goes on without some of the photos; what was made of them goes when all is done.
 
         Raises:
-            UserError: If too few are left.
+            UserError: If none is left.
         """
         gone = {fault.digest for fault in faults}
-        if len(self.targets) - len(gone) < FEWEST:
+        if all(target.photo.digest in gone for target in self.targets):
             raise UserError(
-                f"fewer than {FEWEST} photos in {self.photos[0].path.parent} can be used; "
+                f"no photo in {self.photos[0].path.parent} can be used; "
                 + "; ".join(map(str, faults))
             )
         for target in self.targets:

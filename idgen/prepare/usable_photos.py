@@ -5,7 +5,7 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 
 from idgen.errors import UserError
-from idgen.prepare.photos import FEWEST, Photo, find_photos
+from idgen.prepare.photos import Photo, find_photos
 from idgen.prepare.segmenter import Segmenter
 
 
@@ -21,24 +21,22 @@ def usable_photos(
         skip_bad: Whether a bad one is left out; otherwise one stops its subject.
 
     Returns:
-        At least two photos, sorted by name, each of which can have a mask; and a line on each
-        that is left out.
+        At least one photo, sorted by name, each of which can have a mask; and a line on each that
+        is left out.
 
     Raises:
-        UserError: If there are fewer, or one is bad and may not be left out.
+        UserError: If there is none, or one is bad and may not be left out.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         photos = find_photos(folder, checked, skip_bad)
         usable, faults = _maskable(photos, segmenter) if skip_bad else (photos, [])
-        if len(usable) >= FEWEST:
+        if usable:
             segmenter.check(usable)
     # What a segmenter says of its folder, it says for each photo that it is asked about.
     notes = [*dict.fromkeys(str(warning.message) for warning in caught), *faults]
-    if len(usable) < FEWEST:
-        raise UserError(
-            f"fewer than {FEWEST} photos in {folder} can have a mask; " + "; ".join(notes)
-        )
+    if not usable:
+        raise UserError(f"no photo in {folder} can have a mask; " + "; ".join(notes))
     return usable, [f"{folder}: {note}" for note in notes]
 
 

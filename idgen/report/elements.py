@@ -44,7 +44,10 @@ def picture(image: Image.Image, side: int, caption: str) -> Markup:
 
 
 def table(
-    head: Sequence[str | Markup], rows: Sequence[Sequence[str | Markup]], kind: str = ""
+    head: Sequence[str | Markup],
+    rows: Sequence[Sequence[str | Markup]],
+    kind: str = "",
+    apart: Sequence[Sequence[str | Markup]] = (),
 ) -> str:
     """A table; the first cell of each row is its heading.
 
@@ -52,19 +55,25 @@ def table(
         head: Headings of the columns.
         rows: Cells; text is escaped.
         kind: CSS class.
+        apart: Further rows below a line, of another sort than the first ones.
 
     Returns:
         HTML, in a box that scrolls sideways where the window is narrow.
     """
     headings = "".join(f'<th scope="col">{_content(cell)}</th>' for cell in head)
+    below = f'<tbody class="apart">\n{_lines(apart)}</tbody>\n' if apart else ""
+    return (
+        f'<div class="wide"><table class="{text(kind)}">\n<thead><tr>{headings}</tr></thead>\n'
+        f"<tbody>\n{_lines(rows)}</tbody>\n{below}</table></div>\n"
+    )
+
+
+def _lines(rows: Sequence[Sequence[str | Markup]]) -> str:
     lines = []
     for first, *others in rows:
         cells = "".join(f"<td>{_content(cell)}</td>" for cell in others)
         lines.append(f'<tr><th scope="row">{_content(first)}</th>{cells}</tr>\n')
-    return (
-        f'<div class="wide"><table class="{text(kind)}">\n<thead><tr>{headings}</tr></thead>\n'
-        f"<tbody>\n{''.join(lines)}</tbody></table></div>\n"
-    )
+    return "".join(lines)
 
 
 def _content(cell: str | Markup) -> str:

@@ -28,6 +28,8 @@ table.scores thead th { font-size: .8rem; }
 table.scores td { white-space: nowrap; }
 table.scores tbody th { font-weight: 600; }
 table.scores small { display: block; }
+tbody.apart th, tbody.apart td { color: var(--faint); border-top: 2px solid #b9b9c0; }
+table.scores tbody.apart th { font-weight: normal; font-style: italic; }
 .better { color: var(--good); } .worse { color: var(--alarm); }
 .alarm { margin: 1rem 0; padding: .75rem 1rem; border-radius: .4rem; background: var(--alarm-wash);
   color: var(--alarm); }

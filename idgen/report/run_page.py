@@ -15,7 +15,7 @@ from idgen.report.page import (
     flattened_protocol,
     render_page,
 )
-from idgen.report.scores import find_scores, score_name, score_values
+from idgen.report.scores import find_scores, photo_values, score_name, score_values
 
 _BESIDE = 4  # drawings of a prompt in a row
 _NOTED = 3  # scores below a prompt
@@ -78,12 +78,19 @@ def _scores(metrics: Mapping[str, Any]) -> str:
     keys = find_scores([metrics])
     if not keys:
         return "<p>Nothing was scored.</p>\n"
+    photos = photo_values(metrics)
     rows: list[list[str | Markup]] = []
     for key, value in score_values(metrics, keys).items():
         name = score_name(key)
-        shown = "–" if value is None else f"{value:.3f}"
-        rows.append([f"{name.label} {name.arrow}".strip(), shown, name.meaning])
-    return table(["score", "mean", "what it measures"], rows, "scores")
+        of_photos = [_shown(photos[key]) if key in photos else ""] if photos else []
+        label = f"{name.label} {name.arrow}".strip()
+        rows.append([label, _shown(value), *of_photos, name.meaning])
+    head = ["score", "mean", *(["photos, each against the others"] if photos else [])]
+    return table([*head, "what it measures"], rows, "scores")
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _drawings(drawings: Sequence[PromptDrawings]) -> str:

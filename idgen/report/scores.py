@@ -83,5 +83,11 @@ def score_values(metrics: Mapping[str, Any], keys: Iterable[str]) -> dict[str, f
     return {key: float(metrics[key]) if _is_number(metrics.get(key)) else None for key in keys}
 
 
+def photo_values(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    """What a subject's photos score among themselves; nothing where that was not scored."""
+    block = metrics.get("photos")
+    return score_values(block, block) if isinstance(block, dict) else {}
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

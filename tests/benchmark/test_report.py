@@ -1,6 +1,7 @@
 """The comparison's page."""
 
 import base64
+import html
 import io
 import re
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ from PIL import Image
 from idgen.benchmark.report import render_report
 from idgen.benchmark.results import check_comparable
 from idgen.benchmark.summary import summarise
+from idgen.benchmark.tables import PHOTOS
 from idgen.errors import UserError
 from tests.benchmark.made import PROMPTS, failed, make_subject, missing, results_of
 
@@ -117,6 +119,24 @@ def test_the_table_shows_means_and_intervals(page: str) -> None:
     assert "0.515" in words
     assert "0.500–0.530" in words
     assert "pairing" in words
+
+
+def test_the_photos_stand_below_the_methods_and_in_no_other_part(tmp_path: Path) -> None:
+    results = results_of(tmp_path, METHODS, SUBJECTS)
+    for result, dino in zip(results[:: len(METHODS)], (0.9, 0.7), strict=True):
+        result.metrics["photos"] = {"dino": dino, "masked_dino": None}
+    summary = summarise(results, METHODS, "ours", {}, 200)
+    subjects = [make_subject(tmp_path, name) for name in SUBJECTS]
+    text = render_report(summary, subjects, 1, MADE_BY).decode()
+    assert Page(text).open == []
+    table = text[text.index("<h2>Scores</h2>") : text.index("<h2>Against ours</h2>")]
+    methods, apart = table.split('<tbody class="apart">')
+    assert all(f">{html.escape(method)}<" in methods for method in METHODS)
+    assert PHOTOS not in methods
+    assert "0.800<small>0.700–0.900</small>" in apart
+    assert "2 subjects" in apart
+    assert "strong" not in apart
+    assert text.count(PHOTOS) == 1
 
 
 def test_prompts_are_spread_over_the_suite_where_there_are_too_many(tmp_path: Path) -> None:

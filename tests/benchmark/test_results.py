@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from idgen.benchmark.bootstrap import bootstrap_interval
 from idgen.benchmark.cell import difference
-from idgen.benchmark.results import check_comparable
+from idgen.benchmark.results import CellResult, check_comparable
 from idgen.benchmark.summary import Summary, summarise
-from idgen.benchmark.tables import EMPTY, as_csv, as_json, as_latex, as_markdown
+from idgen.benchmark.tables import EMPTY, PHOTOS, as_csv, as_json, as_latex, as_markdown
 from idgen.errors import UserError
 from idgen.report.scores import find_scores, score_name
 from tests.benchmark.made import failed, make_result, missing, results_of
@@ -200,3 +201,82 @@ def test_equal_means_are_not_called_best(tmp_path: Path) -> None:
     assert "**" not in as_markdown(summarise(results, ["a", "b"], "a", {}, 100))
     results[1] = replace(results[1], metrics={**results[1].metrics, "dino": 0.9})
     assert "**0.900**" in as_markdown(summarise(results, ["a", "b"], "a", {}, 100))
+
+
+def with_photos(folder: Path) -> list[CellResult]:
+    """Seven subjects: one has a single photo, one only cells of an earlier version, one none."""
+    values = {"dog": 0.9, "cat": 0.8, "cup": 0.7, "car": None, "boat": 0.6}
+    results = results_of(folder, METHODS, SUBJECTS)
+    for result in results:
+        if result.subject in values and result.method == METHODS[1]:
+            dino = values[result.subject]
+            result.metrics["photos"] = {"dino": dino, "clip_i": dino, "masked_dino": None}
+    return [*results, missing(folder, "ours", "bad"), missing(folder, METHODS[1], "bad")]
+
+
+def test_the_photos_row_is_over_the_subjects_that_have_it(tmp_path: Path) -> None:
+    summary = summarise(with_photos(tmp_path), METHODS, "ours", {}, 500)
+    photos = summary.photos
+    assert photos is not None
+    assert (photos.scored, photos.planned, photos.partial) == (4, 7, ("dino",))
+    interval = photos.scores["dino"]
+    assert interval is not None
+    assert interval.mean == pytest.approx((0.9 + 0.8 + 0.7 + 0.6) / 4)
+    # By the names' order, as the bootstrap draws them.
+    own = {("boat", 7): 0.6, ("cat", 7): 0.8, ("cup", 7): 0.7, ("dog", 7): 0.9}
+    assert interval == bootstrap_interval(own, 500)
+    assert photos.scores["clip_t"] is None
+    assert photos.subjects["car"]["dino"] is None
+
+
+def test_the_photos_are_no_method(tmp_path: Path) -> None:
+    results = with_photos(tmp_path)
+    summary = summarise(results, METHODS, "ours", {}, 500)
+    plain = summarise(results_of(tmp_path / "plain", METHODS, SUBJECTS), METHODS, "ours", {}, 500)
+    assert [method.name for method in summary.methods] == list(METHODS)
+    assert [m.scores for m in summary.methods] == [m.scores for m in plain.methods]
+    assert [m.differences for m in summary.methods] == [m.differences for m in plain.methods]
+    assert summary.best(score_name("dino")) == [METHODS[1]]
+    *_, row = (line for line in as_markdown(summary).splitlines() if line.startswith("|"))
+    assert row.startswith(f"| *{PHOTOS}* | 4 of 7 subjects | 0.750 ± ")
+    assert "**" not in row
+    assert row.count("†") == 1
+    assert row.count(EMPTY) == 2
+    assert "4 of 7 here: the others have a single photo" in as_markdown(summary)
+    latex = as_latex(summary).splitlines()
+    last = next(line for line in latex if PHOTOS in line and not line.startswith("%"))
+    assert latex[latex.index(last) - 1] == r"\midrule"
+    assert r"0.750 $\pm$" in last
+    assert r"textbf" not in last
+    assert last.count("&") == latex[latex.index(r"\toprule") + 1].count("&")
+
+
+def test_the_files_for_programs_hold_the_photos_apart_from_cells(tmp_path: Path) -> None:
+    summary = summarise(with_photos(tmp_path), METHODS, "ours", {}, 100)
+    content = json.loads(as_json(summary, {}))
+    assert content["photos"]["subjects"]["cat"]["dino"] == 0.8
+    assert content["photos"]["scores"]["dino"]["subjects"] == 4
+    rows = list(csv.DictReader(io.StringIO(as_csv(summary))))
+    assert len(rows) == len(summary.results)
+    by_cell = {(row["method"], row["subject"]): row["photos_dino"] for row in rows}
+    assert by_cell[METHODS[1], "dog"] == "0.900000"
+    assert by_cell["ours", "dog"] == by_cell[METHODS[1], "car"] == by_cell["ours", "bad"] == ""
+
+
+def test_cells_of_a_version_without_photo_scores_have_no_photos_row(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path)
+    assert summary.photos is None
+    assert json.loads(as_json(summary, {}))["photos"] is None
+    assert PHOTOS not in as_markdown(summary) + as_latex(summary)
+    assert "photos" not in as_csv(summary).splitlines()[0]
+
+
+def test_subjects_with_one_photo_leave_the_row_empty(tmp_path: Path) -> None:
+    result = make_result(tmp_path, "ours", "dog", {"dino": 0.5})
+    result.metrics["photos"] = {"dino": None, "clip_i": None}
+    *_, row = (
+        line
+        for line in as_markdown(summarise([result], ["ours"], "ours", {}, 100)).splitlines()
+        if line.startswith("|")
+    )
+    assert row == f"| *{PHOTOS}* | 0 of 1 subject | {EMPTY} |"

@@ -40,12 +40,6 @@ def test_no_photo(workspace: Workspace, refusal: Refusal, tmp_path: Path) -> Non
     assert str(tmp_path / "no") in refusal(*fit(workspace, f"--data.subject.photos={tmp_path}/no"))
 
 
-def test_one_photo(workspace: Workspace, refusal: Refusal) -> None:
-    for name in ("1.png", "2.png"):
-        (workspace.photos / name).unlink()
-    assert "one" in refusal(*fit(workspace))
-
-
 @pytest.mark.parametrize("content", [b"", b"this is no image", None])
 def test_a_file_that_is_no_whole_image(
     workspace: Workspace, refusal: Refusal, content: bytes | None

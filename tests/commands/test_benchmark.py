@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ import pytest
 import idgen.cli as cli
 import idgen.commands.benchmark as command
 from idgen.benchmark.executor import LocalExecutor
+from idgen.benchmark.tables import PHOTOS
 from idgen.cli import main
+from idgen.prepare import lone_photo_note
 from tests.benchmark.settings import benchmark_settings, write_settings
 from tests.benchmark.test_executor import calls, make_cell, until
 from tests.benchmark.test_report import Page
@@ -115,14 +119,38 @@ def test_what_cannot_be_run_is_refused_before_any_work(
     assert not (Path(settings["output"]) / "cells").exists()
 
 
-def test_a_subject_with_one_photo_is_refused(
-    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+def test_a_subject_with_one_photo_is_trained_and_its_photo_has_no_score(
+    workspace: Workspace,
 ) -> None:
     for name in ("1.png", "2.png"):
         (workspace.photos / name).unlink()
-    path = write_settings(workspace, benchmark_settings(workspace))
-    assert main(["benchmark", f"--config={path}"]) == 2
-    assert "only one photo" in capsys.readouterr().err
+    settings = benchmark_settings(workspace)
+    settings["methods"] = {"ours": {}}
+    settings["settings"]["fidelity.segmenter"] = "tests.prepare.parts.CentreSegmenter"
+    path = write_settings(workspace, settings)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert main(["benchmark", f"--config={path}"]) == 0
+    note = lone_photo_note(workspace.photos)
+    assert [str(warning.message) for warning in caught].count(note) == 1
+
+    output = Path(settings["output"])
+    cell = output / "cells" / "ours" / "photos" / "seed-0"
+    for log in ("fit.log", "test.log"):
+        assert (cell / log).read_text().count(f"warning: {note}\n") == 1
+    metrics = json.loads((cell / "test" / "metrics.json").read_text())
+    names = ["dino", "clip_i", "masked_dino", "masked_clip_i"]
+    assert metrics["photos"] == dict.fromkeys(names)
+    assert None not in [metrics[name] for name in names]
+    single = Page((cell / "test" / "report.html").read_text()).words
+    assert "photos, each against the others" in single
+
+    row = next(line for line in (output / "table.md").read_text().splitlines() if PHOTOS in line)
+    assert "| 0 of 1 subject |" in row
+    assert not re.search(r"\d\.\d", row)
+    assert PHOTOS in Page((output / "report.html").read_text()).words
+    content = json.loads((output / "results.json").read_text())
+    assert content["photos"]["subjects"]["photos"] == dict.fromkeys(names)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 from idgen.cli import main
+from idgen.metrics.encoders import DinoScorer
 from idgen.metrics.protocol import Protocol
 from tests.workspace import Workspace
 
@@ -65,6 +66,13 @@ def test_a_segmenter_of_drawings_brings_the_masked_scores(
         mean = sum(float(row[score]) for row in rows) / len(rows)
         assert metrics[score] == pytest.approx(mean, abs=1e-5)
         assert -1 <= metrics[score] <= 1
+    photos = metrics["photos"]
+    assert list(photos) == ["dino", "clip_i", "masked_dino", "masked_clip_i"]
+    dino = DinoScorer(str(trained.models.dino)).load(torch.device("cpu"))
+    pictures = [np.array(Image.open(path)) for path in sorted(trained.photos.iterdir())]
+    embedded = dino.embed_images([torch.from_numpy(p).permute(2, 0, 1) for p in pictures]).double()
+    cosines = [(a @ b).item() for i, a in enumerate(embedded) for b in embedded[i + 1 :]]
+    assert photos["dino"] == pytest.approx(np.mean(cosines), abs=1e-6)
     without = Protocol.from_json(scored(trained, tmp_path / "without")["protocol"])
     differences = without.differences(Protocol.from_json(metrics["protocol"]))
     assert [difference.field for difference in differences] == ["segmenter", "inpainter"]

@@ -109,14 +109,15 @@ def test_several_subjects_and_a_bad_one(
     photos = tmp_path / "all"
     for number, name in enumerate(("dog", "cat")):
         save_photos(photos / name, (2 * number, 2 * number + 1))
-    save_photos(photos / "one", (8,))
+    save_photos(photos / "half", (8,))
+    (photos / "half" / "09.png").write_bytes(b"half")
     arguments = ["prepare", str(photos), *options(workspace, tmp_path / "out")]
     assert main(arguments) == 2
     printed = capsys.readouterr()
     assert "1 of 3 subjects failed" in printed.err
-    assert "only one photo" in printed.out
+    assert "09.png" in printed.out
     assert {path.parent.name for path in tmp_path.glob("out/*/index.json")} == {"dog", "cat"}
-    shutil.rmtree(photos / "one")
+    shutil.rmtree(photos / "half")
     assert main(arguments) == 0
     assert capsys.readouterr().out.count("up to date") == 2
 

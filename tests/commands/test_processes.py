@@ -50,6 +50,8 @@ def test_scores_do_not_depend_on_the_number_of_processes(two: Workspace) -> None
     masked = ("leakage", "masked_dino", "masked_clip_i")
     for score in ("dino", "clip_i", "clip_t", "balance", "diversity", "copying", *masked):
         assert found["one"][score] == pytest.approx(found["two"][score], abs=1e-6)
+    assert None not in found["one"]["photos"].values()
+    assert found["one"]["photos"] == pytest.approx(found["two"]["photos"], abs=1e-6)
 
 
 @pytest.mark.parametrize("in_validation", [False, True])

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
 from idgen.prepare.mask_files import MaskFiles
-from idgen.prepare.photos import Photo, find_photos, read_photo
+from idgen.prepare.photos import Photo, find_photos, lone_photo_note, read_photo
 from idgen.prepare.preparation import Preparation
 from idgen.prepare.segmenter import Segment
 from idgen.prepare.store import Kind, Store, StoredFile, is_whole_png
@@ -276,14 +276,27 @@ def test_bad_photos_are_left_out_where_allowed(photos: Path, output: Path, tmp_p
     assert contents(tmp_path / "two") == contents(output)
 
 
-def test_what_was_left_out_is_named_where_too_few_are_left(photos: Path, output: Path) -> None:
+def test_what_was_left_out_is_named_where_one_photo_is_left(photos: Path, output: Path) -> None:
     for name in ("00.png", "02.png"):
         (photos / name).write_bytes(b"")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        subject = preparation(skip_bad=True).run(photos, output, TinyBackbone(), CPU, False)
+    assert [photo.name for photo in subject.photos] == ["01.png"]
+    said = sorted(str(warning.message).replace(str(photos), "PHOTOS") for warning in caught)
+    assert said[0].startswith("PHOTOS: left out '00.png' is empty (0 bytes)")
+    assert said[1].startswith("PHOTOS: left out '02.png' is empty (0 bytes)")
+    assert said[2:] == [lone_photo_note(Path("PHOTOS"))]
+
+
+def test_what_was_left_out_is_named_where_none_is_left(photos: Path, output: Path) -> None:
+    for path in photos.iterdir():
+        path.write_bytes(b"")
     with pytest.raises(UserError) as refused:
         preparation(skip_bad=True).run(photos, output, TinyBackbone(), CPU, False)
     text = str(refused.value)
-    assert text.startswith("only one photo in")
-    assert text.count("'00.png' is empty (0 bytes)") == text.count("'02.png' is empty") == 1
+    assert text.startswith(f"no photo in {photos} can be used: ")
+    assert all(text.count(f"'0{number}.png' is empty (0 bytes)") == 1 for number in range(3))
 
 
 def test_photos_with_bad_masks_are_left_out_where_allowed(
@@ -317,16 +330,16 @@ def test_masks_that_no_photo_takes_are_named_once(
     assert "no photo takes '01_mask.png'" in said
 
 
-def test_all_photos_without_a_good_mask_are_named_where_too_few_are_left(
+def test_all_photos_without_a_good_mask_are_named_where_none_is_left(
     photos: Path, output: Path, tmp_path: Path
 ) -> None:
     own = tmp_path / "own"
     own.mkdir()
-    for name in ("00.png", "01.png"):
+    for name in ("00.png", "01.png", "02.png"):
         Image.new("L", (48, 40)).save(own / name)
     (photos / "03.png").write_bytes(b"")
     parts = Preparation(MaskFiles(own), CountingInpainter(), PoolingEncoder(), skip_bad=True)
-    with pytest.raises(UserError, match="fewer than 2 photos in") as refused:
+    with pytest.raises(UserError, match=r"no photo in .* can have a mask; ") as refused:
         parts.run(photos, output, TinyBackbone(), CPU, False)
     text = str(refused.value)
     assert all(text.count(f"left out '0{number}.png'") == 1 for number in range(4))

@@ -15,7 +15,7 @@ from idgen.cli import main
 from idgen.errors import UserError
 from idgen.masks import Mask
 from idgen.models.backbone import Autoencoder
-from idgen.prepare import MaskFiles, Photo, Preparation
+from idgen.prepare import MaskFiles, Photo, Preparation, lone_photo_note
 from idgen.prepare.segmenter import Segment
 from tests.commands.test_prepare import options
 from tests.prepare.parts import (
@@ -164,12 +164,22 @@ def test_one_that_is_left_out_still_counts_for_the_others_masks(photos: Path, ou
     assert more.segmenter.beside == [f"0{number}.png" for number in range(5)]
 
 
-def test_too_few_are_left(photos: Path, output: Path) -> None:
+def test_one_is_left(photos: Path, output: Path) -> None:
+    names, lines = run(preparation(wide="00.png 01.png 03.png"), photos, output)
+    assert names == ["02.png"]
+    assert lines[-1] == lone_photo_note(photos)
+    assert all(
+        f"'0{number}.png': the subject" in line
+        for number, line in zip((0, 1, 3), lines[:-1], strict=True)
+    )
+
+
+def test_none_is_left(photos: Path, output: Path) -> None:
     with pytest.raises(UserError) as refused:
-        run(preparation(wide="00.png 01.png 03.png"), photos, output)
+        run(preparation(wide="00.png 01.png 02.png 03.png"), photos, output)
     text = one_line(refused.value)
-    assert text.startswith(f"fewer than 2 photos in {photos} can be used; ")
-    assert all(f"'0{number}.png': the subject" in text for number in (0, 1, 3))
+    assert text.startswith(f"no photo in {photos} can be used; ")
+    assert all(f"'0{number}.png': the subject" in text for number in range(4))
 
 
 class Overflowing(TinyBackbone):

@@ -1,6 +1,7 @@
 from PIL import Image
 
 from idgen.report.run_page import PromptDrawings, render_run_page
+from idgen.report.scores import score_name
 from tests.benchmark.made import metrics
 from tests.benchmark.test_report import Page
 
@@ -27,3 +28,17 @@ def test_photos_that_are_not_there_leave_the_rest() -> None:
     page = Page(render_run_page(metrics(), [], [drawn("a dog", 1)], "idgen test").decode())
     assert "Nothing was scored" in page.words
     assert len(page.sources) == 1
+
+
+def test_the_photos_scores_stand_beside_the_drawings() -> None:
+    content = metrics(dino=0.512, clip_t=0.25, masked_dino=0.4)
+    content["photos"] = {"dino": 0.934, "masked_dino": None}
+    words = Page(render_run_page(content, [], [drawn("a dog", 1)], "idgen test").decode()).words
+    cells = [word for word in words.split("\n") if word]
+    assert "photos, each against the others" in cells
+    at = {label: cells.index(label) for label in ("DINO ↑", "masked DINO ↑", "CLIP-T ↑")}
+    assert cells[at["DINO ↑"] + 1 : at["DINO ↑"] + 3] == ["0.512", "0.934"]
+    assert cells[at["masked DINO ↑"] + 1 : at["masked DINO ↑"] + 3] == ["0.400", "–"]
+    assert cells[at["CLIP-T ↑"] + 1 : at["CLIP-T ↑"] + 3] == ["0.250", score_name("clip_t").meaning]
+    earlier = Page(render_run_page(metrics(dino=0.5), [], [], "idgen test").decode()).words
+    assert "photos, each" not in earlier
