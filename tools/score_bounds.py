@@ -30,9 +30,11 @@ from idgen.mini.world import HELD_OUT_FROM, Drawing, Factors, draw, sample_pose
 from idgen.prepare import OpenCVInpainter, SamSegmenter
 from idgen.prepare.drawn_picture import of_drawings
 from idgen.sampling import DrawingRequest
+from tools.command import run
 
 CPU = torch.device("cpu")
 MODELS = ("itself", "others of its class", "its photos")
+Scores = dict[str, float | None]
 
 
 def pixels(drawings: Sequence[Drawing]) -> Tensor:
@@ -77,8 +79,8 @@ def all_scores(subject: MiniSubject, observer: Observer) -> list[list[DrawingSco
     ]
 
 
-def bounds(subject: MiniSubject, observer: Observer, pictures: int) -> list[dict[str, float]]:
-    """Each score of each of `MODELS`."""
+def bounds(subject: MiniSubject, observer: Observer, pictures: int) -> list[Scores]:
+    """Each score of each of `MODELS`, None where it does not exist."""
     scores = all_scores(subject, observer)
     for index, scene in enumerate(subject.unseen_scenes):
         prompt = f"a {subject.noun} {SCENES[scene].phrases[0]}"
@@ -88,7 +90,16 @@ def bounds(subject: MiniSubject, observer: Observer, pictures: int) -> list[dict
             seen = Observed(drawn, observer, requests)
             for score in of_model:
                 score.add(seen)
-    return [{s.name: s.result() or 0.0 for s in of_model} for of_model in scores]
+    return [{s.name: s.result() for s in of_model} for of_model in scores]
+
+
+def mean_scores(subjects: Sequence[Scores]) -> Scores:
+    """Each score's mean over the subjects for which it exists, None if for none."""
+    means: Scores = {}
+    for name in TEST_SCORES:
+        there = [score for of in subjects if (score := of[name]) is not None]
+        means[name] = sum(there) / len(there) if there else None
+    return means
 
 
 def main() -> None:
@@ -97,6 +108,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=16, help="a scene")
     parser.add_argument("--held-out", type=int, default=0, help="subjects, instead of the demos")
     args = parser.parse_args()
+    if args.pictures < 1 or args.held_out < 0:
+        parser.error("--pictures is at least 1, --held-out at least 0")
     subjects: dict[str, MiniSubject] = DEMO_SUBJECTS
     if args.held_out:
         subjects = {f"{seed}": sample_subject(seed) for seed in range(args.held_out)}
@@ -110,10 +123,7 @@ def main() -> None:
         }
     table = Table("subject", "drawn", *TEST_SCORES)
     if args.held_out:
-        means = [
-            {name: float(np.mean([of[at][name] for of in found.values()])) for name in TEST_SCORES}
-            for at in range(len(MODELS))
-        ]
+        means = [mean_scores([of[at] for of in found.values()]) for at in range(len(MODELS))]
         found = {f"{args.held_out} held out": means}
     for name, each in found.items():
         for row in _rows(name, each):
@@ -121,10 +131,14 @@ def main() -> None:
     console.print(table)
 
 
-def _rows(name: str, each: Iterable[dict[str, float]]) -> list[list[str]]:
+def _rows(name: str, each: Iterable[Scores]) -> list[list[str]]:
     both = zip(MODELS, each, strict=True)
-    return [[name, model, *(f"{scores[n]:.3f}" for n in TEST_SCORES)] for model, scores in both]
+    return [[name, model, *(_shown(scores[n]) for n in TEST_SCORES)] for model, scores in both]
+
+
+def _shown(score: float | None) -> str:
+    return "-" if score is None else f"{score:.3f}"
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

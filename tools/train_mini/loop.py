@@ -56,6 +56,9 @@ def train(
     first = _resume(path, model, optimizer)
     model.train()
     with Progress() as progress:
+        if first:
+            left = max(0, schedule.steps - first)
+            progress.console.print(f"{path}: {first} steps done before, {left} to go")
         bar = progress.add_task(name, total=schedule.steps, completed=first)
         smooth: float | None = None
         for step in range(first, schedule.steps):

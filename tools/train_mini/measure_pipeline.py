@@ -25,6 +25,7 @@ from idgen.mini.captions import article
 from idgen.mini.classes import CLASSES
 from idgen.mini.colours import COLOUR_WORDS
 from idgen.mini.scenes import SCENES
+from tools.command import run
 from tools.train_mini.judge import Judge, load_judge
 from tools.train_mini.measure import held_out_drawing
 from tools.train_mini.pictures import to_pixels
@@ -170,4 +171,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
