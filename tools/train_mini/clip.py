@@ -257,7 +257,9 @@ def match_norm(model: CLIP, pixels: Tensor) -> None:
 def main() -> None:
     """Read the command line, train and export."""
     parser = training_parser("train a CLIP of the mini world")
-    parser.add_argument("which", choices=sorted(RECIPES))
+    parser.add_argument(
+        "which", choices=sorted(RECIPES), help="E_I with its text twin, or the CLIP for scores"
+    )
     parser.add_argument("--steps", type=int, help="in place of the recipe's")
     parser.add_argument("--text-steps", type=int, help="in place of the recipe's")
     parser.add_argument("--rate", type=float, help="in place of the recipe's")

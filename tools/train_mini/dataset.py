@@ -64,8 +64,8 @@ def _save(path: Path, array: NDArray[np.uint8]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
-    parser.add_argument("--pictures", type=int, default=60_000)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--pictures", type=int, default=60_000, help="how many, in chunks of 500")
+    parser.add_argument("--workers", type=int, default=2, help="processes that draw")
     args = parser.parse_args()
     build_dataset(args.work / "data", args.pictures, args.workers)
 

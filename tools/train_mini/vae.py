@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="whole pictures a step and process")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--crop-steps", type=int, default=2600, help="steps on parts of pictures")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="torch device")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--begin-with", type=Path, help="folder of an autoencoder to begin with")
     args = parser.parse_args()
