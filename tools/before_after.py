@@ -13,18 +13,26 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from idgen.errors import UserError
 from idgen.mini.subjects import subject_path
 from idgen.pictures import before_after_grid, save_png
+from tools.command import run
 
 
 def read(path: Path) -> Tensor:
-    """An image file as ``3 H W`` uint8."""
+    """An image file as ``3 H W`` uint8.
+
+    Raises:
+        UserError: If there is no such image.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no image {path}; draw both folders with the same prompts")
     with Image.open(path) as image:
         return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
 
 
 def main() -> None:
-    """Writes the grid of each prompt's first image."""
+    """Write the grid of each prompt's first image."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
@@ -32,6 +40,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     names = sorted(path.name for path in (args.before / "images").glob("*-0.png"))
+    if not names:
+        raise UserError(f"there are no drawings of idgen predict in {args.before / 'images'}")
     prompts = [name[4:-6].replace("-", " ").replace(" sks ", " [V] ") for name in names]
     before = [read(args.before / "images" / name) for name in names]
     after = [read(args.after / "images" / name) for name in names]
@@ -40,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -33,6 +33,7 @@ from idgen.mini.world import HELD_OUT_FROM, Drawing, Factors, draw, sample_pose
 from idgen.prepare import OpenCVInpainter, SamSegmenter
 from idgen.prepare.drawn_picture import of_drawings
 from idgen.sampling import DrawingRequest
+from tools.command import run
 
 CPU = torch.device("cpu")
 MODELS = ("itself", "others of its class", "its photos")
@@ -105,7 +106,7 @@ def bounds(subject: MiniSubject, observer: Observer, pictures: int) -> list[Scor
     return [*of_models, photo_scores(photos)]
 
 
-def mean_of(each: Sequence[Scores]) -> Scores:
+def mean_scores(each: Sequence[Scores]) -> Scores:
     """Means over subjects, of those that have the score."""
     values = {name: [v for of in each if (v := of.get(name)) is not None] for name in TEST_SCORES}
     return {name: float(np.mean(some)) if some else None for name, some in values.items()}
@@ -117,6 +118,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=16, help="a scene")
     parser.add_argument("--held-out", type=int, default=0, help="subjects, instead of the demos")
     args = parser.parse_args()
+    if args.pictures < 1 or args.held_out < 0:
+        parser.error("--pictures is at least 1, --held-out at least 0")
     subjects: dict[str, MiniSubject] = DEMO_SUBJECTS
     if args.held_out:
         subjects = {f"{seed}": sample_subject(seed) for seed in range(args.held_out)}
@@ -130,7 +133,7 @@ def main() -> None:
         }
     table = Table("subject", "drawn", *TEST_SCORES)
     if args.held_out:
-        means = [mean_of([of[at] for of in found.values()]) for at in range(len(ROWS))]
+        means = [mean_scores([of[at] for of in found.values()]) for at in range(len(ROWS))]
         found = {f"{args.held_out} held out": means}
     for name, each in found.items():
         for row in _rows(name, each):
@@ -148,4 +151,4 @@ def _shown(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

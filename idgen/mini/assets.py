@@ -46,21 +46,27 @@ def _checked(weights: Path, part: str) -> Path:
     if not wanted:
         raise UserError(
             f"the mini model '{part}' is missing: {weights / CHECKSUMS} names no file of it; "
-            f"there are: {_existing(digests)}; reinstall idgen"
+            + _mend(weights, digests, part)
         )
     for name, digest in wanted.items():
         path = weights / name
         if not path.is_file():
             raise UserError(
-                f"the mini model '{part}' lacks {path}; there are: {_existing(digests)}; "
-                "reinstall idgen"
+                f"the mini model '{part}' lacks {path}; {_mend(weights, digests, part)}"
             )
-        if file_digest(path) != digest:
+        if _digest(path) != digest:
             raise UserError(
                 f"the mini model '{part}' is damaged: {path} is not the file that was released; "
-                f"there are: {_existing(digests)}; reinstall idgen"
+                + _mend(weights, digests, part)
             )
     return folder
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path} of the mini models: {error.strerror}") from error
 
 
 def _digests(weights: Path) -> dict[str, str]:
@@ -70,10 +76,14 @@ def _digests(weights: Path) -> dict[str, str]:
     try:
         read = json.loads(path.read_text())
         return {str(name): str(digest) for name, digest in read.items()}
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"cannot read the mini models' checksums {path}: {error}") from error
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"cannot read the mini models' checksums {path}: {error}; reinstall idgen"
+        ) from error
 
 
-def _existing(digests: dict[str, str]) -> str:
-    parts = {name.split("/", 1)[0] for name in digests}
-    return ", ".join(part for part in PARTS if part in parts) or "none"
+def _mend(weights: Path, digests: dict[str, str], part: str) -> str:
+    """What to do about a broken part, and which others there are: those that lack no file."""
+    lacking = {name.split("/", 1)[0] for name in digests if not (weights / name).is_file()}
+    there = {name.split("/", 1)[0] for name in digests} - lacking - {part}
+    return f"there are: {', '.join(p for p in PARTS if p in there) or 'none'}; reinstall idgen"

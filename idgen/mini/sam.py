@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from idgen.errors import UserError
@@ -75,7 +76,9 @@ def load_mini_sam(folder: Path) -> Any:
         model = build_mini_sam(json.loads((folder / CONFIG).read_text()))
         state = load_file(folder / WEIGHTS)
         model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except KeyError as error:
+        raise UserError(f"{folder / CONFIG} does not name {error}") from error
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{folder} holds no mini segment-anything model ({reason})") from error
     return model.eval()

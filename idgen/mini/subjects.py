@@ -133,7 +133,11 @@ def read_subject(folder: Path) -> MiniSubject | None:
 
 def _subject(data: dict[str, Any]) -> MiniSubject:
     noun, seed, scenes = data["noun"], data["identity_seed"], tuple(data["scenes"])
-    unknown = [name for name in (noun, *scenes) if name not in (*CLASSES, *SCENES)]
-    if unknown or not isinstance(seed, int) or isinstance(seed, bool) or noun not in CLASSES:
-        raise ValueError(f"unknown: {', '.join(map(repr, unknown))}" if unknown else "bad values")
+    for what, names, known in (("class", (noun,), CLASSES), ("scene", scenes, SCENES)):
+        unknown = [name for name in names if name not in tuple(known)]
+        if unknown:
+            named = ", ".join(map(repr, unknown))
+            raise ValueError(f"no {what} {named}; there are: {', '.join(known)}")
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise ValueError(f"identity_seed is {seed!r}, no whole number")
     return MiniSubject(noun, seed, scenes)

@@ -14,7 +14,7 @@ from idgen.mini.classes import CLASSES, subject_class
 from idgen.mini.colours import COLOUR_WORDS
 from idgen.mini.identity import Identity, sample_identity
 from idgen.mini.pen import Pen, Pose
-from idgen.mini.scenes import SCENES, paint_scene
+from idgen.mini.scenes import SCENES, paint_scene, scene_named
 
 SIDE = 64
 _SUPERSAMPLE = 2
@@ -133,8 +133,12 @@ def is_held_out(noun: str, scene: str, attribute: str | None = None) -> bool:
 
     Of the 144 pairs of class and scene 12 are held out, one of each class and of each scene, and
     three pairs of creature and accessory.
+
+    Raises:
+        UserError: If there is no such class or scene.
     """
-    row, column = list(CLASSES).index(noun), list(SCENES).index(scene)
+    row = list(CLASSES).index(subject_class(noun).noun)
+    column = list(SCENES).index(scene_named(scene).name)
     if (row * 5 + column) % len(SCENES) == 3:
         return True
     return attribute is not None and (noun, attribute) in HELD_OUT_ACCESSORIES

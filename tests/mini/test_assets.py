@@ -70,7 +70,20 @@ def test_a_missing_file_is_named(weights: Path) -> None:
 
 def test_a_missing_folder_is_named(weights: Path) -> None:
     shutil.rmtree(weights / "encoder")
-    assert "encoder" in message_of("encoder")
+    (weights / "sam" / "config.json").unlink()
+    message = message_of("encoder")
+    assert str(weights / "encoder") in message
+    assert "there are: pipeline, clip, dino; reinstall" in message
+
+
+def test_a_file_that_cannot_be_read_is_named(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(assets, "file_digest", fail)
+    assert str(weights / "dino" / "config.json") in message_of("dino")
 
 
 def test_a_part_without_checksums_is_missing(weights: Path) -> None:

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,9 @@ def test_the_truth_lies_beside_the_photos_and_is_no_photo(tmp_path: Path) -> Non
         '{"noun": "dragon", "identity_seed": 1, "scenes": []}',
         '{"noun": "cat", "identity_seed": 1, "scenes": ["moon"]}',
         '{"noun": "snow", "identity_seed": 1, "scenes": []}',
+        '{"noun": "cat", "identity_seed": 1, "scenes": ["dog"]}',
+        '{"noun": "Cat", "identity_seed": 1, "scenes": []}',
+        '{"noun": ["cat"], "identity_seed": 1, "scenes": []}',
         '{"noun": "cat", "identity_seed": "1", "scenes": []}',
     ],
 )
@@ -63,6 +67,18 @@ def test_damaged_truth_is_named_in_one_line(text: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=TRUTH) as refused:
         read_subject(tmp_path)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("noun", "scene", "known"), [("dragon", "snow", CLASSES), ("cat", "moon", SCENES)]
+)
+def test_what_a_truth_names_wrongly_is_said_with_what_exists(
+    noun: str, scene: str, known: dict[str, object], tmp_path: Path
+) -> None:
+    truth = {"noun": noun, "identity_seed": HELD_OUT_FROM, "scenes": [scene]}
+    (tmp_path / TRUTH).write_text(json.dumps(truth))
+    with pytest.raises(UserError, match=f"there are: {', '.join(known)}"):
+        read_subject(tmp_path)
 
 
 def test_there_is_a_creature_and_a_thing() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from transformers import CLIPTokenizer
 
+from idgen.errors import UserError
 from idgen.mini.assets import CHECKSUMS
 from idgen.mini.world import SIDE, draw, sample_factors
 from tools.train_mini.all import commands
@@ -15,6 +16,8 @@ from tools.train_mini.dataset import build_dataset
 from tools.train_mini.install import COPIED, install
 from tools.train_mini.pictures import TrainingPictures, to_pixels
 from tools.train_mini.tokenizer import build_tokenizer, known_words
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,26 @@ def test_a_data_set_that_is_there_is_not_drawn_again(work: Path) -> None:
     before = (work / "data" / "pictures.npy").stat().st_mtime_ns
     build_dataset(work / "data", pictures=500, workers=1)
     assert (work / "data" / "pictures.npy").stat().st_mtime_ns == before
+
+
+def test_a_data_set_of_another_size_is_not_taken_for_the_one_asked_for(work: Path) -> None:
+    with pytest.raises(UserError, match="--pictures 500"):
+        build_dataset(work / "data", pictures=1000, workers=1)
+    assert len(TrainingPictures.read(work)) == 500
+
+
+def test_a_data_set_that_a_kill_cut_off_is_drawn(tmp_path: Path) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tools.train_mini.dataset.os.replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build_dataset(tmp_path / "data", pictures=500, workers=1)
+    with pytest.raises(UserError, match=r"tools\.train_mini\.dataset"):
+        TrainingPictures.read(tmp_path)
+    build_dataset(tmp_path / "data", pictures=500, workers=1)
+    assert len(TrainingPictures.read(tmp_path)) == 500
 
 
 def test_each_known_word_is_one_token_and_others_are_spelt(tmp_path: Path) -> None:
@@ -74,19 +97,54 @@ def test_install_command_refuses_unknown_parts_and_writes_checksums(tmp_path: Pa
         (tmp_path / part / "config.json").write_text("{}")
     command = [sys.executable, "-m", "tools.train_mini.install", "--work", str(tmp_path)]
     command += ["--weights", str(tmp_path / "weights")]
-    root = Path(__file__).parents[2]
     refused = subprocess.run(
-        [*command, "vae"], cwd=root, capture_output=True, text=True, check=False
+        [*command, "vae"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert refused.returncode == 2
     assert "vae" in refused.stderr
     assert not (tmp_path / "weights").exists()
-    subprocess.run(command, cwd=root, capture_output=True, check=True)
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     assert (tmp_path / "weights" / CHECKSUMS).is_file()
     assert (tmp_path / "weights" / "dino" / "config.json").is_file()
 
 
+def test_install_from_a_wrong_folder_replaces_nothing(tmp_path: Path) -> None:
+    weights, work = tmp_path / "weights", tmp_path / "work"
+    for folder in (weights / "encoder", weights / "sam", work / "encoder"):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(folder.parent.name)
+    with pytest.raises(UserError, match=str(work / "sam")):
+        install(work / "sam", weights / "sam")
+    command = [sys.executable, "-m", "tools.train_mini.install", "--work", str(work)]
+    command += ["--weights", str(weights), "encoder", "sam"]
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert str(work / "sam") in refused.stderr
+    kept = [path for path in weights.rglob("*") if path.is_file()]
+    assert len(kept) == 2
+    assert {path.read_text() for path in kept} == {"weights"}
+
+
+def test_all_skips_what_is_done_and_stops_where_a_step_fails(tmp_path: Path) -> None:
+    steps = list(commands(tmp_path, tmp_path / "weights", "cpu", 1))
+    (tmp_path / "done").mkdir()
+    for name in steps[: steps.index("install")]:
+        (tmp_path / "done" / name).touch()
+    command = [sys.executable, "-m", "tools.train_mini.all", "--work", str(tmp_path)]
+    command += ["--weights", str(tmp_path / "weights")]
+    stopped = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert stopped.returncode == 2
+    assert stopped.stdout.count("done before") == steps.index("install")
+    assert str(tmp_path / "encoder") in stopped.stderr
+    assert not (tmp_path / "done" / "install").exists()
+    assert not (tmp_path / "weights").exists()
+
+
 def test_every_step_of_all_is_a_module_that_exists() -> None:
-    folder = Path(__file__).parents[2] / "tools" / "train_mini"
-    for arguments in commands(Path("run"), "cpu", 1).values():
+    folder = ROOT / "tools" / "train_mini"
+    steps = commands(Path("run"), Path("kept"), "cpu", 1)
+    for arguments in steps.values():
         assert (folder / f"{arguments[0]}.py").is_file()
+    for name in ("install", "pipeline", "measure", "measure_pipeline"):
+        assert steps[name][steps[name].index("--weights") + 1] == "kept"

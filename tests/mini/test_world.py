@@ -172,6 +172,13 @@ def test_training_never_sees_what_is_held_out() -> None:
     assert all(is_held_out(noun, "beach", worn) for noun, worn in HELD_OUT_ACCESSORIES)
 
 
+def test_unknown_names_are_neither_held_out_nor_seen() -> None:
+    with pytest.raises(UserError, match=r"dragon.*dog"):
+        is_held_out("dragon", "beach")
+    with pytest.raises(UserError, match=r"moon.*beach"):
+        is_held_out("dog", "moon")
+
+
 def test_sampled_poses_keep_the_subject_in_the_picture() -> None:
     rng = random.Random(0)
     for _ in range(100):

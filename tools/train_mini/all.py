@@ -12,10 +12,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from idgen.mini.assets import WEIGHTS
 
-def commands(work: Path, device: str, threads: int) -> dict[str, list[str]]:
+
+def commands(work: Path, weights: Path, device: str, threads: int) -> dict[str, list[str]]:
     """The steps by name, in their order, each the arguments of ``python -m tools.train_mini.X``."""
-    folder = ["--work", str(work)]
+    folder, installed = ["--work", str(work)], ["--weights", str(weights)]
     trained = [*folder, "--device", device, "--threads", str(threads)]
     return {
         "dataset": ["dataset", *folder],
@@ -27,10 +29,13 @@ def commands(work: Path, device: str, threads: int) -> dict[str, list[str]]:
         "dino": ["dino", *trained],
         "clip": ["clip", "scorer", *trained],
         "judge": ["judge", *trained],
-        "install": ["install", *folder],
-        "pipeline": ["pipeline", *folder],
-        "measure": ["measure", "--threads", str(threads)],
-        "measure_pipeline": ["measure_pipeline", *folder, "--threads", str(threads)],
+        "install": ["install", *folder, *installed],
+        "pipeline": ["pipeline", *folder, *installed],
+        "measure": ["measure", *installed, "--threads", str(threads)],
+        "measure_pipeline": [
+            *("measure_pipeline", *folder, *installed),
+            *("--threads", str(threads)),
+        ],
     }
 
 
@@ -38,13 +43,14 @@ def main() -> None:
     """Read the command line and do it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder to install them in")
+    parser.add_argument("--device", default="cpu", help="torch device of the trainings")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each training")
     args = parser.parse_args()
     marks = args.work / "done"
     marks.mkdir(parents=True, exist_ok=True)
     console = Console()
-    steps = commands(args.work, args.device, args.threads)
+    steps = commands(args.work, args.weights, args.device, args.threads)
     # More OpenMP threads than free cores make these small models many times slower.
     environment = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
     for number, (name, arguments) in enumerate(steps.items(), start=1):

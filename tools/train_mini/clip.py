@@ -24,11 +24,12 @@ from idgen.mini.captions import Wording, article
 from idgen.mini.classes import CLASSES
 from idgen.mini.colours import COLOUR_WORDS
 from idgen.mini.scenes import SCENES
+from tools.command import run
 from tools.train_mini.clip_export import export_open_clip, export_text_encoder
 from tools.train_mini.loop import Schedule, load_checkpoint, train, training_parser
 from tools.train_mini.pictures import TrainingPictures, noisy_caption, training_wordings
 from tools.train_mini.start import start_from
-from tools.train_mini.tokenizer import CONTEXT
+from tools.train_mini.tokenizer import CONTEXT, read_tokenizer
 
 _NOUNS, _SCENES = list(CLASSES), list(SCENES)
 _MAX_SCALE = 25.0
@@ -213,7 +214,7 @@ class Steps:
     def __init__(self, recipe: Recipe, work: Path, device: str) -> None:
         self.recipe = recipe
         self.device = device
-        self.tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
+        self.tokenizer = read_tokenizer(work)
         self.data = TrainingPictures.read(work)
         self.wordings = training_wordings(len(self.data))
         self.model = build(recipe, self.tokenizer).to(device, memory_format=torch.channels_last)
@@ -256,7 +257,9 @@ def match_norm(model: CLIP, pixels: Tensor) -> None:
 def main() -> None:
     """Read the command line, train and export."""
     parser = training_parser("train a CLIP of the mini world")
-    parser.add_argument("which", choices=sorted(RECIPES))
+    parser.add_argument(
+        "which", choices=sorted(RECIPES), help="E_I with its text twin, or the CLIP for scores"
+    )
     parser.add_argument("--steps", type=int, help="in place of the recipe's")
     parser.add_argument("--text-steps", type=int, help="in place of the recipe's")
     parser.add_argument("--rate", type=float, help="in place of the recipe's")
@@ -279,4 +282,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

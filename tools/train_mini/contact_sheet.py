@@ -41,8 +41,8 @@ def contact_sheet(rows: int, scale: int) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="PNG file to write")
-    parser.add_argument("--rows", type=int, default=6)
-    parser.add_argument("--scale", type=int, default=2)
+    parser.add_argument("--rows", type=int, default=6, help="rows of pictures")
+    parser.add_argument("--scale", type=int, default=2, help="side of a square for one pixel")
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(args.rows, args.scale).save(args.out, optimize=True)

@@ -18,6 +18,7 @@ from transformers import ViTConfig, ViTModel
 
 from idgen.mini.scenes import SCENES, paint_scene
 from idgen.mini.world import SIDE
+from tools.command import run
 from tools.train_mini.loop import Schedule, load_checkpoint, train, training_parser
 from tools.train_mini.pictures import TrainingPictures, to_pixels
 from tools.train_mini.start import start_from
@@ -149,8 +150,8 @@ def export(model: ViTModel, folder: Path) -> None:
 def main() -> None:
     """Read the command line, train and export."""
     parser = training_parser("train the mini DINO-like ViT")
-    parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--steps", type=int, default=800, help="optimiser steps")
+    parser.add_argument("--batch", type=int, default=48, help="pictures a step")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = Projector().to(arguments.device)
@@ -169,4 +170,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

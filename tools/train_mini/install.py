@@ -8,7 +8,9 @@ import argparse
 import shutil
 from pathlib import Path
 
+from idgen.errors import UserError
 from idgen.mini.assets import WEIGHTS, part_files
+from tools.command import run
 from tools.train_mini.checksums import write_checksums
 
 COPIED = ("encoder", "clip", "dino", "sam")
@@ -25,11 +27,28 @@ def replace_folder(fresh: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def trained_files(source: Path) -> list[Path]:
+    """List the files of a trained model.
+
+    Raises:
+        UserError: If there are none.
+    """
+    files = part_files(source)
+    if not files:
+        raise UserError(f"{source} holds no trained model; train it first, or mend --work")
+    return files
+
+
 def install(source: Path, folder: Path) -> None:
-    """Copy a trained model's folder, without hidden files, over the one in the package."""
+    """Copy a trained model's folder, without hidden files, over the one in the package.
+
+    Raises:
+        UserError: If there is no trained model; what is in the package stays as it is.
+    """
+    files = trained_files(source)
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    for path in part_files(source):
+    for path in files:
         target = fresh / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
@@ -45,11 +64,14 @@ def main() -> None:
     unknown = set(args.parts) - set(COPIED)
     if unknown:
         parser.error(f"no part {', '.join(unknown)}; there are: {', '.join(COPIED)}")
-    for part in args.parts or COPIED:
+    parts = args.parts or COPIED
+    for part in parts:
+        trained_files(args.work / part)  # before anything is replaced
+    for part in parts:
         install(args.work / part, args.weights / part)
         print(f"{part} installed")
     write_checksums(args.weights)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -18,13 +18,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy
 
-from idgen.errors import UserError
 from idgen.mini.classes import CLASSES
 from idgen.mini.colours import COLOUR_WORDS
 from idgen.mini.scenes import SCENES
 from idgen.mini.world import sample_factors
-from tools.train_mini.loop import Schedule, train, training_parser
+from tools.command import run
+from tools.train_mini.loop import Schedule, load_checkpoint, train, training_parser
+from tools.train_mini.needed import made_by
 from tools.train_mini.pictures import TrainingPictures, to_pixels
+from tools.train_mini.start import start_from
 
 ASPECTS: dict[str, tuple[str, ...]] = {
     "class": tuple(CLASSES),
@@ -76,9 +78,7 @@ def load_judge(work: Path) -> Judge:
     Raises:
         UserError: If it was not trained yet.
     """
-    path = work / FILE
-    if not path.is_file():
-        raise UserError(f"{path} is missing: python -m tools.train_mini.judge --work {work}")
+    path = made_by("judge", work, FILE)
     judge = Judge()
     judge.load_state_dict(load_file(path))
     return judge.eval()
@@ -109,12 +109,24 @@ def soften(pixels: Tensor, generator: torch.Generator) -> Tensor:
 def main() -> None:
     """Read the command line and train."""
     parser = training_parser("train the judge of the mini pipeline's drawings")
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=2500, help="optimiser steps")
     arguments: argparse.Namespace = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(_SEED)
+    judge = Judge().to(arguments.device)
+    if arguments.begin_with is not None:
+        start_from(judge, arguments.begin_with)
+    if arguments.export_only:
+        load_checkpoint("judge", judge, arguments.work)
+    else:
+        _train(judge, arguments)
+    state = {name: value.cpu().contiguous() for name, value in judge.state_dict().items()}
+    save_file(state, arguments.work / FILE)
+
+
+def _train(judge: Judge, arguments: argparse.Namespace) -> None:
     pictures = TrainingPictures.read(arguments.work)
-    answers, judge = true_answers(len(pictures)), Judge().to(arguments.device)
+    answers = true_answers(len(pictures))
 
     def loss_of_step(step: int) -> Tensor:
         rows = np.random.default_rng([_SEED, step]).integers(0, len(pictures), _BATCH)
@@ -128,9 +140,7 @@ def main() -> None:
 
     schedule = Schedule(arguments.steps, rate=2e-3)
     train("judge", judge, loss_of_step, schedule, arguments.work)
-    state = {name: value.cpu().contiguous() for name, value in judge.state_dict().items()}
-    save_file(state, arguments.work / FILE)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

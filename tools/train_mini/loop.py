@@ -56,6 +56,9 @@ def train(
     first = _resume(path, model, optimizer)
     model.train()
     with Progress() as progress:
+        if first:
+            left = max(0, schedule.steps - first)
+            progress.console.print(f"{path}: {first} steps done before, {left} to go")
         bar = progress.add_task(name, total=schedule.steps, completed=first)
         smooth: float | None = None
         for step in range(first, schedule.steps):
@@ -108,7 +111,7 @@ def training_parser(description: str) -> argparse.ArgumentParser:
     """The options that every training has."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--work", type=Path, required=True, help="working folder")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="torch device")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument(
         "--begin-with", type=Path, help="folder of a stored model whose weights to begin with"

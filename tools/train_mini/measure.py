@@ -20,6 +20,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from idgen.errors import UserError
 from idgen.metrics.encoders import DinoScorer
 from idgen.mini.assets import WEIGHTS
 from idgen.mini.captions import article
@@ -36,6 +37,7 @@ from idgen.mini.world import (
     sample_factors,
     sample_pose,
 )
+from tools.command import run
 
 Measure = Callable[[Path, int], dict[str, float]]
 
@@ -187,6 +189,11 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the parts")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args()
+    for part in arguments.parts:
+        if part not in MEASURES:
+            parser.error(f"no part {part}; there are: {', '.join(MEASURES)}")
+        if not (arguments.weights / part).is_dir():
+            raise UserError(f"--weights: there is no folder {arguments.weights / part}")
     torch.set_num_threads(arguments.threads)
     for part in arguments.parts:
         measure, count = MEASURES[part]
@@ -195,4 +202,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -25,6 +25,7 @@ from idgen.mini.captions import article
 from idgen.mini.classes import CLASSES
 from idgen.mini.colours import COLOUR_WORDS
 from idgen.mini.scenes import SCENES
+from tools.command import run
 from tools.train_mini.judge import Judge, load_judge
 from tools.train_mini.measure import held_out_drawing
 from tools.train_mini.pictures import to_pixels
@@ -146,11 +147,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="measure the mini pipeline")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the parts")
     parser.add_argument("--work", type=Path, required=True, help="where the trained judge is")
-    parser.add_argument("--drawings", type=int, default=400)
+    parser.add_argument("--drawings", type=int, default=400, help="drawings to judge")
     parser.add_argument("--grid", type=Path, help="PNG file to write the drawings to")
     parser.add_argument("--pictures", type=int, default=200, help="for the autoencoder")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--guidance", type=float, default=4.0)
+    parser.add_argument("--steps", type=int, default=20, help="of the sampler")
+    parser.add_argument("--guidance", type=float, default=4.0, help="of the text")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -170,4 +171,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -12,6 +12,7 @@ from torch import Tensor
 from idgen.mini.accessories import ACCESSORIES
 from idgen.mini.captions import RARE_TOKENS, Wording, write_caption
 from idgen.mini.world import SIDE, Factors, sample_factors
+from tools.train_mini.needed import made_by
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -30,12 +31,13 @@ class TrainingPictures:
 
     @classmethod
     def read(cls, work: Path) -> "TrainingPictures":
-        """Open ``work/data`` without reading it into memory."""
-        folder = work / "data"
-        return cls(
-            np.load(folder / "pictures.npy", mmap_mode="r"),
-            np.load(folder / "masks.npy", mmap_mode="r"),
-        )
+        """Open ``work/data`` without reading it into memory.
+
+        Raises:
+            UserError: If it was not drawn yet.
+        """
+        files = [made_by("dataset", work, f"data/{name}.npy") for name in ("pictures", "masks")]
+        return cls(*(np.load(file, mmap_mode="r") for file in files))
 
     def first(self, count: int) -> "TrainingPictures":
         """The first ``count`` of them."""

@@ -12,25 +12,34 @@ from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel
 
 from idgen.mini.assets import WEIGHTS
+from tools.command import run
 from tools.train_mini.checksums import write_checksums
 from tools.train_mini.install import replace_folder
-from tools.train_mini.tokenizer import CONTEXT
+from tools.train_mini.needed import made_by
+from tools.train_mini.tokenizer import CONTEXT, read_tokenizer
 from tools.train_mini.unet import build_scheduler, build_unet
 from tools.train_mini.vae import build_vae
 
 
 def assemble(work: Path) -> Any:
-    """Build the pipeline from the parts in ``work``, with the averaged weights."""
+    """Build the pipeline from the parts in ``work``, with the averaged weights.
+
+    Raises:
+        UserError: If one of them was not made yet.
+    """
+    made_by("clip encoder", work, "text_encoder/FINAL")
+    made_by("vae", work, "vae_ema.pt")
+    made_by("unet", work, "unet.ckpt")
     vae, unet = build_vae(), build_unet()
     vae.load_state_dict(torch.load(work / "vae_ema.pt", map_location="cpu", weights_only=True))
     scale = json.loads((work / "vae_scale.json").read_text())["scaling_factor"]
     vae.register_to_config(scaling_factor=scale)
     trained = torch.load(work / "unet.ckpt", map_location="cpu", weights_only=True)
     unet.load_state_dict(trained["ema"])
-    tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
+    tokenizer = read_tokenizer(work)
     tokenizer.model_max_length = CONTEXT
     return StableDiffusionPipeline(
         vae=vae,
@@ -67,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -30,14 +30,20 @@ def _prompt(row: int, noun: str, column: int) -> str:
 def main() -> None:
     """Read the command line and do it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pipeline", type=Path, default=WEIGHTS / "pipeline")
+    parser.add_argument("--pipeline", type=Path, default=WEIGHTS / "pipeline", help="its folder")
     parser.add_argument("--out", type=Path, required=True, help="PNG file to write")
-    parser.add_argument("--rows", type=int, default=12)
-    parser.add_argument("--columns", type=int, default=12)
-    parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--guidance", type=float, default=4.0)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rows", type=int, default=12, help="classes")
+    parser.add_argument("--columns", type=int, default=12, help="scenes")
+    parser.add_argument("--steps", type=int, default=25, help="of the sampler")
+    parser.add_argument("--guidance", type=float, default=4.0, help="of the text")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     args = parser.parse_args()
+    for name, count, most in (
+        ("rows", args.rows, len(CLASSES)),
+        ("columns", args.columns, len(SCENES)),
+    ):
+        if not 1 <= count <= most:
+            parser.error(f"--{name} is from 1 to {most}")
     torch.set_num_threads(args.threads)
     pipeline = StableDiffusionPipeline.from_pretrained(args.pipeline)
     pipeline.set_progress_bar_config(disable=True)

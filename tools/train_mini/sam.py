@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 from idgen.mini.sam import CONFIG, WEIGHTS, build_mini_sam
+from tools.command import run
 from tools.train_mini.clip_export import half
 from tools.train_mini.loop import Schedule, load_checkpoint, train, training_parser
 from tools.train_mini.pictures import TrainingPictures
+from tools.train_mini.start import start_from
 
 SIZES: dict[str, Any] = {
     "image_size": 64,
@@ -146,11 +148,13 @@ def step_loss(model: Any, data: TrainingPictures, step: int, device: str) -> Ten
 def main() -> None:
     """Read the command line, train and export."""
     parser = training_parser("train the mini segment-anything model")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1500, help="optimiser steps")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(_SEED)
     model = build_mini_sam(SIZES).to(arguments.device)
+    if arguments.begin_with is not None:
+        start_from(model, arguments.begin_with)
     if arguments.export_only:
         load_checkpoint("sam", model, arguments.work)
     else:
@@ -167,4 +171,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

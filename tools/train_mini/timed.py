@@ -142,6 +142,12 @@ class TimedTraining:
         running: float | None = None
         with Progress(disable=self._share.rank > 0) as progress:
             bar = progress.add_task("", total=self._schedule.seconds)
+            if self.step:
+                left = max(0.0, self._schedule.seconds - self.spent)
+                progress.console.print(
+                    f"{self._checkpoint}: {self.step} steps in {self.spent:.0f} s done before, "
+                    f"{left:.0f} s to go"
+                )
             while self.spent < self._schedule.seconds:
                 value = self.train_step(time.monotonic() - started)
                 running = value if running is None else 0.98 * running + 0.02 * value

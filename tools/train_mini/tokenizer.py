@@ -18,6 +18,7 @@ from idgen.mini.captions import EXTRA_WORDS, PREFIXES, RARE_TOKENS, TEXTURE_WORD
 from idgen.mini.classes import CLASSES
 from idgen.mini.colours import COLOUR_WORDS
 from idgen.mini.scenes import SCENES
+from tools.train_mini.needed import made_by
 
 CONTEXT = 32
 PAD, START, END = "<|pad|>", "<|startoftext|>", "<|endoftext|>"
@@ -97,6 +98,17 @@ def build_tokenizer(folder: Path) -> CLIPTokenizer:
         "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in merges)
     )
     loaded: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder)
+    return loaded
+
+
+def read_tokenizer(work: Path) -> CLIPTokenizer:
+    """Load the tokenizer of a training run.
+
+    Raises:
+        UserError: If it was not made yet.
+    """
+    made_by("tokenizer", work, "tokenizer/tokenizer.json")
+    loaded: CLIPTokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
     return loaded
 
 

@@ -21,11 +21,15 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel
 
 from idgen.diffusion import NoiseSchedule, Prediction, add_noise, training_target
+from idgen.errors import UserError
 from idgen.files import atomic_write
+from idgen.fingerprint import file_digest
 from idgen.mini.world import SIDE
+from tools.command import run
+from tools.train_mini.needed import made_by
 from tools.train_mini.pictures import (
     TrainingPictures,
     noisy_caption,
@@ -35,7 +39,7 @@ from tools.train_mini.pictures import (
 from tools.train_mini.share import Share
 from tools.train_mini.start import start_from
 from tools.train_mini.timed import TimedSchedule, TimedTraining, late_fall
-from tools.train_mini.tokenizer import CONTEXT
+from tools.train_mini.tokenizer import CONTEXT, read_tokenizer
 from tools.train_mini.vae import LATENT_CHANNELS, build_vae
 
 _NO_CAPTION = 0.1
@@ -107,30 +111,48 @@ class Latents:
         pictures: The pictures.
         device: Where the autoencoder runs.
         share: This process, which fills a file of its own with its own pictures' latents.
+
+    Raises:
+        UserError: If there is no autoencoder, or what is in ``work`` was made of another, or of
+            another number of pictures.
     """
 
     def __init__(self, work: Path, pictures: TrainingPictures, device: str, share: Share) -> None:
         self._pictures, self._device = pictures, device
         self._vae = build_vae().to(device).eval()
-        self._vae.load_state_dict(torch.load(work / "vae_ema.pt", weights_only=True))
+        weights = made_by("vae", work, "vae_ema.pt")
+        self._vae.load_state_dict(torch.load(weights, map_location=device, weights_only=True))
         name = f"latents-{share.rank}-of-{share.world}"
         path, self._filled_path = work / f"{name}.npy", work / f"{name}.filled.npy"
         shape = (len(pictures), self._vae.config.latent_channels, 16, 16)
         if self._filled_path.exists():
             self._store = np.lib.format.open_memmap(path, mode="r+")
+            if self._store.shape != shape:
+                raise UserError(
+                    f"{path} holds latents of shape {self._store.shape}, not {shape}; remove it "
+                    f"and {self._filled_path.name}, or give --pictures {len(self._store)}"
+                )
             self._filled: NDArray[np.bool_] = np.load(self._filled_path)
         else:
             self._store = np.lib.format.open_memmap(path, "w+", np.float16, shape)
             self._filled = np.zeros(len(pictures), bool)
-        self.scale = self._measured_scale(work / "vae_scale.json")
+        self.scale = self._measured_scale(work / "vae_scale.json", file_digest(weights))
 
-    def _measured_scale(self, path: Path) -> float:
-        """The factor that gives latents a standard deviation of 1."""
+    def _measured_scale(self, path: Path, autoencoder: str) -> float:
+        """The factor that gives latents a standard deviation of 1, noted with whose they are."""
         if not path.exists():
-            latents = self._encode(np.arange(_MEASURED))
-            text = json.dumps({"scaling_factor": 1 / float(latents.std())})
+            latents = self._encode(np.arange(min(_MEASURED, len(self._pictures))))
+            text = json.dumps(
+                {"scaling_factor": 1 / float(latents.std()), "autoencoder": autoencoder}
+            )
             atomic_write(path, text.encode())
-        return float(json.loads(path.read_text())["scaling_factor"])
+        noted = json.loads(path.read_text())
+        if noted.get("autoencoder", autoencoder) != autoencoder:
+            raise UserError(
+                f"{path.parent / 'vae_ema.pt'} was trained on since its latents were stored; "
+                f"remove {path}, unet.ckpt and latents-* beside it, and the U-Net begins anew"
+            )
+        return float(noted["scaling_factor"])
 
     @torch.no_grad()
     def _encode(self, rows: NDArray[np.int64]) -> Tensor:
@@ -174,8 +196,9 @@ class Denoising:
         self._pictures = TrainingPictures.read(work).first(count)
         self._wordings = training_wordings(len(self._pictures))
         self.latents = Latents(work, self._pictures, device, share)
-        self._tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
-        text = CLIPTextModel.from_pretrained(work / "text_encoder", dtype=torch.float32)
+        self._tokenizer = read_tokenizer(work)
+        folder = made_by("clip encoder", work, "text_encoder/FINAL").parent
+        text = CLIPTextModel.from_pretrained(folder, dtype=torch.float32)
         self._text = text.to(device).eval().requires_grad_(False)
         self._schedule = NoiseSchedule(
             build_scheduler().alphas_cumprod.to(device), Prediction.v_prediction
@@ -257,12 +280,12 @@ def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description="train the mini pipeline's U-Net")
     parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
-    parser.add_argument("--seconds", type=float, default=4500)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--pictures", type=int, default=60_000)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=4500, help="restarts counted together")
+    parser.add_argument("--batch", type=int, default=16, help="pictures a step and process")
+    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
+    parser.add_argument("--pictures", type=int, default=60_000, help="the first so many")
+    parser.add_argument("--device", default="cpu", help="torch device")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--begin-with", type=Path, help="folder of a U-Net to begin with")
     parser.add_argument("--wait", action="store_true", help="wait for what it needs")
     args = parser.parse_args()
@@ -276,4 +299,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

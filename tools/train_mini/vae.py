@@ -16,6 +16,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from idgen.mini.world import SIDE
+from tools.command import run
 from tools.train_mini.checkpoint import save_atomically
 from tools.train_mini.pictures import TrainingPictures, subject_weight
 from tools.train_mini.share import Share
@@ -145,11 +146,11 @@ def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description="train the mini pipeline's autoencoder")
     parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
-    parser.add_argument("--seconds", type=float, default=1500)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--seconds", type=float, default=1500, help="restarts counted together")
+    parser.add_argument("--batch", type=int, default=8, help="whole pictures a step and process")
+    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--crop-steps", type=int, default=2600, help="steps on parts of pictures")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="torch device")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--begin-with", type=Path, help="folder of an autoencoder to begin with")
     args = parser.parse_args()
@@ -167,4 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
