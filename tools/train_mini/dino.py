@@ -150,8 +150,8 @@ def export(model: ViTModel, folder: Path) -> None:
 def main() -> None:
     """Read the command line, train and export."""
     parser = training_parser("train the mini DINO-like ViT")
-    parser.add_argument("--steps", type=int, default=800, help="optimiser steps")
-    parser.add_argument("--batch", type=int, default=48, help="pictures a step")
+    parser.add_argument("--steps", type=int, default=2800, help="optimiser steps")
+    parser.add_argument("--batch", type=int, default=64, help="pictures a step")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = Projector().to(arguments.device)

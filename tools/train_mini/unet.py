@@ -280,7 +280,7 @@ def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description="train the mini pipeline's U-Net")
     parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
-    parser.add_argument("--seconds", type=float, default=4500, help="restarts counted together")
+    parser.add_argument("--seconds", type=float, default=18600, help="restarts counted together")
     parser.add_argument("--batch", type=int, default=16, help="pictures a step and process")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--pictures", type=int, default=60_000, help="the first so many")
