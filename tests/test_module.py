@@ -97,6 +97,15 @@ def with_weak_denoising(
     return module
 
 
+def error_in_region(
+    prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, background: float
+) -> torch.Tensor:
+    """A weighted mean for each picture, then over pictures."""
+    error, shares = (prediction - target).square().mean(dim=1), mask.squeeze(1)
+    region = shares + background * (1 - shares)
+    return ((error * region).sum(dim=(1, 2)) / region.sum(dim=(1, 2))).mean()
+
+
 @pytest.mark.parametrize("background", [1.0, 0.25, 0.0])
 def test_weak_denoising_is_the_error_under_the_text_alone(
     backbone: StableDiffusionBackbone, background: float
@@ -110,12 +119,10 @@ def test_weak_denoising_is_the_error_under_the_text_alone(
     text = backbone.encode_text(batch.tokens)
     refined = module.conditioning(text, batch.features).refined
     under_refined = mse_loss(backbone.predict(noisy, times, refined), noise)
-    error = (backbone.predict(noisy, times, text) - noise).square().mean(dim=1)
-    shares = batch.subject_mask.squeeze(1)
-    region = shares + background * (1 - shares)
-    under_text = (error * region).sum(dim=(1, 2)) / region.sum(dim=(1, 2))
-    torch.testing.assert_close(total, under_refined + 0.5 * under_text.mean())
-    assert not torch.isclose(under_refined, under_text.mean())
+    prediction = backbone.predict(noisy, times, text)
+    under_text = error_in_region(prediction, noise, batch.subject_mask, background)
+    torch.testing.assert_close(total, under_refined + 0.5 * under_text)
+    assert not torch.isclose(under_refined, under_text)
 
 
 def test_the_subject_alone_may_count_where_the_condition_is_the_text(
@@ -130,10 +137,9 @@ def test_the_subject_alone_may_count_where_the_condition_is_the_text(
     torch.manual_seed(5)
     noisy, times, noise = noised(backbone, batch.latent_mean)
     text = backbone.encode_text(batch.tokens)
-    error = (backbone.predict(noisy, times, text) - noise).square().mean(dim=1)
-    shares = batch.subject_mask.squeeze(1)
-    expected = (error * shares).sum(dim=(1, 2)) / shares.sum(dim=(1, 2))
-    torch.testing.assert_close(total, expected.mean())
+    under_text = backbone.predict(noisy, times, text)
+    expected = error_in_region(under_text, noise, batch.subject_mask, 0.0)
+    torch.testing.assert_close(total, expected)
 
 
 def test_both_conditions_go_through_the_denoiser_in_one_call(
