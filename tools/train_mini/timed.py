@@ -1,5 +1,6 @@
 """Training for a set time, shared by the parts of the pipeline: it goes on where a kill left it."""
 
+import argparse
 import math
 import time
 from collections.abc import Callable
@@ -159,3 +160,20 @@ class TimedTraining:
                     self.save()
                     on_save()
                     saved = time.monotonic()
+
+
+def timed_parser(
+    description: str, seconds: float, batch: int, rate: float
+) -> argparse.ArgumentParser:
+    """The options that all timed trainings have, with the defaults of one."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
+    parser.add_argument(
+        "--seconds", type=float, default=seconds, help="of training, restarts counted together"
+    )
+    parser.add_argument("--batch", type=int, default=batch, help="pictures a step and process")
+    parser.add_argument("--rate", type=float, default=rate, help="peak learning rate")
+    parser.add_argument("--device", default="cpu", help="torch device")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--begin-with", type=Path, help="folder of weights to begin with")
+    return parser

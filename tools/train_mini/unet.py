@@ -7,7 +7,6 @@ Run as ``python -m tools.train_mini.unet --work DIR``, or in two processes as
 time. ``DIR/unet.ckpt`` holds the running average of the weights as ``ema``.
 """
 
-import argparse
 import json
 import os
 import random
@@ -38,7 +37,7 @@ from tools.train_mini.pictures import (
 )
 from tools.train_mini.share import Share
 from tools.train_mini.start import start_from
-from tools.train_mini.timed import TimedSchedule, TimedTraining, late_fall
+from tools.train_mini.timed import TimedSchedule, TimedTraining, late_fall, timed_parser
 from tools.train_mini.tokenizer import CONTEXT, read_tokenizer
 from tools.train_mini.vae import LATENT_CHANNELS, build_vae
 
@@ -278,15 +277,8 @@ def train(
 
 def main() -> None:
     """Read the command line and train."""
-    parser = argparse.ArgumentParser(description="train the mini pipeline's U-Net")
-    parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
-    parser.add_argument("--seconds", type=float, default=18600, help="restarts counted together")
-    parser.add_argument("--batch", type=int, default=16, help="pictures a step and process")
-    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
+    parser = timed_parser("train the mini pipeline's U-Net", seconds=18600, batch=16, rate=1e-3)
     parser.add_argument("--pictures", type=int, default=60_000, help="the first so many")
-    parser.add_argument("--device", default="cpu", help="torch device")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--begin-with", type=Path, help="folder of a U-Net to begin with")
     parser.add_argument("--wait", action="store_true", help="wait for what it needs")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -5,7 +5,6 @@ processes as ``torchrun --nproc-per-node 2 -m tools.train_mini.vae --work DIR``.
 ``DIR/vae_ema.pt``, the averaged weights, and may be killed and started again at any time.
 """
 
-import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from tools.train_mini.checkpoint import save_atomically
 from tools.train_mini.pictures import TrainingPictures, subject_weight
 from tools.train_mini.share import Share
 from tools.train_mini.start import start_from
-from tools.train_mini.timed import TimedSchedule, TimedTraining, cosine_fall
+from tools.train_mini.timed import TimedSchedule, TimedTraining, cosine_fall, timed_parser
 
 LATENT_CHANNELS = 12
 _KL_WEIGHT = 1e-6
@@ -144,15 +143,8 @@ def train(
 
 def main() -> None:
     """Read the command line and train."""
-    parser = argparse.ArgumentParser(description="train the mini pipeline's autoencoder")
-    parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
-    parser.add_argument("--seconds", type=float, default=1500, help="restarts counted together")
-    parser.add_argument("--batch", type=int, default=8, help="whole pictures a step and process")
-    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
+    parser = timed_parser("train the mini pipeline's autoencoder", seconds=1500, batch=8, rate=2e-3)
     parser.add_argument("--crop-steps", type=int, default=2600, help="steps on parts of pictures")
-    parser.add_argument("--device", default="cpu", help="torch device")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--begin-with", type=Path, help="folder of an autoencoder to begin with")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     schedule = TimedSchedule(args.seconds, args.rate, cosine_fall)
