@@ -1,7 +1,5 @@
 """Photos to prepared subject: what is missing or stale is made, the rest is kept."""
 
-import logging
-import warnings
 from collections.abc import Container, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,8 +16,9 @@ from idgen.prepare.features import FeatureRecipe, LatentBackbone
 from idgen.prepare.grabcut import GrabCutSegmenter
 from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
 from idgen.prepare.jobs import Job, Outcome, Steps, outcome_of, unfit
+from idgen.prepare.notices import Notices
 from idgen.prepare.open_files import allow_locks
-from idgen.prepare.photos import Photo, lone_photo_note, subject_name
+from idgen.prepare.photos import Photo, subject_name
 from idgen.prepare.reference import reference_embeddings
 from idgen.prepare.sam import SamSegmenter
 from idgen.prepare.segmenter import Segmenter
@@ -27,14 +26,12 @@ from idgen.prepare.shared_masks import keep_apart
 from idgen.prepare.shared_outputs import keep_outputs_apart
 from idgen.prepare.stages import Stages
 from idgen.prepare.state import State, list_targets
-from idgen.prepare.store import CONTACT_PAGE, Store
-from idgen.prepare.subject import LeftOut, PreparedSubject, read_index
+from idgen.prepare.store import Store
+from idgen.prepare.subject import PreparedSubject, read_index
 from idgen.prepare.usable_photos import usable_photos
 from idgen.prepare.views import list_views
 
 _SMALLEST_RESOLUTION = 8
-
-_log = logging.getLogger(__name__)
 
 
 class Preparation:
@@ -106,7 +103,7 @@ class Preparation:
         self.views = views
         self.skip_bad = skip_bad
         self._defaults: dict[bool, Segmenter] = {}
-        self._said: set[str] = set()
+        self._notices = Notices()
 
     def segmenter_for(self, backbone: LatentBackbone) -> Segmenter:
         """What finds the subject: the segmenter that was given, or the backbone's default.
@@ -210,9 +207,12 @@ class Preparation:
             for at in sorted(todo, key=lambda at: str(subjects[at][1].absolute())):
                 looked[at] = self._locked(locks, *subjects[at], backbone)
             jobs = [job for at in todo if isinstance(job := looked[at], Job)]
-            self._say_default(jobs, backbone)
+            if self.segmenter is None and isinstance(
+                self.segmenter_for(backbone), GrabCutSegmenter
+            ):
+                self._notices.grabcut_by_default(jobs)
             steps = Steps(progress and bool(jobs), jobs)
-            left_out = self._say_left_out if self.skip_bad else None
+            left_out = self._notices.left_out if self.skip_bad else None
             with steps.shown():
                 stages = Stages(jobs, device, steps, left_out)
                 stages.masks(self.segmenter_for(backbone))
@@ -221,7 +221,7 @@ class Preparation:
                 stages.finish()
         for job, (photos, _) in zip(looked, subjects, strict=True):
             if isinstance(job, Job):
-                self._say_lone(photos, job.state)
+                self._notices.lone(photos, job.state)
         return [
             outcome_of(job, photos, output)
             for job, (photos, output) in zip(looked, subjects, strict=True)
@@ -249,19 +249,6 @@ class Preparation:
         """Downloads what the last stage needs, lest it fail after the others' work."""
         if any(job.state.lacking("features") for job in jobs):
             self.image_encoder.fetch()
-
-    def _say_default(self, jobs: Sequence[Job], backbone: LatentBackbone) -> None:
-        """Says once, before it makes masks, that GrabCut was not asked for."""
-        sheets = [
-            job.state.store.folder / CONTACT_PAGE for job in jobs if job.state.lacking("masks")
-        ]
-        by_default = self.segmenter is None
-        if sheets and by_default and isinstance(self.segmenter_for(backbone), GrabCutSegmenter):
-            _log.warning(
-                "masks by GrabCut, which tells colours apart and needs no weights: look at %s; "
-                "for others set preparation.segmenter (SamSegmenter, MaskFiles)",
-                sheets[0] if len(sheets) == 1 else f"{sheets[0]} and its like",
-            )
 
     def open(self, photos: Sequence[Photo], output: Path) -> PreparedSubject:
         """Opens what was prepared for exactly these photos.
@@ -355,22 +342,9 @@ class Preparation:
                 raise unfit(faults)
             state.leave_out(faults)
             for fault in faults:
-                self._say_left_out(photos_folder, fault)
-        self._say_lone(photos_folder, state)
+                self._notices.left_out(photos_folder, fault)
+        self._notices.lone(photos_folder, state)
         return state
-
-    def _say(self, note: str) -> None:
-        """Warns once: photos are looked at again when their folder is locked."""
-        if note not in self._said:
-            self._said.add(note)
-            warnings.warn(note, stacklevel=3)
-
-    def _say_left_out(self, photos_folder: Path, fault: LeftOut) -> None:
-        self._say(f"{photos_folder}: left out {fault}")
-
-    def _say_lone(self, photos_folder: Path, state: State) -> None:
-        if len(state.targets) == 1:
-            self._say(lone_photo_note(photos_folder))
 
     def find(
         self, photos_folder: Path, backbone: LatentBackbone, checked: Container[str] = frozenset()
@@ -391,7 +365,7 @@ class Preparation:
         segmenter = self.segmenter_for(backbone)
         photos, notes = usable_photos(photos_folder, segmenter, checked, self.skip_bad)
         for note in notes:
-            self._say(note)
+            self._notices.warn(note)
         return photos
 
     def but_left_out(self, photos: Sequence[Photo], output: Path) -> list[Photo]:

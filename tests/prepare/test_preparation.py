@@ -4,7 +4,6 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,10 +17,10 @@ from safetensors.torch import load_file, save_file
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
 from idgen.prepare.mask_files import MaskFiles
-from idgen.prepare.photos import Photo, find_photos, lone_photo_note, read_photo
+from idgen.prepare.photos import Photo, find_photos, read_photo
 from idgen.prepare.preparation import Preparation
 from idgen.prepare.segmenter import Segment
-from idgen.prepare.store import Kind, Store, StoredFile, is_whole_png
+from idgen.prepare.store import is_whole_png
 from idgen.prepare.subject import PreparedSubject
 from tests.prepare.parts import (
     CPU,
@@ -34,16 +33,6 @@ from tests.prepare.parts import (
     save_photo,
     save_photos,
 )
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    return save_photos(tmp_path / "photos")
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Path:
-    return tmp_path / "out"
 
 
 def made(before: dict[str, bytes], after: dict[str, bytes]) -> set[str]:
@@ -264,90 +253,6 @@ def test_a_number_of_views_below_zero() -> None:
         preparation(views=-1)
 
 
-def test_bad_photos_are_left_out_where_allowed(photos: Path, output: Path, tmp_path: Path) -> None:
-    preparation().run(photos, output, TinyBackbone(), CPU, False)
-    (photos / "bad.jpg").write_text("no image")
-    with pytest.raises(UserError, match=r"'bad\.jpg'"):
-        preparation().run(photos, output, TinyBackbone(), CPU, False)
-    parts = preparation()
-    parts.skip_bad = True
-    with pytest.warns(UserWarning, match="left out 'bad.jpg' is no image"):
-        parts.run(photos, tmp_path / "two", TinyBackbone(), CPU, False)
-    assert contents(tmp_path / "two") == contents(output)
-
-
-def test_what_was_left_out_is_named_where_one_photo_is_left(photos: Path, output: Path) -> None:
-    for name in ("00.png", "02.png"):
-        (photos / name).write_bytes(b"")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        subject = preparation(skip_bad=True).run(photos, output, TinyBackbone(), CPU, False)
-    assert [photo.name for photo in subject.photos] == ["01.png"]
-    said = sorted(str(warning.message).replace(str(photos), "PHOTOS") for warning in caught)
-    assert said[0].startswith("PHOTOS: left out '00.png' is empty (0 bytes)")
-    assert said[1].startswith("PHOTOS: left out '02.png' is empty (0 bytes)")
-    assert said[2:] == [lone_photo_note(Path("PHOTOS"))]
-
-
-def test_what_was_left_out_is_named_where_none_is_left(photos: Path, output: Path) -> None:
-    for path in photos.iterdir():
-        path.write_bytes(b"")
-    with pytest.raises(UserError) as refused:
-        preparation(skip_bad=True).run(photos, output, TinyBackbone(), CPU, False)
-    text = str(refused.value)
-    assert text.startswith(f"no photo in {photos} can be used: ")
-    assert all(text.count(f"'0{number}.png' is empty (0 bytes)") == 1 for number in range(3))
-
-
-def test_photos_with_bad_masks_are_left_out_where_allowed(
-    photos: Path, output: Path, tmp_path: Path
-) -> None:
-    preparation().run(photos, output, TinyBackbone(), CPU, False)
-    own = tmp_path / "own"
-    own.mkdir()
-    for path in (output / "masks").iterdir():
-        (own / path.name).write_bytes(path.read_bytes())
-    Image.new("L", (48, 40)).save(own / "01.png")
-    by_hand = Preparation(MaskFiles(own), CountingInpainter(), PoolingEncoder(), skip_bad=True)
-    with pytest.warns(UserWarning, match=r"left out '01\.png'.* is empty"):
-        subject = by_hand.run(photos, tmp_path / "two", TinyBackbone(), CPU, False)
-    assert [photo.name for photo in subject.photos] == ["00.png", "02.png"]
-
-
-@pytest.mark.parametrize("skip_bad", [False, True])
-def test_masks_that_no_photo_takes_are_named_once(
-    photos: Path, output: Path, tmp_path: Path, skip_bad: bool
-) -> None:
-    own = tmp_path / "own"
-    own.mkdir()
-    Image.new("L", (48, 40), 255).save(own / "01_mask.png")
-    masks = MaskFiles(own, CentreSegmenter())
-    parts = Preparation(masks, CountingInpainter(), PoolingEncoder(), skip_bad=skip_bad)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        parts.run(photos, output, TinyBackbone(), CPU, False)
-    [said] = [str(warning.message) for warning in caught]
-    assert "no photo takes '01_mask.png'" in said
-
-
-def test_all_photos_without_a_good_mask_are_named_where_none_is_left(
-    photos: Path, output: Path, tmp_path: Path
-) -> None:
-    own = tmp_path / "own"
-    own.mkdir()
-    for name in ("00.png", "01.png", "02.png"):
-        Image.new("L", (48, 40)).save(own / name)
-    (photos / "03.png").write_bytes(b"")
-    parts = Preparation(MaskFiles(own), CountingInpainter(), PoolingEncoder(), skip_bad=True)
-    with pytest.raises(UserError, match=r"no photo in .* can have a mask; ") as refused:
-        parts.run(photos, output, TinyBackbone(), CPU, False)
-    text = str(refused.value)
-    assert all(text.count(f"left out '0{number}.png'") == 1 for number in range(4))
-    parts.segmenter = MaskFiles(tmp_path / "absent")
-    with pytest.raises(UserError, match=r"'00\.png', '01\.png', '02\.png': no folder of masks"):
-        parts.run(photos, output, TinyBackbone(), CPU, False)
-
-
 def test_turning_flips_off_makes_the_views_of_its_batch_anew(
     photos: Path, output: Path, tmp_path: Path
 ) -> None:
@@ -370,50 +275,6 @@ def test_views_of_a_photo_are_encoded_together(photos: Path, output: Path) -> No
     assert parts.image_encoder.batches == [2, 4, 2] * 6
 
 
-@pytest.mark.parametrize("kind", ["masks", "backgrounds"])
-def test_work_by_hand_is_not_overwritten(kind: str, photos: Path, output: Path) -> None:
-    preparation().run(photos, output, TinyBackbone(), CPU, False)
-    save_photo(output / kind, "01.png", 5)
-    edited = (output / kind / "01.png").read_bytes()
-    with pytest.raises(UserError, match=rf"{kind}/01\.png.*move it away"):
-        preparation(share=0.5).run(photos, output, TinyBackbone(), CPU, False)
-    assert (output / kind / "01.png").read_bytes() == edited
-
-
-def test_refuses_a_folder_of_other_things(photos: Path, output: Path) -> None:
-    output.mkdir()
-    (output / "thesis.txt").write_text("work")
-    with pytest.raises(UserError, match="holds other files"):
-        preparation().run(photos, output, TinyBackbone(), CPU, False)
-    assert [path.name for path in output.iterdir()] == ["thesis.txt"]
-
-
-def test_refuses_an_output_that_is_a_file_or_links_elsewhere(photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match="is not a folder"):
-        preparation().run(photos, tmp_path / "file", TinyBackbone(), CPU, False)
-    output, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
-    preparation().run(photos, output, TinyBackbone(), CPU, False)
-    (output / "masks").rename(elsewhere)
-    (output / "masks").symlink_to(elsewhere)
-    with pytest.raises(UserError, match="not a plain folder"):
-        preparation().run(photos, output, TinyBackbone(), CPU, False)
-
-
-def test_no_space_is_one_line(photos: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, content: bytes) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("idgen.prepare.store.atomic_write", full)
-    with pytest.raises(UserError, match=r"no space left.*run it again"):
-        preparation().run(photos, output, TinyBackbone(), CPU, False)
-
-
-def test_no_right_to_write_is_one_line(photos: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot write '/proc/idgen'"):
-        preparation().run(photos, Path("/proc/idgen"), TinyBackbone(), CPU, False)
-
-
 def test_encoder_of_another_width_is_refused(photos: Path, output: Path) -> None:
     parts = Preparation(CentreSegmenter(), CountingInpainter(), PoolingEncoder(width=7))
     with pytest.raises(UserError, match="7 dimensions"):
@@ -426,53 +287,6 @@ def test_photos_are_not_touched(photos: Path, output: Path) -> None:
     preparation().run(photos, output, TinyBackbone(), CPU, False)
     after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in photos.iterdir()}
     assert before == after
-
-
-def test_runs_at_once_do_not_disturb_each_other(photos: Path, tmp_path: Path) -> None:
-    backbone = TinyBackbone()
-
-    def run(name: str) -> None:
-        preparation().run(photos, tmp_path / name, backbone, CPU, False)
-
-    with ThreadPoolExecutor(3) as threads:
-        for done in [threads.submit(run, "both") for _ in range(3)]:
-            done.result()
-        threads.submit(run, "alone").result()
-    assert contents(tmp_path / "both") == contents(tmp_path / "alone")
-
-
-def test_a_file_that_another_run_moves_meanwhile_is_not_held(
-    photos: Path, output: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    preparation().run(photos, output, TinyBackbone(), CPU, False)
-    files = Store.files
-
-    def move(store: Store, kind: Kind) -> list[StoredFile]:
-        found = files(store, kind)
-        if kind == "masks":
-            (output / "masks" / "00.png").rename(output / "masks" / ".moving-0.png")
-        return found
-
-    monkeypatch.setattr(Store, "files", move)
-    assert preparation().plan(photos, output, TinyBackbone()) == ["mask of '00.png'"]
-
-
-def test_photos_alike_but_for_the_suffix_keep_it(tmp_path: Path, output: Path) -> None:
-    save_photo(tmp_path / "p", "a.png", 0)
-    save_photo(tmp_path / "p", "A.webp", 1)
-    preparation().run(tmp_path / "p", output, TinyBackbone(), CPU, False)
-    assert {path.name for path in (output / "masks").iterdir()} == {
-        "a.png.png",
-        "A.webp.png",
-    }
-
-
-def test_names_as_long_as_names_may_be(tmp_path: Path, output: Path) -> None:
-    photos = save_photos(tmp_path / "p", (0, 1))
-    (photos / "00.png").rename(photos / ("x" * 255))
-    subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
-    assert {photo.name for photo in subject.photos} == {"x" * 255, "01.png"}
-    assert preparation().is_fresh(photos, output, TinyBackbone())
 
 
 def test_mask_files_count_by_content(photos: Path, output: Path, tmp_path: Path) -> None:

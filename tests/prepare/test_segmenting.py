@@ -17,13 +17,7 @@ from tests.prepare.parts import (
     TinyBackbone,
     contents,
     save_photo,
-    save_photos,
 )
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    return save_photos(tmp_path / "photos")
 
 
 def by_default() -> Preparation:

@@ -69,11 +69,6 @@ def photos(tmp_path: Path) -> Path:
     return save_photos(tmp_path / "photos", (0, 1, 2, 3))
 
 
-@pytest.fixture
-def output(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
 def run(parts: Preparation, photos: Path, output: Path) -> tuple[list[str], list[str]]:
     """The photos that were prepared, and what was said meanwhile."""
     with warnings.catch_warnings(record=True) as caught:
