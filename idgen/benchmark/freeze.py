@@ -13,6 +13,7 @@ from idgen.commands.run_config import STORED
 from idgen.commands.train import IdgenCLI
 from idgen.data.prompts import suite_identity
 from idgen.errors import UserError
+from idgen.prepare.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,14 @@ class Scoring:
 
 
 class ConfigReader(IdgenCLI):
-    """`idgen fit` up to the point where work would start: it parses, and can build the parts."""
+    """`idgen fit` up to the point where work would start: it parses, and can build the parts.
+
+    Attributes:
+        segmenter: What finds the subject in its photos; None until `identify`.
+    """
 
     def __init__(self) -> None:
+        self.segmenter: Segmenter | None = None
         super().__init__(stored=None, termination=GracefulTermination())
 
     def _set_seed(self) -> None:
@@ -89,7 +95,7 @@ class ConfigReader(IdgenCLI):
         built.fidelity.check()
         built.model.check_optimizer()
         backbone, preparation = built.model.backbone, built.data.preparation
-        of_photos = preparation.segmenter_for(backbone)
+        self.segmenter = of_photos = preparation.segmenter_for(backbone)
         models = Identities(
             backbone.source,
             backbone.identity,

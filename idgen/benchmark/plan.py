@@ -116,8 +116,9 @@ def make_plan(config: BenchmarkConfig) -> Plan:
                 "false to draw with the untrained model"
             )
     protocol = _protocol(config, readers, frozen)
+    described = [(subject, _described(subject, readers)) for subject in subjects]
     planner = _Planner(config, folder, frozen, protocol)
-    plan = Plan(config, folder, tuple(subjects), tuple(planner.cells(subjects)), protocol)
+    plan = Plan(config, folder, tuple(subjects), tuple(planner.cells(described)), protocol)
     _refuse_other_results(plan)
     return plan
 
@@ -180,6 +181,26 @@ def _protocol(
     return protocol
 
 
+def _described(subject: BenchmarkSubject, readers: dict[str, ConfigReader]) -> dict[str, Any]:
+    """A subject for the records.
+
+    Raises:
+        UserError: If two methods would take masks of its photos from different files.
+    """
+    first, described = "", dict[str, Any]()
+    for name, reader in readers.items():
+        assert reader.segmenter is not None  # `_protocol` built it
+        own = subject.described(reader.segmenter)
+        if not first:
+            first, described = name, own
+        elif own != described:
+            raise UserError(
+                f"methods {first!r} and {name!r} cannot be compared: they take other masks for "
+                f"{subject.name!r}; give all methods the same"
+            )
+    return described
+
+
 @dataclass(frozen=True)
 class _Planner:
     config: BenchmarkConfig
@@ -187,9 +208,10 @@ class _Planner:
     frozen: dict[str, dict[str, Any]]
     protocol: dict[str, Any]
 
-    def cells(self, subjects: Sequence[BenchmarkSubject]) -> Iterator[PlannedCell]:
+    def cells(
+        self, described: Sequence[tuple[BenchmarkSubject, dict[str, Any]]]
+    ) -> Iterator[PlannedCell]:
         """Subjects outermost, so that a comparison that is cut short is one of fewer subjects."""
-        described = [(subject, subject.described()) for subject in subjects]
         for subject, own in described:
             if len(own["photos"]) == 1:
                 warnings.warn(lone_photo_note(subject.photos), stacklevel=2)
@@ -253,7 +275,8 @@ class _Planner:
             _idgen("prepare", "--config", str(path)),
             result=prepared / CONTACT_PAGE,
         )
-        record = {**kind, "photos": described["photos"]}
+        own_masks = {"masks": described["masks"]} if "masks" in described else {}
+        record = {**kind, "photos": described["photos"], **own_masks}
         return Cell(f"prepare {subject.name}", own, record, (step,), {path: _yaml(needed)})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from idgen.benchmark.config import DreamBench, SubjectPhotos, check_distinct, folder_name
 from idgen.errors import UserError
 from idgen.files import TEMPORARY_PREFIX
+from idgen.prepare.segmenter import Segmenter
 
 _MINI = "mini:"
 _LISTED = re.compile(r"^(?P<name>[\w-]+),(?P<noun>[\w -]+)$")
@@ -44,23 +45,30 @@ class BenchmarkSubject:
         write_subject(sample_subject(self.number), unfinished)
         unfinished.rename(self.photos)
 
-    def photo_digests(self) -> list[str]:
-        """Content hashes of its photos, which are checked for it.
+    def described(self, segmenter: Segmenter) -> dict[str, Any]:
+        """What a cell's record says of it: everything but the place.
+
+        Args:
+            segmenter: What finds it in its photos.
+
+        Returns:
+            Name, class, the photos' hashes; and those of masks and prompts that the user made for
+            some of the photos.
 
         Raises:
-            UserError: If there is none, or one cannot be used.
+            UserError: If it has no photo, or one cannot be used, or lacks its mask.
         """
         from idgen.prepare import find_photos
 
-        return [photo.digest for photo in find_photos(self.photos)]
-
-    def described(self) -> dict[str, Any]:
-        """What a cell's record says of it: everything but the place."""
+        photos = find_photos(self.photos)
+        keys = {photo.digest: segmenter.key(photo) for photo in photos}
+        by_hand = {digest: key for digest, key in keys.items() if key != segmenter.identity}
         return {
             "name": self.name,
             "class_noun": self.class_noun,
             "live": self.live,
-            "photos": self.photo_digests(),
+            "photos": list(keys),
+            **({"masks": by_hand} if by_hand else {}),
         }
 
 

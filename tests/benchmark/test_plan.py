@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from idgen.benchmark.cell import DONE, RECORD, Cell, write_json
 from idgen.benchmark.config import BenchmarkConfig, DreamBench, Method, SubjectPhotos
@@ -123,6 +124,42 @@ def test_results_of_another_kind_are_refused_by_field(
         kept["settings"] = {**finished.config.settings, **kept["settings"]}
     with pytest.raises(UserError, match=field):
         again(workspace, finished, **kept)
+
+
+def own_masks(workspace: Workspace, folder: Path, grey: int) -> dict[str, Any]:
+    """Settings that take masks of the user's, of a shade."""
+    folder.mkdir(exist_ok=True)
+    for path in workspace.photos.iterdir():
+        with Image.open(path) as photo:
+            mask = Image.new("L", photo.size)
+        mask.paste(grey, (0, 0, mask.width // 2, mask.height // 2))
+        mask.save(folder / f"{path.stem}.png")
+    chosen = {"class_path": "idgen.prepare.MaskFiles", "init_args": {"folder": str(folder)}}
+    return {"data.preparation.segmenter": chosen}
+
+
+def test_a_cell_knows_the_masks_that_the_user_made(workspace: Workspace, tmp_path: Path) -> None:
+    def plan() -> Plan:
+        settings = own_masks(workspace, tmp_path / "masks", grey)
+        given = {"methods": ONE, "settings": settings, "output": str(tmp_path / "out")}
+        return make_plan(config_of(workspace, **given))
+
+    grey = 255
+    before = plan().cells[0]
+    assert len(before.cell.record["subject"]["masks"]) == len(list(workspace.photos.iterdir()))
+    grey = 200
+    after = plan().cells[0]
+    assert after.cell.key != before.cell.key
+    assert after.preparation.key != before.preparation.key
+
+
+def test_methods_with_different_masks_are_refused(workspace: Workspace, tmp_path: Path) -> None:
+    methods = {
+        name: {"settings": own_masks(workspace, tmp_path / name, grey)}
+        for name, grey in (("ours", 255), ("theirs", 200))
+    }
+    with pytest.raises(UserError, match=r"'ours' and 'theirs' cannot be compared: .*other masks"):
+        make_plan(config_of(workspace, methods=methods, output=str(tmp_path / "out")))
 
 
 def test_results_of_another_version_are_refused(workspace: Workspace, finished: Plan) -> None:
