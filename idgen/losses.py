@@ -10,7 +10,7 @@ from torch.nn.functional import cosine_similarity
 
 @dataclass
 class LossWeights:
-    """The weights l1 to l5, and what counts in the error under f_s alone.
+    """The weights l1 to l6, and what counts in the error under f_s alone.
 
     Attributes:
         diffusion: l1, of the denoising error under the refined condition f_r.
@@ -22,6 +22,8 @@ class LossWeights:
         background: How much a photo's background counts in the denoising error under f_s alone,
             from 0 to 1: in L5, or in L1 where f_r is f_s. 1 is the whole photo (DisenBooth's weak
             denoising); 0 teaches f_s the subject, and nothing of what is behind it.
+        background_preservation: l6, of what the trained backbone under f_s alone and the frozen one
+            predict differently beside the subject; 0 leaves the frozen one's pass out.
         prior_preservation: Of the denoising error on class images (DreamBooth), where there are
             any: `data.prior`.
     """
@@ -32,6 +34,7 @@ class LossWeights:
     text_explicit: float = 1e-3
     weak_denoising: float = 0.0
     background: float = 1.0
+    background_preservation: float = 0.0
     prior_preservation: float = 1.0
 
     def __post_init__(self) -> None:

@@ -80,13 +80,20 @@ class PersonalizationModule(L.LightningModule):
         if min_snr_gamma is not None and not (min_snr_gamma > 0 and math.isfinite(min_snr_gamma)):
             raise UserError("--model.min_snr_gamma must be finite and above 0, or null")
         super().__init__()
+        weights = loss_weights or LossWeights()
+        if weights.background_preservation > 0 and not tuning.can_be_off:
+            raise UserError(
+                "--model.loss_weights.background_preservation needs the frozen backbone, which "
+                f"{tuning.name} overwrites: set it to 0, or take LoraTuning"
+            )
         backbone.load()
         tuning.attach(backbone, SubjectWords(token, class_noun))
         self.backbone = backbone
+        self.tuning = tuning
         self.conditioning = conditioning(backbone.width)
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
-        self.loss_weights = loss_weights or LossWeights()
+        self.loss_weights = weights
         self.sampler = sampler or Sampler()
         self.sampler.check(backbone, "--model.sampler")
         self.min_snr_gamma = min_snr_gamma
@@ -103,10 +110,15 @@ class PersonalizationModule(L.LightningModule):
 
     def _warn_of_idle_weights(self, tuning: Tuning) -> None:
         under_text_alone = self._has_weak_denoising or not self.conditioning.decouples
-        if self.loss_weights.background != 1 and not under_text_alone:
+        weights = self.loss_weights
+        idle = {
+            "background": weights.background != 1,
+            "background_preservation": weights.background_preservation > 0,
+        }
+        for name in (name for name, given in idle.items() if given and not under_text_alone):
             rank_zero_warn(
-                "L5 is off, so loss_weights.background does nothing: set "
-                "loss_weights.weak_denoising above 0, or leave it at 1"
+                f"L5 is off, so loss_weights.{name} does nothing: set "
+                "loss_weights.weak_denoising above 0, or leave it out"
             )
         has_l4 = self.loss_weights.text_explicit and self.conditioning.explicit
         if has_l4 and not tuning.trains_text:
@@ -155,32 +167,50 @@ class PersonalizationModule(L.LightningModule):
         clean = self.backbone.scale_latents(latents)
         return self.backbone.schedule.noised(clean, self.min_snr_gamma)
 
-    def _denoising_loss(
-        self, noised: NoisedLatents, condition: TextStates, region: Tensor | None = None
-    ) -> Tensor:
-        prediction = self.backbone.predict(noised.noisy, noised.times, condition)
-        return denoising_loss(prediction, noised.target, noised.weight, region)
+    def _predicted(self, noised: NoisedLatents, condition: TextStates) -> Tensor:
+        return self.backbone.predict(noised.noisy, noised.times, condition)
 
     def _denoising_losses(
         self, batch: SubjectBatch, noised: NoisedLatents, text: TextStates, condition: Condition
     ) -> dict[str, Tensor]:
-        """L1 under f_r and, where it counts, L5 under f_s: the same noised latents, in one call.
+        """L1 under f_r and, where they count, L5 and L6 under f_s: the same noised latents.
 
-        That is faster than two, and keeps as much for the backward pass: `tools/benchmark_step.py`.
-        The subject alone may count in what is predicted under f_s: in L5, or in L1 without f_r.
+        Both conditions go through the denoiser in one call. That is faster than two, and keeps as
+        much for the backward pass: `tools/benchmark_step.py`.
         """
-        region = subject_region(batch.subject_mask, self.loss_weights.background)
         if not self.conditioning.decouples:
-            return {"diffusion": self._denoising_loss(noised, text, region)}
+            return self._losses_under_text(
+                "diffusion", batch, noised, self._predicted(noised, text)
+            )
         if not self._has_weak_denoising:
-            return {"diffusion": self._denoising_loss(noised, condition.refined)}
+            prediction = self._predicted(noised, condition.refined)
+            return {"diffusion": denoising_loss(prediction, noised.target, noised.weight)}
         noisy, times = (torch.cat([part, part]) for part in (noised.noisy, noised.times))
         both = condition.refined.then(self.conditioning.infer(text))
         under_refined, under_text = self.backbone.predict(noisy, times, both).chunk(2)
         return {
             "diffusion": denoising_loss(under_refined, noised.target, noised.weight),
-            "weak_denoising": denoising_loss(under_text, noised.target, noised.weight, region),
+            **self._losses_under_text("weak_denoising", batch, noised, under_text),
         }
+
+    def _losses_under_text(
+        self, name: str, batch: SubjectBatch, noised: NoisedLatents, prediction: Tensor
+    ) -> dict[str, Tensor]:
+        """What a prediction under f_s alone should be: the subject; beside it, as it was."""
+        region = subject_region(batch.subject_mask, self.loss_weights.background)
+        losses = {name: denoising_loss(prediction, noised.target, noised.weight, region)}
+        if self.loss_weights.background_preservation:
+            losses["background_preservation"] = denoising_loss(
+                prediction, self._frozen(batch, noised), noised.weight, 1 - batch.subject_mask
+            )
+        return losses
+
+    @torch.no_grad()
+    def _frozen(self, batch: SubjectBatch, noised: NoisedLatents) -> Tensor:
+        """What the backbone predicts without its tuning, under the prompt without [V]."""
+        with self.tuning.off(self.backbone):
+            text = self.backbone.encode_text(batch.class_tokens)
+            return self._predicted(noised, text)
 
     def _decoupling_losses(self, text: TextStates, condition: Condition) -> dict[str, Tensor]:
         """L2 to L4, as far as the method has the features they are about."""
@@ -197,7 +227,9 @@ class PersonalizationModule(L.LightningModule):
     def _prior_loss(self, prior: PriorBatch) -> Tensor:
         """The denoising error on class images under their own prompt (Ruiz et al. 2023, eq. 2)."""
         text = self.backbone.encode_text(prior.tokens)
-        return self._denoising_loss(self._noised(prior), self.conditioning.infer(text))
+        noised = self._noised(prior)
+        prediction = self._predicted(noised, self.conditioning.infer(text))
+        return denoising_loss(prediction, noised.target, noised.weight)
 
     def _log_step(self, total: Tensor, losses: dict[str, Tensor], condition: Condition) -> None:
         values = {f"train/{name}": loss.detach() for name, loss in losses.items()}

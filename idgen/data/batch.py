@@ -32,6 +32,7 @@ class SubjectBatch(NamedTuple):
         subject_mask: The subject's share of each place of the latents, `B 1 h w` in [0, 1].
         features: f_p and f'_i of the same views, `B D` each.
         tokens: Their prompts, `B N`.
+        class_tokens: The same prompts without the subject's token, `B N`.
         position: The batch's place in the endless stream, from 0.
         prior: As many class images, or None where no prior is preserved.
     """
@@ -41,6 +42,7 @@ class SubjectBatch(NamedTuple):
     subject_mask: Tensor
     features: PhotoFeatures
     tokens: TextTokens
+    class_tokens: TextTokens
     position: int
     prior: PriorBatch | None = None
 

@@ -118,6 +118,7 @@ class SubjectDataModule(L.LightningDataModule):
         self._check_sizes()
         subject.check(backbone)
         self.training_tokens: TextTokens = backbone.tokenize([subject.spoken(subject.prompt)])
+        self.class_tokens: TextTokens = backbone.tokenize([without_token(subject.prompt)])
         self.test_suite = test_prompts
         self.validation_prompts = self._read_prompts(validation_prompts)
         self.test_prompts = self._read_prompts(test_prompts)
@@ -288,13 +289,13 @@ class SubjectDataModule(L.LightningDataModule):
         views = self._views
         assert views is not None
         chosen = torch.tensor(indices)
-        tokens = TextTokens(*(t.expand(len(indices), -1) for t in self.training_tokens))
         return SubjectBatch(
             views.latent_mean[chosen],
             views.latent_log_variance[chosen],
             views.subject_mask[chosen],
             PhotoFeatures(views.photo_embedding[chosen], views.background_embedding[chosen]),
-            tokens,
+            _repeated(self.training_tokens, len(indices)),
+            _repeated(self.class_tokens, len(indices)),
             position,
             self._prior_batch(position),
         )
@@ -307,7 +308,7 @@ class SubjectDataModule(L.LightningDataModule):
         return PriorBatch(
             latents.latent_mean[chosen],
             latents.latent_log_variance[chosen],
-            TextTokens(*(t.expand(len(chosen), -1) for t in tokens)),
+            _repeated(tokens, len(chosen)),
         )
 
     # Drawing
@@ -362,3 +363,8 @@ class SubjectDataModule(L.LightningDataModule):
         )
         of_photos = [parts[photo.digest] for photo in self.photos]
         return [mask for mask, _ in of_photos], [background for _, background in of_photos]
+
+
+def _repeated(tokens: TextTokens, size: int) -> TextTokens:
+    """One prompt's tokens for a whole batch."""
+    return TextTokens(*(part.expand(size, -1) for part in tokens))

@@ -1,5 +1,7 @@
 """Several tunings at once."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from idgen.errors import UserError
@@ -42,6 +44,23 @@ class CombinedTuning(Tuning):
             for index, part in enumerate(self.parts)
             for key, value in part.definition.items()
         }
+
+    @property
+    def can_be_off(self) -> bool:
+        """Whether all of them can."""
+        return all(part.can_be_off for part in self.parts)
+
+    @contextmanager
+    def off(self, backbone: Backbone) -> Iterator[None]:
+        """Switches all of them off.
+
+        Args:
+            backbone: What was attached to.
+        """
+        with ExitStack() as stack:
+            for part in self.parts:
+                stack.enter_context(part.off(backbone))
+            yield
 
     def attach(self, backbone: Backbone, words: SubjectWords) -> None:
         """Attaches them in order.

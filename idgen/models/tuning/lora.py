@@ -1,7 +1,8 @@
 """LoRA in the denoiser and the text encoder."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -62,6 +63,29 @@ class LoraTuning(Tuning):
         """The scale of what is added, which no shape tells."""
         ranks = {"rank": self.rank, "text_rank": self.text_rank}
         return {f"alpha / {key}": self._scale(rank) for key, rank in ranks.items() if rank}
+
+    @property
+    def can_be_off(self) -> bool:
+        """Yes: W stays as it is."""
+        return True
+
+    @contextmanager
+    def off(self, backbone: Backbone) -> Iterator[None]:
+        """Leaves B A x out.
+
+        Args:
+            backbone: What was attached to.
+        """
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        layers = [layer for layer in backbone.modules() if isinstance(layer, BaseTunerLayer)]
+        for layer in layers:
+            layer.enable_adapters(False)
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.enable_adapters(True)
 
     def _scale(self, rank: int) -> float:
         return 1.0 if self.alpha is None else self.alpha / rank

@@ -1,6 +1,7 @@
 """One token of the text encoder's vocabulary, trained."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -32,6 +33,19 @@ class TokenTuning(Tuning):
     def trains_text(self) -> bool:
         """Yes: f_s depends on the embedding."""
         return True
+
+    @property
+    def can_be_off(self) -> bool:
+        """Yes: prompts without the token do not know of it."""
+        return True
+
+    def off(self, backbone: Backbone) -> AbstractContextManager[None]:
+        """Changes nothing.
+
+        Args:
+            backbone: What was attached to.
+        """
+        return nullcontext()
 
     def attach(self, backbone: Backbone, words: SubjectWords) -> None:
         """Puts the trained embedding into every text encoder, in float32.

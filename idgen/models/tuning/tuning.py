@@ -3,6 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import nn
@@ -31,6 +32,22 @@ class Tuning(ABC):
     @abstractmethod
     def trains_text(self) -> bool:
         """Whether f_s gets a gradient."""
+
+    @property
+    def can_be_off(self) -> bool:
+        """Whether `off` can give the frozen backbone back."""
+        return False
+
+    def off(self, backbone: Backbone) -> AbstractContextManager[None]:
+        """The backbone as it was before, for prompts without the subject's token.
+
+        Args:
+            backbone: What was attached to.
+
+        Raises:
+            NotImplementedError: If `can_be_off` is false.
+        """
+        raise NotImplementedError(f"{self.name} overwrites what it trains")
 
     @property
     def name(self) -> str:
