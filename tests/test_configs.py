@@ -21,6 +21,7 @@ OURS = (*LORA, "conditioning.decoupling.", "conditioning.fusion.")
 TRAINED = {
     "lora": LORA,
     "masked_lora": LORA,
+    "preserving_lora": LORA,
     "dreambooth": LORA,
     "textual_inversion": ("token_embedding.vector",),
     "custom_diffusion": ("token_embedding.vector", "attn2.to_k.weight", "attn2.to_v.weight"),

@@ -1,18 +1,20 @@
 """The training step against its formulas, computed anew."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn.functional import mse_loss
 
 from idgen.data.batch import PriorBatch, SubjectBatch
+from idgen.errors import UserError
 from idgen.losses import LossWeights
 from idgen.models.conditioning import ConditioningCallable, DecoupledFusion, TextOnly
 from idgen.models.decoupling import PhotoFeatures
 from idgen.models.stable_diffusion import StableDiffusionBackbone
 from idgen.models.text import TextStates
-from idgen.models.tuning import LoraTuning
+from idgen.models.tuning import CombinedTuning, LayerTuning, LoraTuning, TokenTuning
 from idgen.module import PersonalizationModule
 
 
@@ -34,6 +36,7 @@ def make_batch(backbone: StableDiffusionBackbone, with_prior: bool) -> SubjectBa
         torch.rand(2, 1, *backbone.latent_shape[1:], generator=generator),
         PhotoFeatures(photo, background),
         backbone.tokenize(["a photo of a sks dog"] * 2),
+        backbone.tokenize(["a photo of a dog"] * 2),
         position=0,
         prior=prior if with_prior else None,
     )
@@ -142,6 +145,66 @@ def test_the_subject_alone_may_count_where_the_condition_is_the_text(
     torch.testing.assert_close(total, expected)
 
 
+def perturb(module: torch.nn.Module) -> None:
+    """Trained weights start as no change; these are one."""
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.2)
+
+
+@pytest.mark.parametrize(("conditioning", "weak"), [(DecoupledFusion, 0.5), (TextOnly, 0.0)])
+def test_beside_the_subject_the_frozen_backbone_is_kept_to(
+    backbone: StableDiffusionBackbone, conditioning: ConditioningCallable, weak: float
+) -> None:
+    batch = make_batch(backbone, with_prior=False)
+    backbone.load()
+    torch.manual_seed(5)
+    noisy, times, _ = noised(backbone, batch.latent_mean)
+    with torch.no_grad():
+        before = backbone.predict(noisy, times, backbone.encode_text(batch.class_tokens))
+
+    def total(preservation: float) -> torch.Tensor:
+        module.loss_weights = LossWeights(
+            weak_denoising=weak, background=0.0, background_preservation=preservation
+        )
+        torch.manual_seed(5)
+        return module.training_step(batch, 0)
+
+    weights = LossWeights(weak_denoising=weak)
+    module = PersonalizationModule(backbone, LoraTuning(), conditioning, loss_weights=weights)
+    perturb(backbone)
+    prediction = backbone.predict(noisy, times, backbone.encode_text(batch.tokens))
+    expected = error_in_region(prediction, before, 1 - batch.subject_mask, 0.0)
+    assert expected > 1e-3
+    torch.testing.assert_close(total(3.0) - total(0.0), 3 * expected, rtol=1e-4, atol=1e-5)
+    # The frozen backbone's pass has no gradient, and LoRA is trained on after it.
+    total(3.0).backward()  # type: ignore[no-untyped-call]
+    lora = [parameter for parameter in backbone.denoiser.parameters() if parameter.requires_grad]
+    assert lora
+    assert all(parameter.grad is not None for parameter in lora)
+
+
+def test_untrained_the_background_is_preserved_but_for_the_token(
+    backbone: StableDiffusionBackbone,
+) -> None:
+    weights = LossWeights(background=0.0, background_preservation=1.0)
+    module = PersonalizationModule(backbone, LoraTuning(), TextOnly, loss_weights=weights)
+    batch = make_batch(backbone, with_prior=False)._replace(
+        tokens=backbone.tokenize(["a photo of a dog"] * 2)
+    )
+    batch = batch._replace(subject_mask=torch.zeros_like(batch.latent_mean[:, :1]))
+    assert module.training_step(batch, 0).item() == 0
+
+
+def test_a_tuning_that_overwrites_the_backbone_cannot_preserve(
+    backbone: StableDiffusionBackbone,
+) -> None:
+    weights = LossWeights(background_preservation=1.0)
+    parts = CombinedTuning([TokenTuning("dog"), LayerTuning()])
+    with pytest.raises(UserError, match=r"background_preservation.*LayerTuning overwrites"):
+        PersonalizationModule(backbone, parts, TextOnly, loss_weights=weights)
+
+
 def test_both_conditions_go_through_the_denoiser_in_one_call(
     backbone: StableDiffusionBackbone,
 ) -> None:
@@ -156,14 +219,16 @@ def test_both_conditions_go_through_the_denoiser_in_one_call(
     ("conditioning", "weak", "warns"),
     [(DecoupledFusion, 0.1, False), (DecoupledFusion, 0.0, True), (TextOnly, 0.0, False)],
 )
-def test_a_background_weight_without_weak_denoising_is_warned_of(
+@pytest.mark.parametrize("name", ["background", "background_preservation"])
+def test_weights_without_weak_denoising_are_warned_of(
     backbone: StableDiffusionBackbone,
+    name: str,
     conditioning: ConditioningCallable,
     weak: float,
     warns: bool,
 ) -> None:
-    weights = LossWeights(weak_denoising=weak, background=0.0)
+    weights = replace(LossWeights(weak_denoising=weak), **{name: 0.5})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         PersonalizationModule(backbone, LoraTuning(), conditioning, loss_weights=weights)
-    assert any("loss_weights.background" in str(one.message) for one in caught) == warns
+    assert any(f"loss_weights.{name} does" in str(one.message) for one in caught) == warns

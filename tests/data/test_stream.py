@@ -10,7 +10,7 @@ from idgen.models.text import TextTokens
 def collate(indices: list[int], position: int) -> SubjectBatch:
     rows = torch.tensor(indices)
     tokens, features = TextTokens(rows, rows), PhotoFeatures(rows, rows)
-    return SubjectBatch(rows, rows, rows, features, tokens, position)
+    return SubjectBatch(rows, rows, rows, features, tokens, tokens, position)
 
 
 def stream(batch: int = 2, rank: int = 0, world: int = 1, seed: int = 0) -> SubjectStream:
