@@ -12,13 +12,13 @@ import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
 from idgen.diffusion import NoisedLatents, sample_latents
 from idgen.errors import UserError
+from idgen.idle_weights import check_weights_can_act, warn_of_idle_weights
 from idgen.losses import (
     LossWeights,
     denoising_loss,
@@ -66,7 +66,7 @@ class PersonalizationModule(L.LightningModule):
             conditioning: How features become the condition, built for the backbone's width.
             optimizer: Over the trained parameters alone.
             scheduler: Of the learning rate, stepped each training step; None is constant.
-            loss_weights: l1 to l5, and the prior's.
+            loss_weights: l1 to l6, and the prior's.
             sampler: How validation, test and predict draw.
             min_snr_gamma: Gamma of Min-SNR weights over time; None weighs all times alike.
             token: What [V] becomes in prompts; for tunings that train it.
@@ -81,11 +81,7 @@ class PersonalizationModule(L.LightningModule):
             raise UserError("--model.min_snr_gamma must be finite and above 0, or null")
         super().__init__()
         weights = loss_weights or LossWeights()
-        if weights.background_preservation > 0 and not tuning.can_be_off:
-            raise UserError(
-                "--model.loss_weights.background_preservation needs the frozen backbone, which "
-                f"{tuning.name} overwrites: set it to 0, or take LoraTuning"
-            )
+        check_weights_can_act(weights, tuning)
         backbone.load()
         tuning.attach(backbone, SubjectWords(token, class_noun))
         self.backbone = backbone
@@ -102,30 +98,11 @@ class PersonalizationModule(L.LightningModule):
         self.trained_steps = 0
         self._frozen_keys = self._find_frozen_keys()
         self._drawing = ExitStack()
-        self._warn_of_idle_weights(tuning)
+        warn_of_idle_weights(weights, tuning, self.conditioning)
 
     @property
     def _has_weak_denoising(self) -> bool:
         return self.loss_weights.weak_denoising > 0 and self.conditioning.decouples
-
-    def _warn_of_idle_weights(self, tuning: Tuning) -> None:
-        under_text_alone = self._has_weak_denoising or not self.conditioning.decouples
-        weights = self.loss_weights
-        idle = {
-            "background": weights.background != 1,
-            "background_preservation": weights.background_preservation > 0,
-        }
-        for name in (name for name, given in idle.items() if given and not under_text_alone):
-            rank_zero_warn(
-                f"L5 is off, so loss_weights.{name} does nothing: set "
-                "loss_weights.weak_denoising above 0, or leave it out"
-            )
-        has_l4 = self.loss_weights.text_explicit and self.conditioning.explicit
-        if has_l4 and not tuning.trains_text:
-            rank_zero_warn(
-                "nothing on the text side is trained, so L4 (loss_weights.text_explicit) has no "
-                "gradient: train the text encoder (tuning.init_args.text_rank) or set it to 0"
-            )
 
     # Training
 
@@ -138,7 +115,7 @@ class PersonalizationModule(L.LightningModule):
         torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
 
     def training_step(self, batch: SubjectBatch, batch_idx: int) -> Tensor:
-        """Section 2 of the method: condition, noise, L1 to L5, and the prior's loss.
+        """Section 2 of the method: condition, noise, L1 to L6, and the prior's loss.
 
         Args:
             batch: Cached latents and features of photos, and their prompts' tokens.

@@ -265,3 +265,45 @@ def test_a_pristine_backbone_has_no_tuning_and_no_added_word(
     assert not trained(again)
     assert again.identity == backbone.identity
     assert len(again.word_ids("<new1>")) > 1
+
+
+@pytest.mark.parametrize(
+    ("tuning", "words"),
+    [
+        (LoraTuning(), WORDS),
+        (TokenTuning("dog"), NEW),
+        (CombinedTuning([LoraTuning(), TokenTuning("dog")]), NEW),
+    ],
+)
+def test_off_gives_the_frozen_backbone_back_and_then_the_trained_one(
+    tiny_pipeline: Path, tuning: Tuning, words: SubjectWords
+) -> None:
+    backbone = StableDiffusionBackbone(str(tiny_pipeline))
+    backbone.load()
+    latents, times = torch.randn(1, *backbone.latent_shape), torch.tensor([300])
+
+    def predicted(prompt: str) -> torch.Tensor:
+        with torch.no_grad():
+            text = backbone.encode_text(backbone.tokenize([prompt]))
+            return backbone.predict(latents, times, text)
+
+    before = predicted("a photo of a dog")
+    assert tuning.can_be_off
+    tuning.attach(backbone, words)
+    for parameter in trained(backbone).values():
+        torch.nn.init.normal_(parameter, std=0.5)
+    names, after = set(trained(backbone)), predicted(f"a photo of a {words.token} dog")
+    with tuning.off(backbone):
+        torch.testing.assert_close(predicted("a photo of a dog"), before, rtol=0, atol=0)
+    with pytest.raises(KeyError), tuning.off(backbone):
+        raise KeyError("stopped in between")
+    assert set(trained(backbone)) == names
+    torch.testing.assert_close(predicted(f"a photo of a {words.token} dog"), after, rtol=0, atol=0)
+    assert not torch.equal(after, before)
+
+
+def test_trained_layers_cannot_be_off(backbone: StableDiffusionBackbone) -> None:
+    for tuning in (LayerTuning(), CombinedTuning([TokenTuning("dog"), LayerTuning()])):
+        assert not tuning.can_be_off
+    with pytest.raises(NotImplementedError, match="LayerTuning overwrites"):
+        LayerTuning().off(backbone)
