@@ -20,6 +20,7 @@ LAYERS = (
     ("metrics",),
     ("prepare",),
     ("data",),
+    ("idle_weights",),
     ("module",),
     ("callbacks",),
     ("benchmark", "commands", "cli", "__main__"),

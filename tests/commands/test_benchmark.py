@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import idgen.cli as cli
 import idgen.commands.benchmark as command
@@ -31,11 +32,14 @@ Settings = dict[str, Any]
 def test_it_runs_reports_and_leaves_finished_cells_alone(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Its photos have no masks, so that its preparation fails, and every cell of it.
+    # Its photos' masks are empty, so that its preparation fails, and every cell of it.
     other = tmp_path / "other"
     other.mkdir()
     for photo in workspace.photos.iterdir():
-        shutil.copy(photo, other / f"unmasked-{photo.name}")
+        shutil.copy(photo, other / f"empty-{photo.name}")
+        with Image.open(photo) as opened:
+            empty = Image.new("L", opened.size)
+        empty.save(workspace.folder / "masks" / f"empty-{photo.stem}.png")
     settings = benchmark_settings(workspace)
     settings["subjects"].append({"photos": str(other), "class_noun": "dog"})
     settings["methods"].pop("plain LoRA")
@@ -43,7 +47,7 @@ def test_it_runs_reports_and_leaves_finished_cells_alone(
     assert main(["benchmark", f"--config={path}"]) == 1
     said = capsys.readouterr().err
     assert "failed: ours / other / seed 0: preparation: prepare: " in said
-    assert "unmasked-0" in said
+    assert "empty-0" in said
     output = Path(settings["output"])
     rows = list(csv.DictReader((output / "results.csv").open()))
     assert [(r["method"], r["subject"], r["status"]) for r in rows] == [
@@ -74,6 +78,20 @@ def test_it_runs_reports_and_leaves_finished_cells_alone(
     assert main(["benchmark", f"--config={path}", "--only_report=true"]) == 1
     assert (output / "report.html").exists()
     assert drawn.stat().st_mtime_ns == before
+
+
+def test_a_photo_without_its_mask_is_refused_before_any_work(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(next(workspace.photos.iterdir()), other / "unmasked.png")
+    settings = benchmark_settings(workspace)
+    settings["subjects"].append({"photos": str(other), "class_noun": "dog"})
+    assert main(["benchmark", f"--config={write_settings(workspace, settings)}"]) == 2
+    assert "masks missing in" in (said := capsys.readouterr().err)
+    assert "'unmasked.png'" in said
+    assert not (Path(settings["output"]) / "cells").exists()
 
 
 def _method(**method: Any) -> Callable[[Settings], object]:
