@@ -95,8 +95,7 @@ def with_weak_denoising(
 ) -> PersonalizationModule:
     weights = LossWeights(1.0, 0.0, 0.0, 0.0, weak_denoising=0.5, background=background)
     module = PersonalizationModule(backbone, LoraTuning(), DecoupledFusion, loss_weights=weights)
-    for parameter in module.conditioning.parameters():  # FFM starts as the identity
-        torch.nn.init.normal_(parameter, std=0.2)
+    perturb(module.conditioning)  # FFM starts as the identity
     return module
 
 
