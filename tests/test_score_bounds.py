@@ -3,6 +3,7 @@ import sys
 import pytest
 
 from idgen.callbacks.fidelity import TEST_SCORES
+from idgen.mini.scenes import SCENES
 from idgen.mini.subjects import sample_subject
 from idgen.mini.world import HELD_OUT_FROM
 from tools import score_bounds
@@ -17,15 +18,23 @@ def test_a_score_that_does_not_exist_is_no_zero() -> None:
 def test_others_are_of_the_class_and_held_out_and_not_the_subject() -> None:
     subject = sample_subject(900)
     scene = subject.unseen_scenes[0]
-    itself = score_bounds.in_scene(subject, scene, 4, "itself")
-    others = score_bounds.in_scene(subject, scene, 4, "others of its class")
-    photos = score_bounds.in_scene(subject, scene, 4, "its photos")
+    prompt = f"a {subject.noun} {SCENES[scene].phrases[0]}"
+    itself = score_bounds.drawn_for(subject, prompt, 4, "itself")
+    others = score_bounds.drawn_for(subject, prompt, 4, "others of its class")
+    photos = score_bounds.drawn_for(subject, prompt, 4, "its photos")
     assert {d.factors.identity_seed for d in (*itself, *photos)} == {subject.identity_seed}
     assert subject.identity_seed not in {d.factors.identity_seed for d in others}
     assert min(d.factors.identity_seed for d in others) >= HELD_OUT_FROM
     assert {d.factors.noun for d in (*itself, *others, *photos)} == {subject.noun}
     assert {d.factors.scene for d in (*itself, *others)} == {scene}
     assert scene not in {d.factors.scene for d in photos}
+
+
+def test_looks_are_changed_as_asked_and_a_scene_that_is_not_named_is_no_photos() -> None:
+    subject = sample_subject(900)
+    red = score_bounds.drawn_for(subject, f"a red {subject.noun}", 4, "itself")
+    assert {d.factors.attribute for d in red} == {"red"}
+    assert not {d.factors.scene for d in red} & set(subject.scenes)
 
 
 def test_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,5 +44,5 @@ def test_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     rows = [[cell.strip() for cell in line.split("│")] for line in printed.splitlines()]
     rows = [row[1:-1] for row in rows if "1 held out" in row]
     assert [row[1] for row in rows] == list(score_bounds.ROWS)
-    # Drawn once a scene, nothing can differ from anything: a score without a value.
+    # Drawn once a prompt, nothing can differ from anything: a score without a value.
     assert {row[2 + TEST_SCORES.index("diversity")] for row in rows} == {"–"}

@@ -1,18 +1,19 @@
-"""What the scores can be: of subjects that the world itself draws in unseen scenes.
+"""What the scores can be: of subjects that the world itself draws for a suite of prompts.
 
 ``python -m tools.score_bounds`` lets the mini world draw each demo subject, and other identities of
-its class, in the scenes that no photo of it shows, and scores these pictures as `idgen test` scores
+its class, as each prompt of the suite asks, and scores these pictures as `idgen test` scores
 drawings, masks by the mini SAM. The first row is what a perfect model would reach, the second what
 a perfect model reaches that does not know the subject: their difference is the part of a change in
 CLIP-T that belongs to the subject's looks, not to what training spoilt. The third is a model that
 returns its photos; each is then compared with itself too. The last is the photos against each
-other, as `idgen test` scores them. ``--held-out N`` takes N subjects of the held-out side instead,
-and shows means.
+other, as `idgen test` scores them. ``--held-out N`` takes the held-out subjects 0 to N - 1 instead,
+which a benchmark calls ``mini:0`` and so on, and shows means.
 """
 
 import argparse
 import random
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,13 +23,20 @@ from rich.table import Table
 from torch import Tensor
 
 from idgen.callbacks.fidelity import TEST_SCORES
+from idgen.data.prompts import read_suite, without_token
 from idgen.metrics.drawing_scores import DrawingScore, fidelity_scores, overfitting_scores
 from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.metrics.leave_one_out import photo_scores
 from idgen.metrics.observed import Observed, Observer
-from idgen.metrics.truth_scores import embed_lineup, embed_scenes, truth_scores
-from idgen.mini.scenes import SCENES
+from idgen.metrics.truth_scores import (
+    embed_lineup,
+    embed_scenes,
+    truth_scores,
+    wants_a_photos_scene,
+)
+from idgen.mini.classes import subject_class
 from idgen.mini.subjects import DEMO_SUBJECTS, MiniSubject, sample_subject
+from idgen.mini.wishes import asked_for
 from idgen.mini.world import HELD_OUT_FROM, Drawing, Factors, draw, sample_pose
 from idgen.prepare import OpenCVInpainter, SamSegmenter
 from idgen.prepare.drawn_picture import of_drawings
@@ -47,18 +55,21 @@ def pixels(drawings: Sequence[Drawing]) -> Tensor:
     return torch.from_numpy(np.stack([d.picture for d in drawings])).permute(0, 3, 1, 2)
 
 
-def in_scene(subject: MiniSubject, scene: str, count: int, model: str) -> list[Drawing]:
-    """What a model draws for a scene: one of `MODELS`, in ``count`` poses."""
-    drawings = []
+def drawn_for(subject: MiniSubject, prompt: str, count: int, model: str) -> list[Drawing]:
+    """What a model draws for a prompt: one of `MODELS`, in ``count`` poses.
+
+    A prompt that names no scene is drawn in those that no photo shows.
+    """
+    wish, drawings = asked_for(prompt, subject.noun), []
     for number in range(count):
-        rng = random.Random(f"bounds/{subject.noun}/{scene}/{number}")
+        rng = random.Random(f"bounds/{subject.noun}/{prompt}/{number}")
         if model == "its photos":
             drawings.append(rng.choice(subject.photos()))
             continue
         # The others are no candidates of the line-up, or they would be told from it too easily.
         identity = subject.identity_seed if model == "itself" else HELD_OUT_FROM + 1000 + number
-        pose = sample_pose(rng)
-        factors = Factors(subject.noun, identity, scene, pose, None, rng.randrange(2**31))
+        scene, pose = wish.scene or rng.choice(subject.unseen_scenes), sample_pose(rng)
+        factors = Factors(subject.noun, identity, scene, pose, wish.attribute, rng.randrange(2**31))
         drawings.append(draw(factors))
     return drawings
 
@@ -75,30 +86,32 @@ def observed_photos(subject: MiniSubject, observer: Observer) -> Observed:
 
 
 def all_scores(
-    subject: MiniSubject, photos: Observed, observer: Observer
+    subject: MiniSubject, photos: Observed, observer: Observer, prompts: int
 ) -> list[list[DrawingScore]]:
     """The scores of `idgen test`, once for each of `MODELS`."""
     lineup = embed_lineup(subject, observer.dino)
     scenes = embed_scenes(subject.noun, observer.clip)
+    known = partial(wants_a_photos_scene, subject)
     return [
         [
             *fidelity_scores(photos, CPU),
-            *overfitting_scores(photos, len(subject.unseen_scenes), CPU),
+            *overfitting_scores(photos, prompts, CPU, known),
             *truth_scores(subject, lineup, scenes, CPU),
         ]
         for _ in MODELS
     ]
 
 
-def bounds(subject: MiniSubject, observer: Observer, pictures: int) -> list[Scores]:
+def bounds(subject: MiniSubject, observer: Observer, suite: str, pictures: int) -> list[Scores]:
     """Each score of each of `ROWS`; None for one that does not exist."""
     photos = observed_photos(subject, observer)
-    scores = all_scores(subject, photos, observer)
-    for index, scene in enumerate(subject.unseen_scenes):
-        prompt = f"a {subject.noun} {SCENES[scene].phrases[0]}"
+    live = subject_class(subject.noun).live
+    prompts = [without_token(p) for p in read_suite(suite, live=live, class_noun=subject.noun)]
+    scores = all_scores(subject, photos, observer, len(prompts))
+    for index, prompt in enumerate(prompts):
         requests = [DrawingRequest(prompt, prompt, index, n, 0) for n in range(pictures)]
         for model, of_model in zip(MODELS, scores, strict=True):
-            drawn = pixels(in_scene(subject, scene, pictures, model))
+            drawn = pixels(drawn_for(subject, prompt, pictures, model))
             seen = Observed(drawn, observer, requests)
             for score in of_model:
                 score.add(seen)
@@ -115,7 +128,8 @@ def mean_scores(each: Sequence[Scores]) -> Scores:
 def main() -> None:
     """Read the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=16, help="a scene")
+    parser.add_argument("--pictures", type=int, default=16, help="a prompt")
+    parser.add_argument("--prompts", default="mini", help="mini, or a file in DreamBench's form")
     parser.add_argument("--held-out", type=int, default=0, help="subjects, instead of the demos")
     args = parser.parse_args()
     if args.pictures < 1 or args.held_out < 0:
@@ -128,7 +142,7 @@ def main() -> None:
         clip, dino = ClipScorer().load(CPU), DinoScorer().load(CPU)
         observer = Observer(clip, dino, of_drawings(segment), inpaint)
         found = {
-            name: bounds(subject, observer, args.pictures)
+            name: bounds(subject, observer, args.prompts, args.pictures)
             for name, subject in track(list(subjects.items()), "scoring", console=console)
         }
     table = Table("subject", "drawn", *TEST_SCORES)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
+from jsonargparse import Namespace
 
 from idgen.callbacks.termination import GracefulTermination
 from idgen.commands.parser import one_line_errors
@@ -50,15 +51,25 @@ class Scoring:
     inpainter: str
 
 
-class ConfigReader(IdgenCLI):
-    """`idgen fit` up to the point where work would start: it parses, and can build the parts.
+@dataclass(frozen=True)
+class Identified:
+    """What a config was found to be.
 
     Attributes:
-        segmenter: What finds the subject in its photos; None until `identify`.
+        models: What its models are.
+        scoring: How its drawings are scored.
+        photo_segmenter: What finds the subject in its photos.
     """
 
+    models: Identities
+    scoring: Scoring
+    photo_segmenter: Segmenter
+
+
+class ConfigReader(IdgenCLI):
+    """`idgen fit` up to the point where work would start: it parses, and can build the parts."""
+
     def __init__(self) -> None:
-        self.segmenter: Segmenter | None = None
         super().__init__(stored=None, termination=GracefulTermination())
 
     def _set_seed(self) -> None:
@@ -80,11 +91,11 @@ class ConfigReader(IdgenCLI):
         everything = yaml.safe_load(text)
         return {key: everything[key] for key in STORED if key in everything}
 
-    def identify(self) -> tuple[Identities, Scoring]:
+    def identify(self) -> Identified:
         """Builds the parts once, as a run would, checks what they need, and lets them go.
 
         Returns:
-            What the models are, and how drawings are scored.
+            What the models are, and how photos and drawings are segmented and scored.
 
         Raises:
             UserError: If a value is out of range, or photos, models or words cannot be used.
@@ -95,7 +106,7 @@ class ConfigReader(IdgenCLI):
         built.fidelity.check()
         built.model.check_optimizer()
         backbone, preparation = built.model.backbone, built.data.preparation
-        self.segmenter = of_photos = preparation.segmenter_for(backbone)
+        of_photos = preparation.segmenter_for(backbone)
         models = Identities(
             backbone.source,
             backbone.identity,
@@ -108,7 +119,7 @@ class ConfigReader(IdgenCLI):
             (built.fidelity.segmenter or of_photos).identity,
             preparation.inpainter.identity,
         )
-        return models, scoring
+        return Identified(models, scoring, of_photos)
 
 
 def read_config(configs: Sequence[str], settings: Mapping[str, Any], who: str) -> ConfigReader:
@@ -136,4 +147,12 @@ def read_config(configs: Sequence[str], settings: Mapping[str, Any], who: str) -
 
 
 def _spoken(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=_plain)
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """A setting that names a class, which jsonargparse reads as a namespace."""
+    if isinstance(value, Namespace):
+        plain: dict[str, Any] = value.as_dict()
+        return plain
+    raise TypeError(f"{value!r} is no value of a config")

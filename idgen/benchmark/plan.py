@@ -15,12 +15,13 @@ import yaml
 from idgen import __version__
 from idgen.benchmark.cell import Cell, Step, difference
 from idgen.benchmark.config import BenchmarkConfig, Method, folder_name
-from idgen.benchmark.freeze import ConfigReader, read_config
+from idgen.benchmark.freeze import ConfigReader, Identified, read_config
 from idgen.benchmark.subjects import BenchmarkSubject, find_benchmark_subjects
 from idgen.benchmark.verify import check_scores, check_weights
 from idgen.data.prompts import read_suite
 from idgen.errors import UserError
 from idgen.prepare import lone_photo_note
+from idgen.prepare.segmenter import Segmenter
 from idgen.prepare.store import CONTACT_PAGE
 
 # Of a config, what says where and how it runs, not what comes out.
@@ -115,8 +116,10 @@ def make_plan(config: BenchmarkConfig) -> Plan:
                 f"method {name!r}: trainer.max_steps is {steps}; set it to 1 or more, or trained: "
                 "false to draw with the untrained model"
             )
-    protocol = _protocol(config, readers, frozen)
-    described = [(subject, _described(subject, readers)) for subject in subjects]
+    identified = {name: _identify(name, reader) for name, reader in readers.items()}
+    protocol = _protocol(config, identified, frozen)
+    segmenters = {name: found.photo_segmenter for name, found in identified.items()}
+    described = [(subject, _described(subject, segmenters)) for subject in subjects]
     planner = _Planner(config, folder, frozen, protocol)
     plan = Plan(config, folder, tuple(subjects), tuple(planner.cells(described)), protocol)
     _refuse_other_results(plan)
@@ -147,10 +150,9 @@ def _reader(
     return read_config([*config.configs, *method.configs], settings, f"method {name!r}")
 
 
-def _identify(name: str, reader: ConfigReader) -> tuple[dict[str, str], dict[str, str]]:
+def _identify(name: str, reader: ConfigReader) -> Identified:
     try:
-        models, scoring = reader.identify()
-        return asdict(models), asdict(scoring)
+        return reader.identify()
     except UserError as error:
         raise UserError(f"method {name!r}: {error}") from error
     finally:
@@ -158,16 +160,16 @@ def _identify(name: str, reader: ConfigReader) -> tuple[dict[str, str], dict[str
 
 
 def _protocol(
-    config: BenchmarkConfig, readers: dict[str, ConfigReader], frozen: dict[str, dict[str, Any]]
+    config: BenchmarkConfig, identified: dict[str, Identified], frozen: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
     """What all methods have to share, so that their scores can be compared.
 
     Raises:
-        UserError: If two of them do not, or one cannot be built.
+        UserError: If two of them do not.
     """
     first, protocol, scoring = "", dict[str, Any](), dict[str, str]()
-    for name, reader in readers.items():
-        models, own_scoring = _identify(name, reader)
+    for name, found in identified.items():
+        models, own_scoring = asdict(found.models), asdict(found.scoring)
         own = {**models, "sampler": frozen[name]["model"]["sampler"], "images": config.images}
         if not first:
             first, protocol, scoring = name, own, own_scoring
@@ -181,16 +183,15 @@ def _protocol(
     return protocol
 
 
-def _described(subject: BenchmarkSubject, readers: dict[str, ConfigReader]) -> dict[str, Any]:
+def _described(subject: BenchmarkSubject, segmenters: dict[str, Segmenter]) -> dict[str, Any]:
     """A subject for the records.
 
     Raises:
         UserError: If two methods would take masks of its photos from different files.
     """
     first, described = "", dict[str, Any]()
-    for name, reader in readers.items():
-        assert reader.segmenter is not None  # `_protocol` built it
-        own = subject.described(reader.segmenter)
+    for name, segmenter in segmenters.items():
+        own = subject.described(segmenter)
         if not first:
             first, described = name, own
         elif own != described:

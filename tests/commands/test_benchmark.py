@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from PIL import Image
 
 import idgen.cli as cli
@@ -43,6 +44,8 @@ def test_it_runs_reports_and_leaves_finished_cells_alone(
     settings = benchmark_settings(workspace)
     settings["subjects"].append({"photos": str(other), "class_noun": "dog"})
     settings["methods"].pop("plain LoRA")
+    decay = {"class_path": "torch.optim.lr_scheduler.LinearLR", "init_args": {"total_iters": 2}}
+    settings["methods"]["ours"] = {"settings": {"model.scheduler": decay}}
     path = write_settings(workspace, settings)
     assert main(["benchmark", f"--config={path}"]) == 1
     said = capsys.readouterr().err
@@ -64,6 +67,8 @@ def test_it_runs_reports_and_leaves_finished_cells_alone(
         single = Page((cell / "test" / "report.html").read_text())
         assert sum(source.startswith("data:") for source in single.sources) == 2 + 3
         assert metrics["step"] == (2 if row["method"] == "ours" else 0)
+    frozen = yaml.safe_load((output / "cells/ours/photos/seed-0/config.yaml").read_text())
+    assert frozen["model"]["scheduler"]["class_path"] == decay["class_path"]
     page = Page((output / "report.html").read_text())
     assert all(source.startswith("data:image/") for source in page.sources)
     assert {"ours", "untrained", "photos (dog)"} <= set(page.words.split("\n"))
