@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -13,7 +12,6 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
 from idgen.diffusion import NoisedLatents, sample_latents
@@ -33,6 +31,7 @@ from idgen.models.fusion import expert_load, router_entropy
 from idgen.models.origin import Origin
 from idgen.models.text import SubjectWords, TextStates
 from idgen.models.tuning import Tuning
+from idgen.optimization import Optimization
 from idgen.sampling import Drawings, Sampler
 
 CHECKPOINT_KEY = "idgen"
@@ -87,8 +86,7 @@ class PersonalizationModule(L.LightningModule):
         self.backbone = backbone
         self.tuning = tuning
         self.conditioning = conditioning(backbone.width)
-        self.optimizer_factory = optimizer
-        self.scheduler_factory = scheduler
+        self.optimization = Optimization(optimizer, scheduler)
         self.loss_weights = weights
         self.sampler = sampler or Sampler()
         self.sampler.check(backbone, "--model.sampler")
@@ -251,39 +249,20 @@ class PersonalizationModule(L.LightningModule):
             parts[f"text_encoder_{index}"] = encoder
         return parts | dict(self.conditioning.named_children())
 
+    def _trained(self) -> list[torch.nn.Parameter]:
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
     def check_optimizer(self) -> None:
         """Builds an optimizer and its schedule for nothing but what they refuse.
 
         Raises:
             UserError: If a value of theirs is out of range.
         """
-        try:
-            optimizer = self._build_optimizer()
-        except Exception as error:  # libraries refuse values in many ways
-            raise UserError(f"--model.optimizer: {_reason(error)}") from error
-        if self.scheduler_factory is None:
-            return
-        try:
-            scheduler = self.scheduler_factory(optimizer)
-            if not isinstance(scheduler, ReduceLROnPlateau):
-                with warnings.catch_warnings():
-                    # Some values fail at the first step alone; torch wants the optimizer's before.
-                    warnings.simplefilter("ignore")
-                    scheduler.step()
-        except Exception as error:
-            raise UserError(f"--model.scheduler: {_reason(error)}") from error
-
-    def _build_optimizer(self) -> torch.optim.Optimizer:
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return self.optimizer_factory(trained)
+        self.optimization.check(self._trained())
 
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and the schedule of its rate."""
-        optimizer = self._build_optimizer()
-        if self.scheduler_factory is None:
-            return optimizer
-        schedule = {"scheduler": self.scheduler_factory(optimizer), "interval": "step"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return self.optimization.configured(self._trained())
 
     # Drawing
 
@@ -404,10 +383,6 @@ class PersonalizationModule(L.LightningModule):
         """
         free = () if resumed else self.conditioning.of_inference
         self.origin.check(made, free)
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _shape(shape: torch.Size | None) -> str:

@@ -20,7 +20,7 @@ LAYERS = (
     ("metrics",),
     ("prepare",),
     ("data",),
-    ("idle_weights",),
+    ("idle_weights", "optimization"),
     ("module",),
     ("callbacks",),
     ("benchmark", "commands", "cli", "__main__"),

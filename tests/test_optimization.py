@@ -1,0 +1,55 @@
+"""The optimizer and its schedule, built for parameters."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, ReduceLROnPlateau
+
+from idgen.errors import UserError
+from idgen.optimization import Optimization
+
+SGD = partial(torch.optim.SGD, lr=0.5)
+
+
+@pytest.fixture
+def trained() -> list[torch.nn.Parameter]:
+    return [torch.nn.Parameter(torch.ones(3))]
+
+
+def test_without_a_schedule_the_rate_is_constant(trained: list[torch.nn.Parameter]) -> None:
+    optimizer = Optimization(SGD, None).configured(trained)
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert optimizer.param_groups[0]["params"] == trained
+
+
+def test_a_schedule_is_of_the_optimizer_and_of_steps(trained: list[torch.nn.Parameter]) -> None:
+    halved = partial(LinearLR, start_factor=1.0, end_factor=0.5, total_iters=1)
+    configured = Optimization(SGD, halved).configured(trained)
+    schedule = configured["lr_scheduler"]
+    assert schedule["interval"] == "step"
+    configured["optimizer"].step()
+    schedule["scheduler"].step()
+    assert configured["optimizer"].param_groups[0]["lr"] == pytest.approx(0.25)
+
+
+def test_what_can_be_built_is_not_refused(trained: list[torch.nn.Parameter]) -> None:
+    for scheduler in (None, partial(LinearLR, total_iters=2), partial(ReduceLROnPlateau)):
+        Optimization(SGD, scheduler).check(trained)
+    assert trained[0].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("optimization", "said"),
+    [
+        (Optimization(partial(torch.optim.AdamW, lr=-1.0), None), "--model.optimizer: ValueError"),
+        (Optimization(SGD, partial(LinearLR, start_factor=-1.0)), "--model.scheduler: ValueError"),
+        # This one fails at its first step.
+        (Optimization(SGD, partial(CosineAnnealingLR, T_max=0)), "--model.scheduler: ZeroDivision"),
+    ],
+)
+def test_values_out_of_range_are_refused(
+    trained: list[torch.nn.Parameter], optimization: Optimization, said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        optimization.check(trained)
