@@ -9,7 +9,7 @@ _STYLE = """
 :root { color-scheme: light; --paper: #fff; --ink: #1d1d1f; --faint: #65656b; --line: #e2e2e6;
   --wash: #f6f6f8; --alarm: #b3261e; --alarm-wash: #fdecea; --good: #1a7f37; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 80rem; background: var(--paper);
+body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 88rem; background: var(--paper);
   color: var(--ink); font: 15px/1.5 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
 h1 { margin: 0; font-size: 1.6rem; line-height: 1.25; overflow-wrap: anywhere; }
 h2 { margin: 2.5rem 0 .5rem; font-size: 1.15rem; }
@@ -26,6 +26,7 @@ thead th { color: var(--faint); font-size: .85rem; vertical-align: bottom;
 table.scores th, table.scores td { padding: .4rem .4rem; }
 table.scores thead th { font-size: .8rem; }
 table.scores td { white-space: nowrap; }
+table.scores small { font-size: .66rem; }
 table.scores tbody th { font-weight: 600; }
 table.scores small { display: block; }
 tbody.apart th, tbody.apart td { color: var(--faint); border-top: 2px solid #b9b9c0; }
