@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from idgen.errors import UserError
 from idgen.files import check_writable
+
+Setting = str | int | float | bool | list | dict | None  # type: ignore[type-arg]
+"""A value as YAML has it. With `Any` inside, jsonargparse would build the classes that it names."""
 
 _MOST_SEED = 2**32
 _LONGEST_NAME = 200  # bytes of a folder's name, of 255 that file systems take
@@ -24,7 +26,7 @@ class Method:
     """
 
     configs: list[str] = field(default_factory=list)
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Setting] = field(default_factory=dict)
     trained: bool = True
 
 
@@ -103,7 +105,7 @@ class BenchmarkConfig:
     steps: int | None = None
     prompts: str | list[str] | None = None
     images: int = 4
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Setting] = field(default_factory=dict)
     jobs: int | None = None
     shown_prompts: int = 8
     resamples: int = 10_000
@@ -144,9 +146,16 @@ class BenchmarkConfig:
             if value is not None and value < 1:
                 raise UserError(f"{name} must be 1 or more, not {value}")
 
+    def _all_settings(self) -> dict[str, dict[str, Setting]]:
+        own = {f"methods.{name}.settings": method.settings for name, method in self.methods.items()}
+        return {"settings": self.settings, **own}
+
     def _check_files(self) -> None:
         if not self.configs:
             raise UserError("configs: name the config that methods start from: configs/base.yaml")
+        for key, settings in self._all_settings().items():
+            for bad in settings.keys() & {"config", "ckpt_path"}:
+                raise UserError(f"{key}.{bad} is no setting; name configs under configs")
         named = [("configs", path) for path in self.configs]
         for method, parts in self.methods.items():
             named += [(f"methods.{method}.configs", path) for path in parts.configs]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from jsonargparse import Namespace
 
 from idgen.callbacks.termination import GracefulTermination
 from idgen.commands.parser import one_line_errors
@@ -147,12 +146,4 @@ def read_config(configs: Sequence[str], settings: Mapping[str, Any], who: str) -
 
 
 def _spoken(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=_plain)
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    """A setting that names a class, which jsonargparse reads as a namespace."""
-    if isinstance(value, Namespace):
-        plain: dict[str, Any] = value.as_dict()
-        return plain
-    raise TypeError(f"{value!r} is no value of a config")
+    return value if isinstance(value, str) else json.dumps(value)

@@ -42,6 +42,24 @@ def check_folders(config: Namespace, command: str) -> None:
         check_writable(root, _RUN_KEY)
 
 
+def check_precision(config: Namespace) -> None:
+    """Refuses precisions in which what is trained would be rounded.
+
+    Args:
+        config: The run's.
+
+    Raises:
+        UserError: If it is half precision throughout.
+    """
+    precision = str(config.trainer.precision)
+    for half, mixed in (("bf16-true", "bf16-mixed"), ("16-true", "16-mixed")):
+        if precision == half:
+            raise UserError(
+                f"--trainer.precision {half} casts what is trained too, which stays in float32: "
+                f"take {mixed}"
+            )
+
+
 def check_photos(config: Namespace, command: str) -> None:
     """Checks the photos, and that each can have a mask; for `predict`, the reference photo alone.
 

@@ -14,7 +14,7 @@ from idgen.callbacks.drawings import DrawingRecorder
 from idgen.callbacks.fidelity import FidelityScores
 from idgen.callbacks.progress import TrainingProgress
 from idgen.callbacks.termination import GracefulTermination
-from idgen.commands.early_checks import check_folders, check_photos
+from idgen.commands.early_checks import check_folders, check_photos, check_precision
 from idgen.commands.parser import OneLineParser, one_line_errors
 from idgen.commands.quiet import HeldLines, quieten
 from idgen.commands.run_config import RunConfig, StoredRun, read_stored_run
@@ -108,6 +108,7 @@ class IdgenCLI(LightningCLI):
         config = self.config[self.subcommand]
         root = Path(config.trainer.default_root_dir or "runs/default").expanduser().absolute()
         config.trainer.default_root_dir = str(root)
+        check_precision(config)
         check_folders(config, self.command)
         with one_line_errors():
             check_photos(config, self.command)

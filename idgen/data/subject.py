@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from idgen.data.prompts import PLACEHOLDER, with_token
+from idgen.data.prompts import PLACEHOLDER, with_token, without_token
 from idgen.errors import UserError
 from idgen.models.backbone import Backbone
 from idgen.prepare import subject_name
@@ -84,8 +84,8 @@ class Subject:
         """Checks words against the backbone's tokenizer.
 
         Raises:
-            UserError: If the token is no single token of its own or part of the class noun, or
-                the training prompt does not name the subject.
+            UserError: If the token is no single token of its own, part of the class noun or
+                of the training prompt, or the prompt does not name the subject.
         """
         if not self.class_noun.strip():
             raise UserError(
@@ -99,10 +99,15 @@ class Subject:
                 f"{backbone.source!r}; choose a rare word that is one token, such as 'sks', "
                 "or train a new one: --model.tuning TokenTuning"
             )
-        if ids[0] in backbone.word_ids(self.class_noun):
-            raise UserError(
-                f"--data.subject.token {self.token!r} is part of the class noun "
-                f"{self.class_noun!r}; choose a rare word, such as 'sks'"
-            )
         if PLACEHOLDER not in self.training_prompt:
             raise UserError(f"--data.subject.training_prompt lacks {PLACEHOLDER}")
+        beside = {
+            f"the class noun {self.class_noun!r}": self.class_noun,
+            f"the training prompt {self.prompt!r}": without_token(self.prompt),
+        }
+        for name, words in beside.items():
+            if ids[0] in backbone.word_ids(words):
+                raise UserError(
+                    f"--data.subject.token {self.token!r} is part of {name}; choose a rare word, "
+                    "such as 'sks'"
+                )

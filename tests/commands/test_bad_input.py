@@ -302,6 +302,8 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         ("--data.prior.count=0", "count"),
         ("--data.subject.token=<new1>", "TokenTuning"),
         ("--data.subject.token=dog", "part of the class noun"),
+        ("--data.subject.token=photo", "part of the training prompt"),
+        ("--trainer.precision=bf16-true", "take bf16-mixed"),
         ("--model.min_snr_gamma=-1", "min_snr_gamma"),
         ("--fidelity.clip.init_args.batch_size=0", "batch_size"),
         ("--fidelity.dino.init_args.model=/nowhere", "/nowhere"),

@@ -29,6 +29,21 @@ from tests.workspace import Workspace
 
 Settings = dict[str, Any]
 
+# As settings may name classes: with an argument that is given later, built alone, and nested.
+CLASSES: Settings = {
+    "model.scheduler": {
+        "class_path": "torch.optim.lr_scheduler.LinearLR",
+        "init_args": {"total_iters": 2},
+    },
+    "model.optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.005}},
+    "model.tuning": {
+        "class_path": "idgen.models.tuning.CombinedTuning",
+        "init_args": {
+            "parts": [{"class_path": "idgen.models.tuning.LoraTuning", "init_args": {"rank": 1}}]
+        },
+    },
+}
+
 
 def test_it_runs_reports_and_leaves_finished_cells_alone(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -44,8 +59,8 @@ def test_it_runs_reports_and_leaves_finished_cells_alone(
     settings = benchmark_settings(workspace)
     settings["subjects"].append({"photos": str(other), "class_noun": "dog"})
     settings["methods"].pop("plain LoRA")
-    decay = {"class_path": "torch.optim.lr_scheduler.LinearLR", "init_args": {"total_iters": 2}}
-    settings["methods"]["ours"] = {"settings": {"model.scheduler": decay}}
+    settings["settings"]["model.optimizer.init_args.weight_decay"] = 0.5
+    settings["methods"]["ours"] = {"settings": CLASSES}
     path = write_settings(workspace, settings)
     assert main(["benchmark", f"--config={path}"]) == 1
     said = capsys.readouterr().err
@@ -68,7 +83,10 @@ def test_it_runs_reports_and_leaves_finished_cells_alone(
         assert sum(source.startswith("data:") for source in single.sources) == 2 + 3
         assert metrics["step"] == (2 if row["method"] == "ours" else 0)
     frozen = yaml.safe_load((output / "cells/ours/photos/seed-0/config.yaml").read_text())
-    assert frozen["model"]["scheduler"]["class_path"] == decay["class_path"]
+    parts = {name: frozen["model"][name]["init_args"] for name in ("scheduler", "optimizer")}
+    assert parts["scheduler"]["total_iters"] == 2
+    assert (parts["optimizer"]["lr"], parts["optimizer"]["weight_decay"]) == (0.005, 0.5)
+    assert frozen["model"]["tuning"]["init_args"]["parts"][0]["init_args"]["rank"] == 1
     page = Page((output / "report.html").read_text())
     assert all(source.startswith("data:image/") for source in page.sources)
     assert {"ours", "untrained", "photos (dog)"} <= set(page.words.split("\n"))
@@ -120,6 +138,12 @@ def _method(**method: Any) -> Callable[[Settings], object]:
         (_method(configs=["none.yaml"]), "methods.bad.configs: there is no file none.yaml"),
         (_method(settings={"model.tunin.rank": 1}), "method 'bad': "),
         (_method(settings={"model.loss_weights.weak_denoising": "lots"}), "method 'bad': "),
+        (_method(settings={"config": "base.yaml"}), "methods.bad.settings.config is no setting"),
+        (_method(settings={"ckpt_path": "x"}), "methods.bad.settings.ckpt_path is no setting"),
+        (
+            _method(settings={"model.loss_weights.background_preservation": None}),
+            "background_preservation must be finite",
+        ),
         (_method(seting={"trainer.max_steps": 1}), "seting"),
         (_method(settings={"model.optimizer.init_args.lr": -1.0}), "method 'bad': --model.optim"),
         (_method(settings={"trainer.max_steps": 0}), "method 'bad': trainer.max_steps is 0"),

@@ -292,6 +292,7 @@ def test_off_gives_the_frozen_backbone_back_and_then_the_trained_one(
     tuning.attach(backbone, words)
     for parameter in trained(backbone).values():
         torch.nn.init.normal_(parameter, std=0.5)
+    next(iter(trained(backbone).values())).requires_grad_(False)
     names, after = set(trained(backbone)), predicted(f"a photo of a {words.token} dog")
     with tuning.off(backbone):
         torch.testing.assert_close(predicted("a photo of a dog"), before, rtol=0, atol=0)

@@ -79,13 +79,19 @@ class LoraTuning(Tuning):
         from peft.tuners.tuners_utils import BaseTunerLayer
 
         layers = [layer for layer in backbone.modules() if isinstance(layer, BaseTunerLayer)]
-        for layer in layers:
-            layer.enable_adapters(False)
+        trained = {
+            weight: weight.requires_grad for layer in layers for weight in layer.parameters()
+        }
         try:
+            for layer in layers:
+                layer.enable_adapters(False)
             yield
         finally:
             for layer in layers:
                 layer.enable_adapters(True)
+            # peft makes an enabled layer's weights trainable, even those that were not.
+            for weight, flag in trained.items():
+                weight.requires_grad_(flag)
 
     def _scale(self, rank: int) -> float:
         return 1.0 if self.alpha is None else self.alpha / rank
