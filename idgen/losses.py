@@ -45,7 +45,7 @@ class LossWeights:
         """
         for field in fields(self):
             weight = getattr(self, field.name)
-            if weight is None or weight < 0 or not math.isfinite(weight):
+            if weight < 0 or not math.isfinite(weight):
                 raise ValueError(f"the loss weight {field.name} must be finite and not negative")
         if self.background > 1:
             raise ValueError("the loss weight background must be from 0 to 1")

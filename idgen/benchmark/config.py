@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from idgen.commands.run_config import STORED
 from idgen.errors import UserError
 from idgen.files import check_writable
 
 Setting = str | int | float | bool | list | dict | None  # type: ignore[type-arg]
 """A value as YAML has it. With `Any` inside, jsonargparse would build the classes that it names."""
 
+# Of a run's config, what a method may change; seeds and configs have keys of their own.
+_SETTABLE = tuple(key for key in STORED if key != "seed_everything")
 _MOST_SEED = 2**32
 _LONGEST_NAME = 200  # bytes of a folder's name, of 255 that file systems take
 
@@ -133,6 +136,7 @@ class BenchmarkConfig:
             raise UserError("subjects: name one, such as mini:0, or a folder of photos")
         self._check_numbers()
         self._check_files()
+        self._check_settings()
         check_writable(Path(self.output).expanduser(), "--output")
 
     def _check_numbers(self) -> None:
@@ -146,16 +150,21 @@ class BenchmarkConfig:
             if value is not None and value < 1:
                 raise UserError(f"{name} must be 1 or more, not {value}")
 
-    def _all_settings(self) -> dict[str, dict[str, Setting]]:
-        own = {f"methods.{name}.settings": method.settings for name, method in self.methods.items()}
-        return {"settings": self.settings, **own}
+    def _check_settings(self) -> None:
+        given = {
+            f"methods.{name}.settings": method.settings for name, method in self.methods.items()
+        }
+        for key, settings in {"settings": self.settings, **given}.items():
+            for setting in settings:
+                if str(setting).split(".")[0] not in _SETTABLE:
+                    raise UserError(
+                        f"{key}: {setting!r} is no setting of a method; those begin with "
+                        f"{', '.join(_SETTABLE)}"
+                    )
 
     def _check_files(self) -> None:
         if not self.configs:
             raise UserError("configs: name the config that methods start from: configs/base.yaml")
-        for key, settings in self._all_settings().items():
-            for bad in settings.keys() & {"config", "ckpt_path"}:
-                raise UserError(f"{key}.{bad} is no setting; name configs under configs")
         named = [("configs", path) for path in self.configs]
         for method, parts in self.methods.items():
             named += [(f"methods.{method}.configs", path) for path in parts.configs]

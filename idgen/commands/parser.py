@@ -12,6 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 
 from idgen.commands.configurable import configurable_parts, nearest_class
+from idgen.commands.nulls import check_nulls
 from idgen.errors import UserError
 
 _UNKNOWN = (
@@ -36,10 +37,24 @@ class OneLineParser(LightningArgumentParser):
 
         jsonargparse hands a nested value on as text, and Python's text for null is `None`, which
         would arrive as a word.
+
+        Raises:
+            UserError: If a key is null that cannot be.
         """
-        if not self.exit_on_error and args is not None:
-            args = [f"{a[: -len('None')]}null" if a.endswith("=None") else a for a in args]
-        return super().parse_args(args, *others, **options)
+        if not self.exit_on_error:
+            if args is not None:
+                args = [f"{a[: -len('None')]}null" if a.endswith("=None") else a for a in args]
+            return super().parse_args(args, *others, **options)
+        config = super().parse_args(args, *others, **options)
+        self._check_nulls(config)
+        return config
+
+    def _check_nulls(self, config: Any) -> None:
+        command, parser, commands = config.get("subcommand"), self, self._subcommands_action
+        if command is not None and commands is not None:
+            parser, config = commands._name_parser_map[command], config[command]
+        typed = (action for action in parser._actions if hasattr(action, "_typehint"))
+        check_nulls(config, {action.dest: (action._typehint, action.default) for action in typed})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Turns a parsing error into one line.

@@ -304,6 +304,8 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         ("--data.subject.token=dog", "part of the class noun"),
         ("--data.subject.token=photo", "part of the training prompt"),
         ("--trainer.precision=bf16-true", "take bf16-mixed"),
+        ("--model.loss_weights.background=null", "--model.loss_weights.background is null"),
+        ("--model.tuning.init_args.rank=null", "--model.tuning.init_args.rank is null"),
         ("--model.min_snr_gamma=-1", "min_snr_gamma"),
         ("--fidelity.clip.init_args.batch_size=0", "batch_size"),
         ("--fidelity.dino.init_args.model=/nowhere", "/nowhere"),
