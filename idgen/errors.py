@@ -1,8 +1,10 @@
-"""The one exception that means "the user can mend this"."""
+"""The one exception that means "the user can mend this", and how errors of libraries are quoted."""
+
+_LONGEST_REASON = 160
 
 
 class UserError(Exception):
-    """An expected error: its text is one line that names the file or key and the mend.
+    """An expected error: its text is one line that names the file or parameter and the mend.
 
     The command line prints it without a traceback and exits with code 2.
     """
@@ -10,3 +12,19 @@ class UserError(Exception):
     def __init__(self, message: str) -> None:
         # Only line breaks go: a name may hold two spaces.
         super().__init__(" ".join(filter(None, map(str.strip, message.splitlines()))))
+
+
+def first_line(error: BaseException, longest: int = _LONGEST_REASON) -> str:
+    """The first line of what an error says, or its kind where it says nothing.
+
+    Args:
+        error: Of any library.
+        longest: Letters that are kept.
+    """
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:longest]
+
+
+def printable(text: str) -> str:
+    """Text as a terminal or a page can show it: unprintable characters are replaced."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -1,18 +1,17 @@
 """The subjects of a benchmark: held-out ones of the mini world, demo ones, folders of photos."""
 
-import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from idgen.benchmark.config import DreamBench, SubjectPhotos, check_distinct, folder_name
+from idgen.data.dreambench import read_class_nouns
 from idgen.errors import UserError
 from idgen.files import TEMPORARY_PREFIX
 from idgen.prepare.segmenter import Segmenter
 
 _MINI = "mini:"
-_LISTED = re.compile(r"^(?P<name>[\w-]+),(?P<noun>[\w -]+)$")
 
 
 @dataclass(frozen=True)
@@ -148,12 +147,10 @@ def read_classes(path: Path) -> dict[str, str]:
         UserError: If the file cannot be read or lists no subject.
     """
     try:
-        lines = [line.strip() for line in path.read_text().splitlines()]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"dreambench.classes: cannot read {path} ({error})") from error
-    matches = [match for line in lines if (match := _LISTED.match(line))]
-    classes = {match["name"]: match["noun"].strip() for match in matches}
-    classes.pop("subject_name", None)
+    classes = read_class_nouns(lines)
     if not classes:
         raise UserError(f"dreambench.classes: {path} has no line such as 'dog6,dog'")
     return classes

@@ -1,20 +1,15 @@
 """Prompts: the subject's placeholder [V], and suites of templates."""
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from idgen.data.dreambench import read_templates
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 
 PLACEHOLDER = "[V]"
 _MINI_SUITE = Path(__file__).parents[1] / "mini" / "prompts.txt"
-_HEADINGS = {
-    "objects": re.compile(r"(?i)^(# *objects?\b|object prompts?)"),
-    "live": re.compile(r"(?i)^(# *live\b|live subject prompts?)"),
-}
-_QUOTED = re.compile(r"""(?P<quote>['"])(?P<template>.*\{[01]\}.*)(?P=quote)""")
 
 
 def with_token(prompt: str, token: str) -> str:
@@ -69,7 +64,7 @@ def read_suite(source: str, *, live: bool, class_noun: str) -> list[str]:
         raise UserError(f"prompts: cannot read {path} ({error}); give 'mini' or a file") from error
     prompts = [
         template.replace("{0}", PLACEHOLDER).replace("{1}", class_noun)
-        for template in _templates(lines, "live" if live else "objects")
+        for template in read_templates(lines, live=live, placeholder=PLACEHOLDER)
     ]
     if not prompts:
         raise UserError(
@@ -96,20 +91,3 @@ def suite_identity(suite: str | Sequence[str]) -> str:
         return fingerprint_fields(prompts=path.read_text())
     except OSError as error:
         raise UserError(f"prompts: cannot read {path} ({error}); give 'mini' or a file") from error
-
-
-def _templates(lines: Sequence[str], wanted: str) -> list[str]:
-    current, found = None, []
-    headed = any(pattern.match(line) for line in lines for pattern in _HEADINGS.values())
-    for line in (line.strip() for line in lines):
-        heading = next((name for name, p in _HEADINGS.items() if p.match(line)), None)
-        if heading:
-            current = heading
-            continue
-        if line.startswith("#") or (headed and current != wanted):
-            continue
-        quoted = _QUOTED.search(line)
-        template = quoted["template"] if quoted else line
-        if "{0}" in template or PLACEHOLDER in template:
-            found.append(template)
-    return found

@@ -1,0 +1,1 @@
+"""Pages for people, in one file that a browser opens without a server: jinja2 templates."""
