@@ -1,11 +1,8 @@
 """Files that are either whole or not there."""
 
-import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from idgen.errors import UserError
@@ -39,21 +36,6 @@ def atomic_write(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _flush_folder(path.parent)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keeps other processes that lock the same file out of the context; waits for its turn.
-
-    Args:
-        path: An empty file, made where it is missing and left there.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    with path.open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _flush_folder(folder: Path) -> None:

@@ -1,54 +1,8 @@
 """The losses of arXiv 2505.22360, L = sum_k l_k L_k, and those of the methods beside it."""
 
-import math
-from dataclasses import dataclass, fields
-
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
-
-
-@dataclass
-class LossWeights:
-    """The weights l1 to l6, and what counts in the error under f_s alone.
-
-    Attributes:
-        diffusion: l1, of the denoising error under the refined condition f_r.
-        implicit_text: l2, of the cosine between f_i and f_s.
-        implicit_explicit: l3, of minus the cosine between f_i and f'_i.
-        text_explicit: l4, of the cosine between f_s and f'_i.
-        weak_denoising: l5, of the denoising error under f_s alone (DisenBooth); 0 leaves that
-            second pass through the denoiser out.
-        background: How much a photo's background counts in the denoising error under f_s alone,
-            from 0 to 1: in L5, or in L1 where f_r is f_s. 1 is the whole photo (DisenBooth's weak
-            denoising); 0 teaches f_s the subject, and nothing of what is behind it.
-        background_preservation: l6, of what the trained backbone under f_s alone and the frozen one
-            predict differently beside the subject; 0 leaves the frozen one's pass out.
-        prior_preservation: Of the denoising error on class images (DreamBooth), where there are
-            any: `data.prior`.
-    """
-
-    diffusion: float = 1.0
-    implicit_text: float = 1e-3
-    implicit_explicit: float = 1e-3
-    text_explicit: float = 1e-3
-    weak_denoising: float = 0.0
-    background: float = 1.0
-    background_preservation: float = 0.0
-    prior_preservation: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuses negative weights, which would turn a loss around, and what is no number.
-
-        Raises:
-            ValueError: If a weight is negative, infinite or NaN, or background above 1.
-        """
-        for field in fields(self):
-            weight = getattr(self, field.name)
-            if weight < 0 or not math.isfinite(weight):
-                raise ValueError(f"the loss weight {field.name} must be finite and not negative")
-        if self.background > 1:
-            raise ValueError("the loss weight background must be from 0 to 1")
 
 
 def denoising_loss(

@@ -1,10 +1,9 @@
 """The LightningModule: batch -> condition -> losses -> log."""
 
-import hashlib
-import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 import lightning as L
@@ -13,26 +12,22 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from idgen.backbones.backbone import Backbone
+from idgen.backbones.latents import sample_latents
+from idgen.backbones.text import SubjectWords
 from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
-from idgen.diffusion import NoisedLatents, sample_latents
 from idgen.errors import UserError
-from idgen.idle_weights import check_weights_can_act, warn_of_idle_weights
-from idgen.losses import (
-    LossWeights,
-    denoising_loss,
-    implicit_explicit_loss,
-    implicit_text_loss,
-    subject_region,
-    text_explicit_loss,
-)
-from idgen.models.backbone import Backbone
 from idgen.models.conditioning import Condition, ConditioningCallable
 from idgen.models.fusion import expert_load, router_entropy
 from idgen.models.origin import Origin
-from idgen.models.text import SubjectWords, TextStates
 from idgen.models.tuning import Tuning
 from idgen.optimization import Optimization
+from idgen.processes import NoisedLatents
 from idgen.sampling import Drawings, Sampler
+from idgen.seeds import seed_of
+from idgen.terms import Term
+from idgen.terms.objective import Objective
+from idgen.terms.step import Step
 
 CHECKPOINT_KEY = "idgen"
 
@@ -40,7 +35,8 @@ CHECKPOINT_KEY = "idgen"
 class PersonalizationModule(L.LightningModule):
     """Trains a tuning and a conditioning on a frozen backbone.
 
-    Checkpoints hold what is trained, and no frozen weight.
+    It is light until `configure_model`, Lightning's hook, brings the weights in. Checkpoints hold
+    what is trained, and no frozen weight.
     """
 
     def __init__(
@@ -48,59 +44,121 @@ class PersonalizationModule(L.LightningModule):
         backbone: Backbone,
         tuning: Tuning,
         conditioning: ConditioningCallable,
+        terms: dict[str, Term | None] | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         scheduler: LRSchedulerCallable | None = None,
-        loss_weights: LossWeights | None = None,
         sampler: Sampler | None = None,
-        min_snr_gamma: float | None = None,
         token: str = "sks",
         class_noun: str = "",
         seed: int = 0,
     ) -> None:
-        """Loads the backbone's weights and puts the parts together.
+        """Puts the parts together; no weights are loaded yet.
 
         Args:
             backbone: The frozen model.
             tuning: What is trained inside it.
-            conditioning: How features become the condition, built for the backbone's width.
+            conditioning: How features become the condition, built for the backbone's features.
+            terms: What is minimised: L is the sum of these terms; None for the paper's, L1 to L4.
             optimizer: Over the trained parameters alone.
             scheduler: Of the learning rate, stepped each training step; None is constant.
-            loss_weights: l1 to l6, and the prior's.
             sampler: How validation, test and predict draw.
-            min_snr_gamma: Gamma of Min-SNR weights over time; None weighs all times alike.
             token: What [V] becomes in prompts; for tunings that train it.
             class_noun: What the subject is, such as `dog`; for tunings that start from it.
-            seed: Of the noise and times in training.
+            seed: Of the weights that training starts from, and of the noise and times in it.
 
         Raises:
-            UserError: If the weights cannot be loaded, the backbone lacks what is to be tuned, or
-                a value is out of range.
+            UserError: If a word that the tuning needs cannot be a token, or the parts do not go
+                together.
         """
-        if min_snr_gamma is not None and not (min_snr_gamma > 0 and math.isfinite(min_snr_gamma)):
-            raise UserError("--model.min_snr_gamma must be finite and above 0, or null")
         super().__init__()
-        weights = loss_weights or LossWeights()
-        check_weights_can_act(weights, tuning)
-        backbone.load()
-        tuning.attach(backbone, SubjectWords(token, class_noun))
         self.backbone = backbone
         self.tuning = tuning
-        self.conditioning = conditioning(backbone.width)
+        self.words = SubjectWords(token, class_noun)
+        for word in tuning.words(self.words):
+            backbone.add_word(word)
+        self._make_conditioning = conditioning
+        with torch.device("meta"):
+            self.conditioning = conditioning(backbone.features)
+        self.objective = Objective(terms, self.conditioning, tuning)
         self.optimization = Optimization(optimizer, scheduler)
-        self.loss_weights = weights
         self.sampler = sampler or Sampler()
-        self.sampler.check(backbone, "--model.sampler")
-        self.min_snr_gamma = min_snr_gamma
         self.seed = seed
-        self.origin = Origin.of(backbone, tuning, self.conditioning)
         self.trained_steps = 0
-        self._frozen_keys = self._find_frozen_keys()
+        self._frozen_keys: frozenset[str] | None = None
         self._drawing = ExitStack()
-        warn_of_idle_weights(weights, tuning, self.conditioning)
+
+    # Before there are weights
+
+    def check(self, fit: bool) -> None:
+        """Refuses what could not run, and makes sure that the weights are there; loads none.
+
+        Args:
+            fit: Whether it is to be trained.
+
+        Raises:
+            UserError: If a target fits no layer, a value is out of range, or weights are missing.
+        """
+        self.sampler.check(self.backbone)
+        _ = self.trained_shapes
+        if fit:
+            self.optimization.check()
+        self.backbone.check()
+
+    def check_features(self, width: int) -> None:
+        """Refuses embeddings of photos that the conditioning cannot take.
+
+        Args:
+            width: Of the image encoder's embeddings.
+
+        Raises:
+            UserError: If the conditioning takes another.
+        """
+        taken = self.conditioning.image_width
+        if taken in (None, width):
+            return
+        twin = self.backbone.features.twin
+        raise UserError(
+            f"preparation.image_encoder: its embeddings have width {width}, the conditioning takes "
+            f"{taken}; use the image twin of the backbone's text encoder"
+            f"{f', {twin}' if twin else ''}, or set conditioning.image_width to {width}, which "
+            "adds a learnt projection"
+        )
+
+    @cached_property
+    def trained_shapes(self) -> Mapping[str, torch.Size]:
+        """The shape of each trained weight by name, known without weights.
+
+        Raises:
+            UserError: If the backbone lacks what is to be tuned.
+        """
+        inside = self.tuning.declare(self.backbone, self.words)
+        own = self.conditioning.named_parameters()
+        return {
+            **{f"backbone.{name}": shape for name, shape in inside.items()},
+            **{f"conditioning.{name}": parameter.shape for name, parameter in own},
+        }
 
     @property
-    def _has_weak_denoising(self) -> bool:
-        return self.loss_weights.weak_denoising > 0 and self.conditioning.decouples
+    def origin(self) -> Origin:
+        """What tells this backbone and method from others."""
+        return Origin.of(self.backbone, self.tuning, self.conditioning)
+
+    def configure_model(self) -> None:
+        """Loads the backbone, attaches the tuning, builds the conditioning; once.
+
+        Raises:
+            UserError: If weights are missing or do not fit.
+        """
+        if self._frozen_keys is not None:
+            return
+        _ = self.trained_shapes
+        self.backbone.load()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.tuning.attach(self.backbone, self.words)
+            self.conditioning = self._make_conditioning(self.backbone.features)
+        self.backbone.tuning = self.tuning
+        self._frozen_keys = self._find_frozen_keys()
 
     # Training
 
@@ -109,102 +167,32 @@ class PersonalizationModule(L.LightningModule):
 
         So a resumed run draws what an uninterrupted one would have, whatever happened between.
         """
-        text = f"{self.seed}\0{batch.position}\0{self.global_rank}"
-        torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
+        torch.manual_seed(seed_of(self.seed, batch.position, self.global_rank))
 
     def training_step(self, batch: SubjectBatch, batch_idx: int) -> Tensor:
-        """Section 2 of the method: condition, noise, L1 to L6, and the prior's loss.
+        """Section 2 of the method: text, condition, noise, the terms' losses, their sum.
 
         Args:
-            batch: Cached latents and features of photos, and their prompts' tokens.
+            batch: Cached latents and features of photos, and their prompts.
             batch_idx: Unused.
 
         Returns:
             L, a scalar.
         """
-        text = self.backbone.encode_text(batch.tokens)
+        text = self.backbone.encode(batch.prompts)
         condition = self.conditioning(text, batch.features)
         noised = self._noised(batch)
+        prior = None if batch.prior is None else self._noised(batch.prior)
 
-        losses = self._denoising_losses(batch, noised, text, condition)
-        losses |= self._decoupling_losses(text, condition)
-        if batch.prior is not None:
-            losses["prior_preservation"] = self._prior_loss(batch.prior)
-
-        total = torch.stack(
-            [getattr(self.loss_weights, name) * loss for name, loss in losses.items()]
-        ).sum()
+        step = Step(batch, noised, text, condition, prior, self.backbone, self.conditioning)
+        losses = self.objective.losses(step)
+        total = self.objective.total(losses)
         self._log_step(total, losses, condition)
         return total
 
     def _noised(self, batch: SubjectBatch | PriorBatch) -> NoisedLatents:
         latents = sample_latents(batch.latent_mean, batch.latent_log_variance)
-        clean = self.backbone.scale_latents(latents)
-        return self.backbone.schedule.noised(clean, self.min_snr_gamma)
-
-    def _predicted(self, noised: NoisedLatents, condition: TextStates) -> Tensor:
-        return self.backbone.predict(noised.noisy, noised.times, condition)
-
-    def _denoising_losses(
-        self, batch: SubjectBatch, noised: NoisedLatents, text: TextStates, condition: Condition
-    ) -> dict[str, Tensor]:
-        """L1 under f_r and, where they count, L5 and L6 under f_s: the same noised latents.
-
-        Both conditions go through the denoiser in one call. That is faster than two, and keeps as
-        much for the backward pass: `tools/benchmark_step.py`.
-        """
-        if not self.conditioning.decouples:
-            return self._losses_under_text(
-                "diffusion", batch, noised, self._predicted(noised, text)
-            )
-        if not self._has_weak_denoising:
-            prediction = self._predicted(noised, condition.refined)
-            return {"diffusion": denoising_loss(prediction, noised.target, noised.weight)}
-        noisy, times = (torch.cat([part, part]) for part in (noised.noisy, noised.times))
-        both = condition.refined.then(self.conditioning.infer(text))
-        under_refined, under_text = self.backbone.predict(noisy, times, both).chunk(2)
-        return {
-            "diffusion": denoising_loss(under_refined, noised.target, noised.weight),
-            **self._losses_under_text("weak_denoising", batch, noised, under_text),
-        }
-
-    def _losses_under_text(
-        self, name: str, batch: SubjectBatch, noised: NoisedLatents, prediction: Tensor
-    ) -> dict[str, Tensor]:
-        """What a prediction under f_s alone should be: the subject; beside it, as it was."""
-        region = subject_region(batch.subject_mask, self.loss_weights.background)
-        losses = {name: denoising_loss(prediction, noised.target, noised.weight, region)}
-        if self.loss_weights.background_preservation:
-            losses["background_preservation"] = denoising_loss(
-                prediction, self._frozen(batch, noised), noised.weight, 1 - batch.subject_mask
-            )
-        return losses
-
-    @torch.no_grad()
-    def _frozen(self, batch: SubjectBatch, noised: NoisedLatents) -> Tensor:
-        """What the backbone predicts without its tuning, under the prompt without [V]."""
-        with self.tuning.off(self.backbone):
-            text = self.backbone.encode_text(batch.class_tokens)
-            return self._predicted(noised, text)
-
-    def _decoupling_losses(self, text: TextStates, condition: Condition) -> dict[str, Tensor]:
-        """L2 to L4, as far as the method has the features they are about."""
-        pooled, implicit, explicit = text.pooled(), condition.implicit, condition.explicit
-        losses = {}
-        if explicit is not None:
-            losses["text_explicit"] = text_explicit_loss(pooled, explicit)
-        if implicit is not None:
-            losses["implicit_text"] = implicit_text_loss(implicit, pooled)
-        if implicit is not None and explicit is not None:
-            losses["implicit_explicit"] = implicit_explicit_loss(implicit, explicit)
-        return losses
-
-    def _prior_loss(self, prior: PriorBatch) -> Tensor:
-        """The denoising error on class images under their own prompt (Ruiz et al. 2023, eq. 2)."""
-        text = self.backbone.encode_text(prior.tokens)
-        noised = self._noised(prior)
-        prediction = self._predicted(noised, self.conditioning.infer(text))
-        return denoising_loss(prediction, noised.target, noised.weight)
+        return self.backbone.process.noised(self.backbone.scale_latents(latents))
 
     def _log_step(self, total: Tensor, losses: dict[str, Tensor], condition: Condition) -> None:
         values = {f"train/{name}": loss.detach() for name, loss in losses.items()}
@@ -226,7 +214,7 @@ class PersonalizationModule(L.LightningModule):
         if not self.trainer.strategy.reduce_boolean_decision(finite, all=True):
             raise UserError(
                 f"the loss is not finite at step {self.global_step + 1}; lower "
-                "--model.optimizer.init_args.lr, or set --trainer.precision 32-true; the "
+                "the optimizer's lr, or set trainer.precision to 32-true; the "
                 "checkpoints are those from before"
             )
 
@@ -251,14 +239,6 @@ class PersonalizationModule(L.LightningModule):
 
     def _trained(self) -> list[torch.nn.Parameter]:
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
-
-    def check_optimizer(self) -> None:
-        """Builds an optimizer and its schedule for nothing but what they refuse.
-
-        Raises:
-            UserError: If a value of theirs is out of range.
-        """
-        self.optimization.check(self._trained())
 
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and the schedule of its rate."""
@@ -300,14 +280,13 @@ class PersonalizationModule(L.LightningModule):
     # Checkpoints
 
     def _find_frozen_keys(self) -> frozenset[str]:
-        trained = {name for name, value in self.named_parameters() if value.requires_grad}
-        return frozenset(set(super().state_dict()) - trained)
+        return frozenset(set(super().state_dict()) - self.trained_shapes.keys())
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """What is trained, by name."""
         state: dict[str, Any] = super().state_dict(*args, **kwargs)
         prefix = kwargs.get("prefix", "")
-        for key in self._frozen_keys:
+        for key in self._frozen_keys or ():
             state.pop(prefix + key, None)
         return state
 
@@ -320,14 +299,15 @@ class PersonalizationModule(L.LightningModule):
         Raises:
             UserError: If one is missing, unknown, or of another shape.
         """
-        wanted = {k: v.shape for k, v in self.named_parameters() if k not in self._frozen_keys}
+        wanted = self.trained_shapes
         differing = sorted(k for k in wanted.keys() | given.keys() if wanted.get(k) != given.get(k))
         if differing:
             first = differing[0]
             raise UserError(
                 f"checkpoint of another method or size: {len(differing)} weights differ, first "
                 f"{first} ({_shape(given.get(first))} in the checkpoint, "
-                f"{_shape(wanted.get(first))} in the config); test it with --ckpt_path alone"
+                f"{_shape(wanted.get(first))} in the config); use the checkpoint's own config: "
+                "--ckpt_path alone"
             )
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
@@ -350,7 +330,7 @@ class PersonalizationModule(L.LightningModule):
             if not weight.isfinite().all():
                 raise UserError(
                     f"the weight {name} is not finite after step {self.global_step}, so no "
-                    "checkpoint is written; lower --model.optimizer.init_args.lr"
+                    "checkpoint is written; lower the optimizer's lr"
                 )
         checkpoint[CHECKPOINT_KEY] = {
             **checkpoint.get(CHECKPOINT_KEY, {}),

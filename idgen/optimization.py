@@ -41,19 +41,16 @@ class Optimization:
         schedule = {"scheduler": self.scheduler(optimizer), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
-    def check(self, trained: Iterable[Parameter]) -> None:
-        """Builds both for nothing but what they refuse.
-
-        Args:
-            trained: The trained parameters.
+    def check(self) -> None:
+        """Builds both, over a parameter of no consequence, for nothing but what they refuse.
 
         Raises:
             UserError: If a value of theirs is out of range.
         """
         try:
-            optimizer = self.optimizer(trained)
+            optimizer = self.optimizer([Parameter(torch.zeros(1))])
         except Exception as error:  # libraries refuse values in many ways
-            raise UserError(f"--model.optimizer: {_reason(error)}") from error
+            raise UserError(f"optimizer: {_reason(error)}") from error
         if self.scheduler is not None:
             self._check_scheduler(self.scheduler, optimizer)
 
@@ -68,7 +65,7 @@ class Optimization:
                     warnings.simplefilter("ignore")
                     scheduler.step()
         except Exception as error:
-            raise UserError(f"--model.scheduler: {_reason(error)}") from error
+            raise UserError(f"scheduler: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -1,18 +1,18 @@
 """The one way images are sampled: validation, test, predict and `idgen sample` all use it."""
 
-import hashlib
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from idgen.backbones.backbone import Backbone
+from idgen.backbones.text import TextStates
 from idgen.errors import UserError
-from idgen.models.backbone import Backbone
 from idgen.models.conditioning import Conditioning
 from idgen.models.decoupling import PhotoFeatures
-from idgen.models.text import TextStates
+from idgen.seeds import seed_of
 
 
 class DrawingRequest(NamedTuple):
@@ -60,10 +60,8 @@ def drawing_noise(request: DrawingRequest, shape: tuple[int, int, int], step: in
     Returns:
         Standard normal, `C h w`.
     """
-    text = f"{request.seed}\0{request.plain_prompt}\0{request.number}"
-    if step:
-        text += f"\0{step}"
-    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+    of_step = (step,) if step else ()
+    seed = seed_of(request.seed, request.plain_prompt, request.number, *of_step)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -73,7 +71,7 @@ def to_uint8(pixels: Tensor) -> Tensor:
 
 
 class Sampler:
-    """DPM-Solver++ (Lu et al. 2022) with classifier-free guidance (Ho & Salimans 2022)."""
+    """Solves the backbone's noise process from noise to latents, guided by a prompt."""
 
     def __init__(
         self,
@@ -86,7 +84,8 @@ class Sampler:
 
         Args:
             steps: Denoising steps.
-            guidance: Scale w of `uncond + w (cond - uncond)`; 1 leaves guidance out.
+            guidance: Its scale: w of `uncond + w (cond - uncond)`, where 1 leaves guidance out, or
+                the denoiser's own input in families that have one.
             negative_prompt: The prompt of the unconditional half.
             stochastic: Whether to solve the reverse-time SDE (Song et al. 2021), which adds fresh
                 noise at every step, instead of the ODE. The noise mends what a small or briefly
@@ -105,52 +104,29 @@ class Sampler:
         self.negative_prompt = negative_prompt
         self.stochastic = stochastic
 
-    def check(self, backbone: Backbone, key: str) -> None:
-        """Refuses more steps than the backbone's noise schedule has, and too long a prompt.
+    def check(self, backbone: Backbone) -> None:
+        """Refuses more steps than the backbone's noise process has, and too long a prompt.
 
         Args:
-            backbone: Whose schedule and tokenizer are used.
-            key: The sampler's config key, for the error.
+            backbone: Whose process and tokenizers are used.
 
         Raises:
             UserError: If there are more, or if the negative prompt is longer than it takes.
         """
-        most = backbone.schedule.steps
+        most = backbone.process.steps
         if self.steps > most:
             raise UserError(
-                f"{key}.init_args.steps: {self.steps} are more than the {most} of the backbone's "
-                "noise schedule"
+                f"Sampler.steps: {self.steps} are more than the {most} of the backbone's noise "
+                "schedule"
             )
         try:
             backbone.tokenize([self.negative_prompt])
         except UserError as error:
-            raise UserError(f"{key}.init_args.negative_prompt: {error}") from error
+            raise UserError(f"Sampler.negative_prompt: {error}") from error
 
-    def _solver(self, backbone: Backbone, device: torch.device) -> Any:
-        from diffusers import DPMSolverMultistepScheduler
-
-        algorithm = "sde-dpmsolver++" if self.stochastic else "dpmsolver++"
-        solver = DPMSolverMultistepScheduler.from_config(
-            backbone.scheduler_config, algorithm_type=algorithm
-        )
-        solver.set_timesteps(self.steps, device=device)
-        return solver
-
-    def _condition(
-        self,
-        backbone: Backbone,
-        conditioning: Conditioning,
-        prompts: Sequence[str],
-        device: torch.device,
-        reference: PhotoFeatures | None,
-        weight: float,
-    ) -> TextStates:
-        text = backbone.encode_text(_to(backbone.tokenize(prompts), device))
-        condition = conditioning.infer(text, reference, weight)
-        if self.guidance == 1:
-            return condition
-        empty = backbone.encode_text(_to(backbone.tokenize([self.negative_prompt]), device))
-        return empty.then(condition)
+    def _negative(self, backbone: Backbone) -> TextStates | None:
+        taken = backbone.guidance.takes_negative(self.guidance)
+        return backbone.encode([self.negative_prompt]) if taken else None
 
     @torch.no_grad()
     def draw(
@@ -178,34 +154,23 @@ class Sampler:
         if not requests:
             size = backbone.resolution
             return Drawings(torch.empty(0, 3, size, size, dtype=torch.uint8), [])
-        prompts = [request.prompt for request in requests]
-        condition = self._condition(backbone, conditioning, prompts, device, reference, weight)
-        solver = self._solver(backbone, device)
+        text = backbone.encode([request.prompt for request in requests])
+        condition = conditioning.infer(text, reference, weight)
+        negative = self._negative(backbone)
+        solver = backbone.process.solver(self.steps, device, self.stochastic)
 
         def noise(step: int) -> Tensor:
             drawn = [drawing_noise(request, backbone.latent_shape, step) for request in requests]
             return torch.stack(drawn).to(device)
 
-        latents = noise(0) * solver.init_noise_sigma
-        for step, time in enumerate(solver.timesteps, start=1):
-            prediction = self._guided(backbone, solver, latents, time, condition)
+        latents = solver.start(noise(0))
+        for step, time in enumerate(solver.times, start=1):
+            noisy, times = solver.scaled(latents, time), time.expand(len(latents)).to(device)
+            prediction = backbone.guidance.predict(
+                backbone, noisy, times, condition, negative, self.guidance
+            )
             added = noise(step) if self.stochastic else None
-            latents = solver.step(prediction, time, latents, variance_noise=added).prev_sample
+            latents = solver.step(prediction, time, latents, added)
         with backbone.autoencoder(device) as autoencoder:
             pixels = autoencoder.decode(backbone.unscale_latents(latents))
         return Drawings(to_uint8(pixels).cpu(), list(requests))
-
-    def _guided(
-        self, backbone: Backbone, solver: Any, latents: Tensor, time: Tensor, condition: TextStates
-    ) -> Tensor:
-        doubled = latents if self.guidance == 1 else torch.cat([latents, latents])
-        times = time.expand(len(doubled)).to(latents.device)
-        prediction = backbone.predict(solver.scale_model_input(doubled, time), times, condition)
-        if self.guidance == 1:
-            return prediction
-        without, with_prompt = prediction.chunk(2)
-        return without + self.guidance * (with_prompt - without)
-
-
-def _to(tokens: Any, device: torch.device) -> Any:
-    return type(tokens)(*(value.to(device) for value in tokens))

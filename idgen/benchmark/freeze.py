@@ -103,7 +103,7 @@ class ConfigReader(IdgenCLI):
             built = self.parser.instantiate_classes(self.config)["fit"]
         built.data.check()
         built.fidelity.check()
-        built.model.check_optimizer()
+        built.model.check(True)
         backbone, preparation = built.model.backbone, built.data.preparation
         of_photos = preparation.segmenter_for(backbone)
         models = Identities(

@@ -15,11 +15,11 @@ _NO_PATH = (
 
 def configurable_parts() -> list[type]:
     """The parts of ours that configs name."""
+    from idgen.backbones import StableDiffusionBackbone
     from idgen.data.class_images import ClassImages
     from idgen.metrics.encoders import ClipScorer, DinoScorer
     from idgen.models.conditioning import DecoupledFusion
     from idgen.models.encoders import ImageEncoder
-    from idgen.models.stable_diffusion import StableDiffusionBackbone
     from idgen.models.tuning import CombinedTuning, LayerTuning, LoraTuning, TokenTuning
     from idgen.prepare import (
         DiffusersInpainter,

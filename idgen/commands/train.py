@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from idgen.backbones.backbone import Backbone
 from idgen.callbacks.checkpoint import AdapterCheckpoint, AtomicCheckpointIO
 from idgen.callbacks.drawings import DrawingRecorder
 from idgen.callbacks.fidelity import FidelityScores
@@ -21,7 +22,6 @@ from idgen.commands.run_config import RunConfig, StoredRun, read_stored_run
 from idgen.data.datamodule import SubjectDataModule
 from idgen.data.subject import Subject
 from idgen.errors import UserError
-from idgen.models.backbone import Backbone
 from idgen.module import PersonalizationModule
 
 _DESCRIPTIONS = {
@@ -122,8 +122,9 @@ class IdgenCLI(LightningCLI):
         """
         with one_line_errors():
             super().instantiate_classes()
-        if self.subcommand == "fit":
-            self.model.check_optimizer()
+        with one_line_errors():
+            self.model.check(self.subcommand == "fit")
+        self.model.check_features(self.datamodule.preparation.image_encoder.width)
         if self.stored is not None:
             self.model.check_origin(self.stored.origin, self.subcommand == "fit")
             self.model.check_weights(self.stored.shapes)

@@ -5,7 +5,6 @@ from typing import NamedTuple
 from torch import Tensor
 
 from idgen.models.decoupling import PhotoFeatures
-from idgen.models.text import TextTokens
 from idgen.sampling import DrawingRequest
 
 
@@ -15,12 +14,12 @@ class PriorBatch(NamedTuple):
     Attributes:
         latent_mean: Mean of the autoencoder's posterior, unscaled, `B C h w`.
         latent_log_variance: Its log-variance, `B C h w`.
-        tokens: Their prompt, without the subject's token, `B N`.
+        prompts: Their prompts, without the subject's token, B of them.
     """
 
     latent_mean: Tensor
     latent_log_variance: Tensor
-    tokens: TextTokens
+    prompts: tuple[str, ...]
 
 
 class SubjectBatch(NamedTuple):
@@ -31,8 +30,8 @@ class SubjectBatch(NamedTuple):
         latent_log_variance: Its log-variance, `B C h w`.
         subject_mask: The subject's share of each place of the latents, `B 1 h w` in [0, 1].
         features: f_p and f'_i of the same views, `B D` each.
-        tokens: Their prompts, `B N`.
-        class_tokens: The same prompts without the subject's token, `B N`.
+        prompts: Their prompts, as the backbone reads them, B of them.
+        class_prompts: The same prompts without the subject's token.
         position: The batch's place in the endless stream, from 0.
         prior: As many class images, or None where no prior is preserved.
     """
@@ -41,8 +40,8 @@ class SubjectBatch(NamedTuple):
     latent_log_variance: Tensor
     subject_mask: Tensor
     features: PhotoFeatures
-    tokens: TextTokens
-    class_tokens: TextTokens
+    prompts: tuple[str, ...]
+    class_prompts: tuple[str, ...]
     position: int
     prior: PriorBatch | None = None
 

@@ -1,6 +1,5 @@
 """Class images: what the frozen backbone draws of the subject's class, for prior preservation."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -14,18 +13,20 @@ from rich.progress import track
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from idgen.backbones.backbone import Autoencoder, Backbone
 from idgen.data.prompts import PLACEHOLDER
 from idgen.data.shard import drawing_requests
 from idgen.errors import UserError
-from idgen.files import atomic_write, check_writable, locked
+from idgen.files import atomic_write, check_writable
 from idgen.fingerprint import fingerprint_fields
-from idgen.models.backbone import Autoencoder, Backbone
+from idgen.locks import locked
 from idgen.models.conditioning import TextOnly
 from idgen.pictures import save_png
-from idgen.prepare.features import encode_latents, free
+from idgen.prepare.features import encode_latents
 from idgen.sampling import DrawingRequest, Sampler
+from idgen.seeds import seed_of
 
-_KEY = "--data.prior"
+_KEY = "data.prior"
 _LATENTS = ("latent_mean", "latent_log_variance")
 
 
@@ -43,7 +44,7 @@ class ClassLatents(NamedTuple):
 
 @dataclass
 class ClassImages:
-    """Images of a class that the backbone drew itself, before it learnt the subject.
+    """Images of a class that the backbone drew itself, without what it learnt of the subject.
 
     They are the prior that DreamBooth preserves (Ruiz et al. 2023, eq. 2). They belong to a class
     and a backbone, not to a subject, and are drawn once: a picture and a file of latents each.
@@ -103,8 +104,7 @@ class ClassImages:
 
 def _salted(seed: int) -> int:
     """Another seed, so that no class image starts from a scored drawing's noise."""
-    digest = hashlib.sha256(f"class images\0{seed}".encode()).digest()
-    return int.from_bytes(digest[:7], "big")
+    return seed_of("class images", seed)
 
 
 class ClassImageFolder:
@@ -149,8 +149,8 @@ class ClassImageFolder:
             UserError: If the sampler or the prompt do not fit the backbone, or the prompt is
                 blank or names the subject.
         """
-        self._sampler.check(self._backbone, f"{_KEY}.sampler")
-        ids = set(self._backbone.tokenize([self.prompt]).ids[0].tolist())
+        self._sampler.check(self._backbone)
+        ids = set(self._backbone.tokenize([self.prompt]).ids[0].flatten().tolist())
         names_subject = PLACEHOLDER in self.prompt or bool(
             ids & set(self._backbone.word_ids(token))
         )
@@ -205,23 +205,20 @@ class ClassImageFolder:
         batches = self._batches_to_draw()
         if not batches:
             return
-        # Another one, since the tuning is already inside the one that trains.
-        backbone = self._backbone.pristine()
+        backbone = self._backbone
         backbone.load()
         backbone.to(device)
-        conditioning = TextOnly(backbone.width)
+        conditioning = TextOnly(backbone.features)
         shown = track(
             batches,
             description=f"drawing class images: {self.prompt}",
             console=Console(stderr=True),
             disable=not progress,
         )
-        with backbone.autoencoder(device) as autoencoder:
+        with backbone.untuned(), backbone.autoencoder(device) as autoencoder:
             for batch in shown:
                 drawings = self._sampler.draw(backbone, conditioning, batch, device)
                 self._keep(drawings.images, batch, autoencoder, device)
-        del backbone
-        free(device)
 
     def _keep(
         self,

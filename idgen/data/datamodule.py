@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from idgen.backbones.backbone import Backbone
 from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
 from idgen.data.class_images import ClassImageFolder, ClassImages, ClassLatents
 from idgen.data.prompts import PLACEHOLDER, read_suite, without_token
@@ -22,9 +23,7 @@ from idgen.data.stream import EndlessOrder, SubjectStream
 from idgen.data.subject import Subject
 from idgen.errors import UserError
 from idgen.masks import Mask
-from idgen.models.backbone import Backbone
 from idgen.models.decoupling import PhotoFeatures
-from idgen.models.text import TextTokens
 from idgen.prepare import (
     Photo,
     Preparation,
@@ -34,6 +33,7 @@ from idgen.prepare import (
 )
 from idgen.prepare.reference import check_reference
 from idgen.sampling import DrawingRequest
+from idgen.sources import MINI, is_mini
 
 Suite = str | list[str]
 _MOST_REFERENCE = 10.0
@@ -42,7 +42,7 @@ _MINI_PHOTO = 128  # pixels; the mini world's pictures are 64
 
 class _Prior(NamedTuple):
     latents: ClassLatents
-    tokens: TextTokens
+    prompt: str
     order: EndlessOrder
 
 
@@ -59,11 +59,11 @@ class SubjectDataModule(L.LightningDataModule):
         preparation: Preparation | None = None,
         batch_size: int = 1,
         steps_per_epoch: int = 1000,
-        validation_prompts: Suite = "mini",
+        validation_prompts: Suite = MINI,
         validation_images: int = 2,
-        test_prompts: Suite = "mini",
+        test_prompts: Suite = MINI,
         test_images: int = 4,
-        predict_prompts: Suite = "mini",
+        predict_prompts: Suite = MINI,
         predict_images: int = 4,
         drawing_batch_size: int = 16,
         drawing_seed: int = 0,
@@ -76,8 +76,8 @@ class SubjectDataModule(L.LightningDataModule):
 
         Args:
             subject: What is learnt.
-            backbone: Whose latents and tokens the batches hold; the module's own, so that it knows
-                a token that the tuning has added.
+            backbone: Whose latents the batches hold; the module's own, so that it knows a word that
+                the tuning has added.
             preparation: How photos become features; None for the mini models' way.
             batch_size: Views a step on each process.
             steps_per_epoch: Steps that are called an epoch; the photos' order runs on across.
@@ -93,8 +93,7 @@ class SubjectDataModule(L.LightningDataModule):
             reference: `predict` only: a photo whose scene and pose are to be kept.
             reference_weight: How much of it, 1 as much as in training.
             prior: Class images, drawn by the backbone before training, that a batch holds as many
-                of as of views; None for none. Their loss is weighed by
-                `model.loss_weights.prior_preservation`.
+                of as of views; None for none. `idgen.terms.PriorPreservation` is their loss.
             seed: Of the order of the photos.
 
         Raises:
@@ -117,8 +116,9 @@ class SubjectDataModule(L.LightningDataModule):
         self.seed = seed
         self._check_sizes()
         subject.check(backbone)
-        self.training_tokens: TextTokens = backbone.tokenize([subject.spoken(subject.prompt)])
-        self.class_tokens: TextTokens = backbone.tokenize([without_token(subject.prompt)])
+        self.training_prompt = subject.spoken(subject.prompt)
+        self.class_prompt = without_token(subject.prompt)
+        backbone.tokenize([self.training_prompt, self.class_prompt])
         self.test_suite = test_prompts
         self.validation_prompts = self._read_prompts(validation_prompts)
         self.test_prompts = self._read_prompts(test_prompts)
@@ -156,9 +156,8 @@ class SubjectDataModule(L.LightningDataModule):
         """Checks what training and scoring need beyond prompts, before any work.
 
         Raises:
-            UserError: If photos, masks or widths cannot be used.
+            UserError: If photos or masks cannot be used.
         """
-        self._check_widths()
         self.preparation.segmenter_for(self.backbone).check(self.photos)
         if self.class_images is not None:
             self.class_images.check(self.subject.token)
@@ -178,18 +177,9 @@ class SubjectDataModule(L.LightningDataModule):
         images = ("validation_images", "test_images", "predict_images")
         for name in (*names, *images):
             if getattr(self, name) < 1:
-                raise UserError(f"--data.{name} must be 1 or more")
+                raise UserError(f"data.{name} must be 1 or more")
         if not 0 <= self.reference_weight <= _MOST_REFERENCE:
-            raise UserError(f"--data.reference_weight must be from 0 to {_MOST_REFERENCE}")
-
-    def _check_widths(self) -> None:
-        width = self.preparation.image_encoder.width
-        if width != self.backbone.width:
-            raise UserError(
-                f"--data.preparation.image_encoder.model: its embeddings have width {width}, the "
-                f"backbone {self.backbone.source!r} takes {self.backbone.width}; use the image "
-                "twin of its text encoder (SD 2.x: ViT-H-14, SD 1.x: ViT-L-14, mini: mini)"
-            )
+            raise UserError(f"data.reference_weight must be from 0 to {_MOST_REFERENCE}")
 
     def _read_prompts(self, suite: Suite) -> list[tuple[str, str]]:
         if isinstance(suite, str):
@@ -201,7 +191,7 @@ class SubjectDataModule(L.LightningDataModule):
         prompts = [(self.subject.spoken(prompt), without_token(prompt)) for prompt in suite]
         tokens = self.backbone.tokenize([prompt for prompt, _ in prompts])
         token = self.backbone.word_ids(self.subject.token)[0]
-        for template, ids in zip(suite, tokens.ids, strict=True):
+        for template, ids in zip(suite, tokens.ids[0], strict=True):
             if token not in ids:
                 raise UserError(
                     f"prompt {template!r} does not name the subject: {PLACEHOLDER} has to stand "
@@ -257,10 +247,10 @@ class SubjectDataModule(L.LightningDataModule):
             return None
         latents = images.load()
         order = EndlessOrder(len(latents.latent_mean), self.batch_size, self.seed, *self._process())
-        return _Prior(latents, self.backbone.tokenize([images.prompt]), order)
+        return _Prior(latents, images.prompt, order)
 
     def _warn_of_real_photos(self) -> None:
-        if self.backbone.source != "mini":
+        if not is_mini(self.backbone.source):
             return
         largest = max(max(photo.pixels().shape[:2]) for photo in self.photos)
         if largest > _MINI_PHOTO:
@@ -294,8 +284,8 @@ class SubjectDataModule(L.LightningDataModule):
             views.latent_log_variance[chosen],
             views.subject_mask[chosen],
             PhotoFeatures(views.photo_embedding[chosen], views.background_embedding[chosen]),
-            _repeated(self.training_tokens, len(indices)),
-            _repeated(self.class_tokens, len(indices)),
+            (self.training_prompt,) * len(indices),
+            (self.class_prompt,) * len(indices),
             position,
             self._prior_batch(position),
         )
@@ -303,12 +293,12 @@ class SubjectDataModule(L.LightningDataModule):
     def _prior_batch(self, position: int) -> PriorBatch | None:
         if self._prior is None:
             return None
-        latents, tokens, order = self._prior
+        latents, prompt, order = self._prior
         chosen = torch.tensor(order.indices(position))
         return PriorBatch(
             latents.latent_mean[chosen],
             latents.latent_log_variance[chosen],
-            _repeated(tokens, len(chosen)),
+            (prompt,) * len(chosen),
         )
 
     # Drawing
@@ -363,8 +353,3 @@ class SubjectDataModule(L.LightningDataModule):
         )
         of_photos = [parts[photo.digest] for photo in self.photos]
         return [mask for mask, _ in of_photos], [background for _, background in of_photos]
-
-
-def _repeated(tokens: TextTokens, size: int) -> TextTokens:
-    """One prompt's tokens for a whole batch."""
-    return TextTokens(*(part.expand(size, -1) for part in tokens))

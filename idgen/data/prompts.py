@@ -7,6 +7,7 @@ from pathlib import Path
 from idgen.data.dreambench import read_templates
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
+from idgen.sources import is_mini
 
 PLACEHOLDER = "[V]"
 _MINI_SUITE = Path(__file__).parents[1] / "mini" / "prompts.txt"
@@ -55,7 +56,7 @@ def read_suite(source: str, *, live: bool, class_noun: str) -> list[str]:
             f"prompts: {source} is read as a file's name; quote each prompt of a list, as in "
             f"'[\"a {PLACEHOLDER} dog\"]'"
         )
-    path = _MINI_SUITE if source == "mini" else Path(source).expanduser()
+    path = _MINI_SUITE if is_mini(source) else Path(source).expanduser()
     if path.suffix.lower() in (".yaml", ".yml", ".json"):
         raise UserError(f"prompts: {path} is no list of prompts; give a text file, one a line")
     try:
@@ -86,7 +87,7 @@ def suite_identity(suite: str | Sequence[str]) -> str:
     """
     if not isinstance(suite, str):
         return fingerprint_fields(prompts=json.dumps(list(suite)))
-    path = _MINI_SUITE if suite == "mini" else Path(suite).expanduser()
+    path = _MINI_SUITE if is_mini(suite) else Path(suite).expanduser()
     try:
         return fingerprint_fields(prompts=path.read_text())
     except OSError as error:

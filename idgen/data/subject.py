@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from idgen.backbones.backbone import Backbone
 from idgen.data.prompts import PLACEHOLDER, with_token, without_token
 from idgen.errors import UserError
-from idgen.models.backbone import Backbone
 from idgen.prepare import subject_name
 
 _MINI = "mini:"
@@ -89,18 +89,18 @@ class Subject:
         """
         if not self.class_noun.strip():
             raise UserError(
-                f"--data.subject.class_noun: say what the photos in {self.photos} show, such as dog"
+                f"subject.class_noun: say what the photos in {self.photos} show, such as dog"
             )
         ids = backbone.word_ids(self.token)
         if len(ids) != 1 or ids[0] == backbone.unknown_id:
             raise UserError(
-                f"--data.subject.token {self.token!r} is "
+                f"subject.token {self.token!r} is "
                 f"{'unknown' if len(ids) == 1 else f'{len(ids)} tokens'} to the tokenizer of "
                 f"{backbone.source!r}; choose a rare word that is one token, such as 'sks', "
-                "or train a new one: --model.tuning TokenTuning"
+                "or train a new one with TokenTuning"
             )
         if PLACEHOLDER not in self.training_prompt:
-            raise UserError(f"--data.subject.training_prompt lacks {PLACEHOLDER}")
+            raise UserError(f"subject.training_prompt lacks {PLACEHOLDER}")
         beside = {
             f"the class noun {self.class_noun!r}": self.class_noun,
             f"the training prompt {self.prompt!r}": without_token(self.prompt),
@@ -108,6 +108,6 @@ class Subject:
         for name, words in beside.items():
             if ids[0] in backbone.word_ids(words):
                 raise UserError(
-                    f"--data.subject.token {self.token!r} is part of {name}; choose a rare word, "
+                    f"subject.token {self.token!r} is part of {name}; choose a rare word, "
                     "such as 'sks'"
                 )

@@ -16,8 +16,8 @@ from idgen.fingerprint import fingerprint_fields, fingerprint_path
 from idgen.metrics.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from idgen.metrics.scorer import ImageScorer, LoadedEncoder
 from idgen.mini.assets import mini_path
-from idgen.models.hub import model_folder
 from idgen.models.open_clip_source import OpenClipSource
+from idgen.sources import model_folder
 
 _CLIP_KEY = "--fidelity.clip.init_args.model"
 _DINO_KEY = "--fidelity.dino.init_args.model"
@@ -49,7 +49,7 @@ class ClipScorer(ImageScorer):
         """
         super().__init__(model, batch_size)
         self.pretrained = pretrained
-        self._source = OpenClipSource(model, pretrained, mini_part="clip", key=_CLIP_KEY)
+        self._source = OpenClipSource(model, pretrained, part="clip", parameter=_CLIP_KEY)
         self._tokenizer: Callable[[list[str]], Tensor] | None = None
 
     @property
@@ -153,7 +153,7 @@ class DinoScorer(ImageScorer):
 
     def _folder(self) -> Path:
         return self._local_folder() or model_folder(
-            self.model, key=_DINO_KEY, revision=self.revision, patterns=_DINO_FILES
+            self.model, parameter=_DINO_KEY, revision=self.revision, patterns=_DINO_FILES
         )
 
     def _local_folder(self) -> Path | None:

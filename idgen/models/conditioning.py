@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from idgen.backbones.backbone import FeatureSpace
+from idgen.backbones.text import TextStates
 from idgen.errors import UserError
 from idgen.models.decoupling import ImplicitDecoupling, PhotoFeatures
 from idgen.models.fusion import ExpertFusion
-from idgen.models.text import TextStates
 
 
 class Condition(NamedTuple):
@@ -34,14 +35,17 @@ class Conditioning(nn.Module, ABC):
     """A method's way from features to condition.
 
     Attributes:
-        decouples: Whether the photo's identity-irrelevant features take part, in the condition and
-            in L2 to L5.
+        decouples: Whether the photo's identity-irrelevant features take part in the condition.
+        implicit: Whether f_i is among them.
         explicit: Whether f'_i is among them.
+        image_width: Width of the photos' embeddings that it takes; None if it takes any.
         of_inference: Which of `definition` may be changed to draw with a checkpoint.
     """
 
     decouples = True
+    implicit = True
     explicit = True
+    image_width: int | None = None
     of_inference: tuple[str, ...] = ()
 
     @property
@@ -73,13 +77,14 @@ class TextOnly(Conditioning):
     """Plain LoRA fine-tuning: f_r = f_s, in training as at inference. It has no weights."""
 
     decouples = False
+    implicit = False
     explicit = False
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, space: FeatureSpace) -> None:
         """Takes what every conditioning takes.
 
         Args:
-            width: D, the backbone's; it decides nothing here.
+            space: The backbone's; it decides nothing here.
         """
         super().__init__()
 
@@ -106,8 +111,8 @@ class TextOnly(Conditioning):
             UserError: Always.
         """
         raise UserError(
-            "--reference (--data.reference): the checkpoint's method (TextOnly) cannot keep a "
-            "photo's scene; leave the reference out"
+            "data.reference: the checkpoint's method (TextOnly) cannot keep a photo's scene; leave "
+            "the reference out"
         )
 
 
@@ -126,18 +131,19 @@ class DecoupledFusion(Conditioning):
 
     def __init__(
         self,
-        width: int,
+        space: FeatureSpace,
         fused: FusedFeature = FusedFeature.explicit,
         experts: int = 4,
         hidden_ratio: float = 0.25,
         fuse_at_inference: bool = False,
         implicit: bool = True,
         explicit: bool = True,
+        image_width: int | None = None,
     ) -> None:
         """Builds the adapter and the experts.
 
         Args:
-            width: D, the backbone's.
+            space: The backbone's.
             fused: What is added to f_s: `explicit` f'_i, `implicit` f_i, or `both`, their mean.
                 With `explicit` the adapter gets no gradient from the diffusion loss.
             experts: K of the fusion module; 0 leaves it out, f_r = f_com.
@@ -145,9 +151,12 @@ class DecoupledFusion(Conditioning):
             fuse_at_inference: Whether a new prompt's f_s passes through the fusion module.
             implicit: Whether there is an implicit branch: the adapter, f_i, L2 and L3.
             explicit: Whether there is an explicit branch: f'_i, L3 and L4.
+            image_width: Width of the image encoder's embeddings; None for the width of the
+                backbone's image twin. One that is not D is projected into D by a learnt layer.
 
         Raises:
-            ValueError: If experts is negative, or a branch that is fused is left out.
+            ValueError: If experts is negative, a branch that is fused is left out, or the image
+                encoder's width is not known.
         """
         super().__init__()
         if experts < 0:
@@ -158,9 +167,18 @@ class DecoupledFusion(Conditioning):
                 f"conditioning: fused is {fused.value}, but that branch is left out "
                 f"(implicit: {implicit}, explicit: {explicit})"
             )
+        self.image_width = image_width or space.image_width
+        if self.image_width is None:
+            raise ValueError(
+                "conditioning: the backbone has no image twin; set image_width to the width of the "
+                "image encoder's embeddings"
+            )
+        width = space.width
         self.fused = fused
         self.fuse_at_inference = fuse_at_inference
+        self.implicit = implicit
         self.explicit = explicit
+        self.projection = None if self.image_width == width else nn.Linear(self.image_width, width)
         self.decoupling = ImplicitDecoupling(width) if implicit else None
         self.fusion = ExpertFusion(width, experts, hidden_ratio) if experts else None
 
@@ -169,13 +187,15 @@ class DecoupledFusion(Conditioning):
         """What is fused, the branches, and whether new prompts are."""
         return {
             "fused": self.fused.value,
-            "implicit": self.decoupling is not None,
+            "implicit": self.implicit,
             "explicit": self.explicit,
             "fuse_at_inference": self.fuse_at_inference,
         }
 
     def _branches(self, photo: PhotoFeatures) -> tuple[Tensor | None, Tensor | None]:
         """f_i and f'_i, each None where its branch is left out."""
+        if self.projection is not None:
+            photo = PhotoFeatures(*map(self.projection, photo))
         implicit = None if self.decoupling is None else self.decoupling(photo.photo)
         return implicit, photo.background if self.explicit else None
 
@@ -193,7 +213,7 @@ class DecoupledFusion(Conditioning):
 
         Args:
             text: f_s, `B N D`.
-            photo: f_p and f'_i, `B D` each.
+            photo: f_p and f'_i, `B D` each, or of the image encoder's width.
 
         Returns:
             f_r, f_i, f'_i and the gates.
@@ -225,5 +245,5 @@ class DecoupledFusion(Conditioning):
         return text.with_states(self.fusion(states).refined)
 
 
-ConditioningCallable = Callable[[int], Conditioning]
-"""Builds a conditioning for a backbone of width D."""
+ConditioningCallable = Callable[[FeatureSpace], Conditioning]
+"""Builds a conditioning for a backbone's feature space."""

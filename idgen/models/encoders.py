@@ -1,6 +1,5 @@
 """E_I: the frozen image encoder whose embeddings become conditions."""
 
-import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from idgen.devices import free
 from idgen.models.open_clip_source import OpenClipSource
-
-_KEY = "--data.preparation.image_encoder.init_args.model"
 
 
 class ImageEncoder:
@@ -31,7 +29,9 @@ class ImageEncoder:
         """
         self.model = model
         self.pretrained = pretrained
-        self._source = OpenClipSource(model, pretrained, mini_part="encoder", key=_KEY)
+        self._source = OpenClipSource(
+            model, pretrained, part="encoder", parameter="ImageEncoder.model"
+        )
 
     @property
     def width(self) -> int:
@@ -84,9 +84,7 @@ class ImageEncoder:
             yield encode
         finally:
             del tower  # also from `encode`, which the caller may still hold
-            gc.collect()
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
+            free(device)
 
     def _load(
         self, device: torch.device, dtype: torch.dtype

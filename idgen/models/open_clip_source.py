@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from idgen.errors import UserError
+from idgen.errors import UserError, first_line
 from idgen.fingerprint import fingerprint_fields, fingerprint_path
-from idgen.mini.assets import mini_path
+from idgen.sources import is_mini, local_folder
 
 _LOCAL = "local-dir:"
 _CONFIG = "open_clip_config.json"
@@ -27,14 +27,14 @@ class OpenClipSource:
         pretrained: For an architecture only: open_clip's name of the weights, such as ``openai``,
             or a file of them. With a file of OpenAI's weights the architecture is the one with
             ``-quickgelu`` at its end; by name that is seen to.
-        mini_part: What ``mini`` stands for: ``encoder`` or ``clip``.
-        key: The config key that named the model, for errors.
+        part: What ``mini`` stands for: ``encoder`` or ``clip``.
+        parameter: The parameter that named the model, for errors.
     """
 
     model: str
     pretrained: str | None
-    mini_part: str
-    key: str
+    part: str
+    parameter: str
 
     @property
     def folder(self) -> Path | None:
@@ -43,8 +43,8 @@ class OpenClipSource:
         Raises:
             UserError: If it is the mini model's and that is missing or damaged.
         """
-        if self.model == "mini":
-            return mini_path(self.mini_part)
+        if is_mini(self.model):
+            return local_folder(self.model, self.part)
         if self.model.startswith(_LOCAL):
             return Path(self.model.removeprefix(_LOCAL)).expanduser()
         return None
@@ -129,11 +129,10 @@ class OpenClipSource:
         Returns:
             One line with the reason and the way out.
         """
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         weights = "" if self.folder is not None else f" with weights {self.pretrained!r}"
         return UserError(
-            f"{self.key}: cannot load {self.model!r}{weights} ({lines[0][:160]}); without a "
-            f"network give {_LOCAL}/path/to/folder"
+            f"{self.parameter}: cannot load {self.model!r}{weights} ({first_line(error)}); "
+            f"without a network give {_LOCAL}/path/to/folder"
         )
 
     def _folder_config(self, folder: Path) -> dict[str, Any]:
@@ -142,14 +141,14 @@ class OpenClipSource:
             config: dict[str, Any] = json.loads(path.read_text())["model_cfg"]
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
-                f"{self.key}: cannot read {path} ({error}); give {_LOCAL}/path/to/folder of an "
-                "open_clip model, or 'mini'"
+                f"{self.parameter}: cannot read {path} ({error}); give "
+                f"{_LOCAL}/path/to/folder of an open_clip model, or 'mini'"
             ) from error
         # open_clip would draw random weights and only log a warning.
         if not any(path for pattern in _WEIGHTS for path in folder.glob(pattern)):
             raise UserError(
-                f"{self.key}: there are no weights in {folder}; put open_clip_model.safetensors "
-                f"beside its {_CONFIG}"
+                f"{self.parameter}: there are no weights in {folder}; put "
+                f"open_clip_model.safetensors beside its {_CONFIG}"
             )
         return config
 
@@ -159,19 +158,19 @@ class OpenClipSource:
         config: dict[str, Any] | None = open_clip.get_model_config(self.model)
         if config is None:
             raise UserError(
-                f"{self.key}: open_clip has no architecture {self.model!r}; give one of its names "
-                f"such as 'ViT-B-32', 'mini', or {_LOCAL}/path/to/folder"
+                f"{self.parameter}: open_clip has no architecture {self.model!r}; give one "
+                f"of its names such as 'ViT-B-32', 'mini', or {_LOCAL}/path/to/folder"
             )
         known = ", ".join(open_clip.list_pretrained_tags_by_model(self.model)) or "none"
         if self.pretrained is None:
             raise UserError(
-                f"{self.key}: {self.model!r} needs its weights named in 'pretrained', or it would "
-                f"be random; known are {known}"
+                f"{self.parameter}: {self.model!r} needs its weights named in 'pretrained', or it "
+                f"would be random; known are {known}"
             )
         tag = open_clip.get_pretrained_cfg(self.model, self.pretrained)
         if not tag and not Path(self.pretrained).is_file():
             raise UserError(
-                f"{self.key}: {self.pretrained!r} is neither a file nor weights of "
+                f"{self.parameter}: {self.pretrained!r} is neither a file nor weights of "
                 f"{self.model!r}; known are {known}"
             )
         if tag.get("quick_gelu", False):

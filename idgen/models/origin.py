@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from idgen.backbones.backbone import Backbone
 from idgen.errors import UserError
-from idgen.models.backbone import Backbone
 from idgen.models.conditioning import Conditioning
 from idgen.models.tuning import Tuning
 
@@ -64,6 +64,6 @@ class Origin:
         if made["backbone"] != self.backbone:
             raise UserError(
                 f"the checkpoint was trained on the backbone {made['backbone_source']!r}, whose "
-                f"files differ from {self.backbone_source!r}; set "
-                f"--model.backbone.init_args.source {made['backbone_source']}"
+                f"files differ from {self.backbone_source!r}; set backbone.source to "
+                f"{made['backbone_source']}"
             )

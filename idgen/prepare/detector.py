@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields, fingerprint_path
-from idgen.models.hub import model_folder
 from idgen.prepare.prompts import Box
+from idgen.sources import model_folder
 
 Detect: TypeAlias = Callable[[NDArray[np.uint8], str], Box | None]
 """A picture `H W 3` and a noun to (left, top, right, bottom) in its pixels, or None."""
@@ -50,7 +50,9 @@ class BoxDetector:
         Raises:
             UserError: If there is no such model.
         """
-        folder = model_folder(self.model, key=_KEY, revision=self.revision, patterns=_PATTERNS)
+        folder = model_folder(
+            self.model, parameter=_KEY, revision=self.revision, patterns=_PATTERNS
+        )
         if not (folder / "config.json").is_file():
             raise UserError(f"{_KEY}: {folder} is no detector's folder: config.json missing")
         return folder

@@ -17,9 +17,9 @@ from PIL import Image
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields, fingerprint_path
 from idgen.masks import Mask
-from idgen.models.hub import model_folder
 from idgen.prepare.inpainter import Inpaint, Inpainter, dilate, no_background
 from idgen.prepare.views import cut_square
+from idgen.sources import model_folder
 
 _KEY = "--preparation.inpainter.init_args.source"
 _HUB_PATTERNS = [
@@ -99,7 +99,9 @@ class DiffusersInpainter(Inpainter):
         Raises:
             UserError: If there is no such pipeline.
         """
-        folder = model_folder(self.source, key=_KEY, revision=self.revision, patterns=_HUB_PATTERNS)
+        folder = model_folder(
+            self.source, parameter=_KEY, revision=self.revision, patterns=_HUB_PATTERNS
+        )
         if not (folder / "model_index.json").is_file():
             raise UserError(f"{_KEY}: {folder} is no pipeline folder: model_index.json missing")
         return folder

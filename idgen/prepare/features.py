@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from idgen.backbones.backbone import Autoencoder
 from idgen.fingerprint import fingerprint_fields
-from idgen.models.backbone import Autoencoder
 from idgen.prepare.photos import UnfitPhotoError
 from idgen.prepare.views import VERSION, View, batches
 
@@ -38,10 +38,13 @@ class LatentBackbone(Protocol):
     """What preparation needs of a backbone."""
 
     source: str
-    identity: str
     resolution: int
-    width: int
     dtype: torch.dtype
+
+    @property
+    def identity(self) -> str:
+        """Hash of the files it is made of."""
+        ...
 
     def autoencoder(self, device: torch.device) -> AbstractContextManager[Autoencoder]:
         """The autoencoder, in memory only inside the context."""

@@ -30,6 +30,7 @@ from idgen.prepare.store import Store
 from idgen.prepare.subject import PreparedSubject, read_index
 from idgen.prepare.usable_photos import usable_photos
 from idgen.prepare.views import list_views
+from idgen.sources import is_mini
 
 _SMALLEST_RESOLUTION = 8
 
@@ -116,7 +117,7 @@ class Preparation:
         """
         if self.segmenter is not None:
             return self.segmenter
-        mini = backbone.source == "mini"
+        mini = is_mini(backbone.source)
         # Kept, since it remembers the hash of its weights.
         return self._defaults.setdefault(mini, SamSegmenter() if mini else GrabCutSegmenter())
 
@@ -309,7 +310,6 @@ class Preparation:
         Raises:
             UserError: If all of it is taken for its subject, or a model cannot be loaded.
         """
-        self._check_width(backbone)
         return reference_embeddings(
             photo,
             self.segmenter_for(backbone),
@@ -380,16 +380,6 @@ class Preparation:
         return [photo for photo in photos if photo.digest not in left_out]
 
     def _check_parts(self, backbone: LatentBackbone) -> None:
-        """Raises a UserError if a model is missing, or the encoder is not the backbone's twin."""
-        self._check_width(backbone)
+        """Raises a UserError if a model is missing."""
         for part in (self.segmenter_for(backbone), self.inpainter, self.image_encoder):
             _ = part.identity
-
-    def _check_width(self, backbone: LatentBackbone) -> None:
-        if self.image_encoder.width != backbone.width:
-            raise UserError(
-                f"preparation.image_encoder: {self.image_encoder.model!r} embeds in "
-                f"{self.image_encoder.width} dimensions, the backbone's condition has "
-                f"{backbone.width}; use the image twin of its text encoder: ViT-H-14 for SD 2.x, "
-                "ViT-L-14 for SD 1.x, mini for mini"
-            )

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from idgen.backbones.backbone import Backbone
+from idgen.backbones.text import SubjectWords
 from idgen.errors import UserError
-from idgen.models.backbone import Backbone
-from idgen.models.text import SubjectWords
 from idgen.models.tuning.tuning import Tuning
 
 
@@ -23,7 +23,7 @@ class CombinedTuning(Tuning):
             UserError: If there is none.
         """
         if not parts:
-            raise UserError("--model.tuning.init_args.parts is empty; name at least one tuning")
+            raise UserError("CombinedTuning.parts is empty; name at least one tuning")
         self.parts = parts
 
     @property
@@ -61,6 +61,14 @@ class CombinedTuning(Tuning):
             for part in self.parts:
                 stack.enter_context(part.off(backbone))
             yield
+
+    def words(self, subject: SubjectWords) -> tuple[str, ...]:
+        """Theirs.
+
+        Args:
+            subject: What stands for the subject in prompts.
+        """
+        return tuple(word for part in self.parts for word in part.words(subject))
 
     def attach(self, backbone: Backbone, words: SubjectWords) -> None:
         """Attaches them in order.

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from idgen.models.backbone import Backbone
-from idgen.models.text import SubjectWords
+from idgen.backbones.backbone import Backbone
+from idgen.backbones.text import SubjectWords
 from idgen.models.tuning.tuning import Tuning, find_layers
 
 CROSS_ATTENTION = ("attn2.to_k", "attn2.to_v")
@@ -42,8 +42,7 @@ class LayerTuning(Tuning):
         Raises:
             UserError: If a target fits no layer.
         """
-        key = "--model.tuning.init_args.targets"
-        for layer in find_layers(backbone.denoiser, self.targets, key):
+        for layer in find_layers(backbone.denoiser, self.targets, "LayerTuning.targets"):
             neighbours = next(layer.parameters()).dtype
             layer.to(torch.float32).requires_grad_(True)
             if neighbours != torch.float32:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from idgen.models.backbone import Backbone
-from idgen.models.text import SubjectWords
+from idgen.backbones.backbone import Backbone
+from idgen.backbones.text import SubjectWords
 from idgen.models.tuning.tuning import Tuning, find_layers
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -52,6 +52,8 @@ class LoraTuning(Tuning):
         self.text_rank = text_rank
         self.text_targets = list(text_targets)
         self.dropout = dropout
+        # What it has been attached to, so that `off` need not look for it.
+        self._layers: list[Any] = []
 
     @property
     def trains_text(self) -> bool:
@@ -76,18 +78,15 @@ class LoraTuning(Tuning):
         Args:
             backbone: What was attached to.
         """
-        from peft.tuners.tuners_utils import BaseTunerLayer
-
-        layers = [layer for layer in backbone.modules() if isinstance(layer, BaseTunerLayer)]
         trained = {
-            weight: weight.requires_grad for layer in layers for weight in layer.parameters()
+            weight: weight.requires_grad for layer in self._layers for weight in layer.parameters()
         }
         try:
-            for layer in layers:
+            for layer in self._layers:
                 layer.enable_adapters(False)
             yield
         finally:
-            for layer in layers:
+            for layer in self._layers:
                 layer.enable_adapters(True)
             # peft makes an enabled layer's weights trainable, even those that were not.
             for weight, flag in trained.items():
@@ -106,29 +105,30 @@ class LoraTuning(Tuning):
         Raises:
             UserError: If a target fits no layer.
         """
-        key = "--model.tuning.init_args."
-        self.inject(backbone.denoiser, self.rank, self.targets, f"{key}targets")
+        self._layers = []
+        self.inject(backbone.denoiser, self.rank, self.targets, "LoraTuning.targets")
         if self.trains_text:
             for encoder in backbone.text_encoders:
-                self.inject(encoder, self.text_rank, self.text_targets, f"{key}text_targets")
+                self.inject(encoder, self.text_rank, self.text_targets, "LoraTuning.text_targets")
 
-    def inject(self, module: nn.Module, rank: int, targets: Sequence[str], key: str) -> None:
+    def inject(self, module: nn.Module, rank: int, targets: Sequence[str], parameter: str) -> None:
         """Injects LoRA into one module, in place, in float32.
 
         Args:
             module: What is trained in it already stays so.
             rank: r.
             targets: Ends of the names of the layers that get LoRA.
-            key: The config key that named the targets, for the error.
+            parameter: The parameter that named the targets, for the error.
 
         Raises:
             UserError: If a target fits no layer.
         """
         from peft import LoraConfig, inject_adapter_in_model
+        from peft.tuners.tuners_utils import BaseTunerLayer
 
-        find_layers(module, targets, key)
+        find_layers(module, targets, parameter)
         # peft freezes all that is not its own.
-        others = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        others = [weight for weight in module.parameters() if weight.requires_grad]
         config = LoraConfig(
             r=rank,
             lora_alpha=rank if self.alpha is None else self.alpha,
@@ -136,8 +136,9 @@ class LoraTuning(Tuning):
             lora_dropout=self.dropout,
         )
         inject_adapter_in_model(config, module)
-        for parameter in others:
-            parameter.requires_grad_(True)
-        for parameter in module.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.to(torch.float32)
+        self._layers += [layer for layer in module.modules() if isinstance(layer, BaseTunerLayer)]
+        for weight in others:
+            weight.requires_grad_(True)
+        for weight in module.parameters():
+            if weight.requires_grad:
+                weight.data = weight.data.to(torch.float32)

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from idgen.backbones.backbone import Backbone
+from idgen.backbones.text import SubjectWords
 from idgen.errors import UserError
-from idgen.models.backbone import Backbone
-from idgen.models.text import SubjectWords
 from idgen.models.tuning.tuning import Tuning
 
 
@@ -47,6 +47,14 @@ class TokenTuning(Tuning):
         """
         return nullcontext()
 
+    def words(self, subject: SubjectWords) -> tuple[str, ...]:
+        """The subject's token.
+
+        Args:
+            subject: What stands for the subject in prompts.
+        """
+        return (subject.token,)
+
     def attach(self, backbone: Backbone, words: SubjectWords) -> None:
         """Puts the trained embedding into every text encoder, in float32.
 
@@ -62,16 +70,16 @@ class TokenTuning(Tuning):
         start_ids = backbone.word_ids(start)
         if not start_ids or backbone.unknown_id in start_ids:
             raise UserError(
-                f"--model.tuning.init_args.initializer: the tokenizer of {backbone.source!r} does "
+                f"TokenTuning.initializer: the tokenizer of {backbone.source!r} does "
                 f"not know {start!r}; name a word that it knows, such as the subject's class"
             )
-        token_id = backbone.add_word(words.token)
-        for encoder in backbone.text_encoders:
+        token_ids = backbone.add_word(words.token)
+        for token_id, encoder in zip(token_ids, backbone.text_encoders, strict=True):
             embeddings: Any = encoder
             base = embeddings.get_input_embeddings()
             if isinstance(base, TokenEmbedding):
                 raise UserError(
-                    "--model.tuning.init_args.parts: the token is meant by two TokenTunings; "
+                    "CombinedTuning.parts: the token is meant by two TokenTunings; "
                     "leave one of them out"
                 )
             embeddings.set_input_embeddings(TokenEmbedding(base, token_id, start_ids))

@@ -1,20 +1,51 @@
 """What every tuning is, and how it finds the layers that it is about."""
 
+import copy
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from torch import nn
+from torch import Size, nn
 
+from idgen.backbones.backbone import Backbone
+from idgen.backbones.text import SubjectWords
 from idgen.errors import UserError
-from idgen.models.backbone import Backbone
-from idgen.models.text import SubjectWords
 
 
 class Tuning(ABC):
-    """Makes a small part of a frozen backbone trainable, in place."""
+    """Makes a small part of a frozen backbone trainable, in place.
+
+    It declares what it needs before it is attached: the words that have to be tokens, and, on a
+    copy of the networks that has no weights, what it will train.
+    """
+
+    def words(self, subject: SubjectWords) -> tuple[str, ...]:
+        """Words that have to be tokens of their own before prompts are read.
+
+        Args:
+            subject: What stands for the subject in prompts.
+        """
+        return ()
+
+    def declare(self, backbone: Backbone, words: SubjectWords) -> dict[str, Size]:
+        """What it would train, by attaching a copy of itself to networks without weights.
+
+        Args:
+            backbone: Loaded or not; it stays as it is.
+            words: What stands for the subject in prompts.
+
+        Returns:
+            The shape of each trained weight by its name in the backbone.
+
+        Raises:
+            UserError: If the backbone lacks what is to be trained.
+        """
+        skeleton = backbone.skeleton()
+        copy.deepcopy(self).attach(skeleton, words)
+        trained = ((n, p) for n, p in skeleton.named_parameters() if p.requires_grad)
+        return {name: parameter.shape for name, parameter in trained}
 
     @abstractmethod
     def attach(self, backbone: Backbone, words: SubjectWords) -> None:
@@ -60,21 +91,21 @@ class Tuning(ABC):
         return {}
 
 
-def find_layers(module: nn.Module, targets: Sequence[str], key: str) -> list[nn.Module]:
+def find_layers(module: nn.Module, targets: Sequence[str], parameter: str) -> list[nn.Module]:
     """The linear and convolution layers whose names end as one of the targets.
 
     Args:
         module: Where to look.
         targets: Ends of names, at a dot: `to_k` finds `attn1.to_k` and `attn2.to_k`, `attn2.to_k`
             the second alone.
-        key: The config key that named them, for the error.
+        parameter: The parameter that named them, for the error.
 
     Raises:
         UserError: If there is no target, or one fits no layer or one of another kind or one that
             is trained already.
     """
     if not targets:
-        raise UserError(f"{key} is empty; name layers, such as 'to_q' or 'to_out.0'")
+        raise UserError(f"{parameter} is empty; name layers, such as 'to_q' or 'to_out.0'")
     layers = dict(module.named_modules())
     matching: list[nn.Module] = []
     for target in targets:
@@ -82,17 +113,17 @@ def find_layers(module: nn.Module, targets: Sequence[str], key: str) -> list[nn.
         names = [name for name in layers if pattern.search(name)]
         found = [layers[name] for name in names]
         if not found:
-            raise UserError(f"{key}: no layer of {type(module).__name__} ends in {target!r}")
+            raise UserError(f"{parameter}: no layer of {type(module).__name__} ends in {target!r}")
         for name, layer in zip(names, found, strict=True):
             if any(parameter.requires_grad for parameter in layer.parameters()):
                 raise UserError(
-                    f"{key}: {target!r} means {name}, which another of model.tuning's parts trains "
-                    "already; leave it to one of them"
+                    f"{parameter}: {target!r} means {name}, which another part of the tuning "
+                    "trains already; leave it to one of them"
                 )
         if not all(isinstance(layer, (nn.Linear, nn.Conv2d)) for layer in found):
             raise UserError(
-                f"{key}: {target!r} is a {type(found[0]).__name__}; linear and convolution layers "
-                "can be trained, such as 'to_q' or 'to_out.0'"
+                f"{parameter}: {target!r} is a {type(found[0]).__name__}; linear and convolution "
+                "layers can be trained, such as 'to_q' or 'to_out.0'"
             )
         matching += found
     return matching

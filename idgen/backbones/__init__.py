@@ -1,0 +1,15 @@
+"""The frozen models that are tuned, a family a file."""
+
+from idgen.backbones.backbone import Autoencoder, Backbone, FeatureSpace
+from idgen.backbones.stable_diffusion import StableDiffusionBackbone
+from idgen.backbones.text import SubjectWords, TextStates, TextTokens
+
+__all__ = [
+    "Autoencoder",
+    "Backbone",
+    "FeatureSpace",
+    "StableDiffusionBackbone",
+    "SubjectWords",
+    "TextStates",
+    "TextTokens",
+]

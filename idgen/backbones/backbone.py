@@ -1,0 +1,266 @@
+"""The frozen text-to-image model under everything, seen through what a family shares."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from idgen.backbones.guidance import ClassifierFree, Guidance
+from idgen.backbones.text import TextStates, TextTokens
+from idgen.processes import NoiseProcess
+
+
+class FeatureSpace(NamedTuple):
+    """Where a backbone's conditions live.
+
+    Attributes:
+        width: D, of the states that the denoiser takes.
+        image_width: Width of the image twin's embeddings, the image encoder whose space is that of
+            the text encoders; None where there is no such encoder.
+        twin: The image twin's name, for people.
+        pooled_width: Of the pooled vector; None in families that take none.
+    """
+
+    width: int
+    image_width: int | None = None
+    twin: str = ""
+    pooled_width: int | None = None
+
+
+class Autoencoder(Protocol):
+    """Pixels to latents and back."""
+
+    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels `B 3 H W` in [-1, 1] to the posterior's mean and log-variance, `B C h w`."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Unscaled latents `B C h w` to pixels `B 3 H W`, about [-1, 1]."""
+        ...
+
+
+class AttachedTuning(Protocol):
+    """What a backbone has to know of the tuning inside it."""
+
+    @property
+    def trains_text(self) -> bool:
+        """Whether f_s changes while it is trained."""
+        ...
+
+    def off(self, backbone: "Backbone") -> AbstractContextManager[None]:
+        """The backbone as it was before."""
+        ...
+
+
+class Backbone(nn.Module, ABC):
+    """A frozen diffusion backbone.
+
+    Building one reads its configuration only; `load` brings in the weights of the denoiser and
+    the text encoders. The autoencoder is loaded where it is used, and freed after.
+
+    Attributes:
+        source: The name it was asked for by.
+        features: The space of its conditions.
+        dtype: What its frozen weights are in.
+        resolution: Pixels on a side it was trained for.
+        latent_shape: (C, h, w) of its latents.
+        process: How it noises latents, what it predicts, and how drawings are solved.
+        guidance: How a prompt's pull is strengthened.
+        tuning: What was attached to it, None if nothing was.
+    """
+
+    source: str
+    features: FeatureSpace
+    dtype: torch.dtype
+    resolution: int
+    latent_shape: tuple[int, int, int]
+    process: NoiseProcess
+    guidance: Guidance = ClassifierFree()
+    tuning: AttachedTuning | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Lists and dicts, so that nn.Module takes nothing in them for a part of the model.
+        self._autoencoders: list[Autoencoder] = []
+        self._fixed_states: dict[str, TextStates] = {}
+        self._is_untuned = False
+        self.tuning = None
+
+    # Weights
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Hash of the files it is made of."""
+
+    @property
+    @abstractmethod
+    def denoiser(self) -> nn.Module:
+        """The U-Net or transformer; tuning is injected into it."""
+
+    @property
+    @abstractmethod
+    def text_encoders(self) -> Sequence[nn.Module]:
+        """The text encoders; tuning is injected into them."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Makes sure that the weights are on this machine; loads nothing.
+
+        Raises:
+            UserError: If some are missing.
+        """
+
+    @abstractmethod
+    def load(self) -> None:
+        """Loads denoiser and text encoders, frozen; a second call does nothing.
+
+        Raises:
+            UserError: If weights are missing or do not fit.
+        """
+
+    @abstractmethod
+    def build(self) -> None:
+        """Builds denoiser and text encoders from their configuration, on the current device."""
+
+    def skeleton(self) -> Self:
+        """The same backbone with networks that have shapes and no weights (the meta device).
+
+        Tokenizers are shared with it, so that a word that is added to one is known to both.
+        """
+        bare = copy.copy(self)
+        bare._modules, bare._parameters, bare._buffers = {}, {}, {}
+        bare._fixed_states, bare._autoencoders, bare.tuning = {}, [], None
+        with torch.device("meta"):
+            bare.build()
+        bare.requires_grad_(False)
+        return bare
+
+    @property
+    def device(self) -> torch.device:
+        """Where the denoiser is."""
+        return next(self.denoiser.parameters()).device
+
+    @contextmanager
+    def untuned(self) -> Iterator[None]:
+        """The backbone as it was before any tuning, for prompts without the subject's token.
+
+        Raises:
+            NotImplementedError: If the tuning overwrites what it trains.
+        """
+        if self.tuning is None or self._is_untuned:
+            yield
+            return
+        with self.tuning.off(self):
+            self._is_untuned = True
+            try:
+                yield
+            finally:
+                self._is_untuned = False
+
+    # Text
+
+    @abstractmethod
+    def tokenize(self, prompts: Sequence[str]) -> TextTokens:
+        """Prompts to token ids.
+
+        Raises:
+            UserError: If a prompt is longer than a text encoder takes.
+        """
+
+    @abstractmethod
+    def word_ids(self, word: str) -> list[int]:
+        """The first tokenizer's ids of one word, without begin and end."""
+
+    @abstractmethod
+    def add_word(self, word: str) -> Sequence[int]:
+        """Makes sure that a word is one token of every tokenizer, and returns its ids.
+
+        A word that a vocabulary lacks is added to the tokenizer. The text encoder has no
+        embedding for it: the tuning that asks for the word brings one.
+
+        Raises:
+            UserError: If it cannot be a token of its own.
+        """
+
+    @property
+    @abstractmethod
+    def unknown_id(self) -> int | None:
+        """The id of words that the vocabulary lacks, or None if every word can be spelt."""
+
+    @abstractmethod
+    def encode_text(self, tokens: TextTokens) -> TextStates:
+        """f_s: what the denoiser takes of prompts, `B N D`."""
+
+    def encode(self, prompts: Sequence[str]) -> TextStates:
+        """f_s of prompts, each different one encoded once.
+
+        States that no training changes, of a frozen text side or in `untuned`, are kept and never
+        encoded again.
+
+        Args:
+            prompts: B of them.
+        """
+        each = list(dict.fromkeys(prompts))
+        if self._is_untuned or self.tuning is None or not self.tuning.trains_text:
+            first, *others = (self._fixed(prompt) for prompt in each)
+            states = first.then(*others)
+        else:
+            states = self.encode_text(self.tokenize(each).to(self.device))
+        return states.rows([each.index(prompt) for prompt in prompts])
+
+    def _fixed(self, prompt: str) -> TextStates:
+        """By itself, so that it does not matter with which others a prompt was asked for first."""
+        found = self._fixed_states.get(prompt)
+        if found is None or found.states.device != self.device:
+            # What is made in inference mode could take no part in training later.
+            with torch.inference_mode(False), torch.no_grad():
+                found = self.encode_text(self.tokenize([prompt]).to(self.device))
+            self._fixed_states[prompt] = found
+        return found
+
+    # Latents
+
+    @abstractmethod
+    def predict(
+        self, noisy: Tensor, times: Tensor, condition: TextStates, guidance: float | None = None
+    ) -> Tensor:
+        """The denoiser's output.
+
+        Args:
+            noisy: x_t, scaled latents, `B C h w`.
+            times: t, `B`.
+            condition: f_r or f_s.
+            guidance: For families that take guidance as an input, its scale; None in training.
+
+        Returns:
+            `B C h w`, float32.
+        """
+
+    @abstractmethod
+    def scale_latents(self, latents: Tensor) -> Tensor:
+        """The autoencoder's latents to the denoiser's scale, `B C h w`."""
+
+    @abstractmethod
+    def unscale_latents(self, latents: Tensor) -> Tensor:
+        """The denoiser's latents to the autoencoder's scale, `B C h w`."""
+
+    @abstractmethod
+    def load_autoencoder(self, device: torch.device) -> Autoencoder:
+        """Loads the autoencoder onto a device."""
+
+    @contextmanager
+    def autoencoder(self, device: torch.device) -> Iterator[Autoencoder]:
+        """The autoencoder, in memory only inside the context; nested contexts share it."""
+        if self._autoencoders:
+            yield self._autoencoders[-1]
+            return
+        self._autoencoders.append(self.load_autoencoder(device))
+        try:
+            yield self._autoencoders[-1]
+        finally:
+            self._autoencoders.clear()

@@ -1,0 +1,234 @@
+"""Pipeline folders: where one is, what its parts are, and how they are read and loaded."""
+
+import json
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from idgen.errors import UserError, first_line
+from idgen.fingerprint import fingerprint_path
+from idgen.sources import is_mini, model_folder
+
+_INDEX = "model_index.json"
+_CONFIGS = (_INDEX, "*/config.json", "tokenizer*/*", "scheduler/*")
+_STEMS = ("diffusion_pytorch_model", "model")
+_TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
+
+
+class PipelineFolder:
+    """A folder in the layout of diffusers' pipelines, by name; weights are read by `load` alone.
+
+    Attributes:
+        source: The name it was asked for by.
+        folder: Where it is on this machine.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        revision: str | None,
+        variant: str | None,
+        needed: Sequence[str],
+        parameter: str,
+    ) -> None:
+        """Finds it; of one on the hub, the configuration alone is fetched.
+
+        Args:
+            source: `mini`, a folder, or a hub id.
+            revision: The hub's commit, tag or branch.
+            variant: Of the weights' files, such as `fp16`; None for the plain ones, or the only
+                variant that there is.
+            needed: The parts that have to be there.
+            parameter: The parameter that named it, for errors.
+
+        Raises:
+            UserError: If it cannot be found, or lacks a part.
+        """
+        self.source = source
+        self._revision, self._variant, self._parameter = revision, variant, parameter
+        self._networks = [part for part in needed if part not in ("tokenizer", "scheduler")]
+        self.folder = model_folder(
+            source, parameter=parameter, part="pipeline", revision=revision, patterns=_CONFIGS
+        )
+        absent = [part for part in needed if not (self.folder / part).is_dir()]
+        if not (self.folder / _INDEX).is_file() or absent:
+            what = ", ".join(absent) if absent else _INDEX
+            raise self.refused(f"{self.folder} is no pipeline folder: {what} missing")
+
+    def refused(self, reason: str) -> UserError:
+        """An error about this folder, which names the parameter."""
+        return UserError(f"{self._parameter}: {reason}")
+
+    @property
+    def index(self) -> dict[str, Any]:
+        """The content of model_index.json: the pipeline's class, and each part's."""
+        return self._json(self.folder / _INDEX)
+
+    def config(self, part: str) -> dict[str, Any]:
+        """A network's configuration."""
+        return self._json(self.folder / part / "config.json")
+
+    def _json(self, path: Path) -> dict[str, Any]:
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise self.refused(f"cannot read {path} ({error}); fetch it again") from error
+        return content
+
+    def scheduler_config(self) -> dict[str, Any]:
+        """The scheduler's configuration, with the defaults of its class.
+
+        Raises:
+            UserError: If it cannot be read.
+        """
+        import diffusers
+
+        try:
+            kind = self.index["scheduler"][1]
+            scheduler = getattr(diffusers, kind).from_pretrained(self.folder, subfolder="scheduler")
+        except Exception as error:  # damaged files fail in many ways
+            raise self.refused(
+                f"cannot read the scheduler of {self.folder} ({first_line(error)}); fetch it again"
+            ) from error
+        return dict(scheduler.config)
+
+    def tokenizer(self, part: str, kind: str) -> Any:
+        """A tokenizer.
+
+        Args:
+            part: Its folder, such as `tokenizer`.
+            kind: Its class in transformers.
+
+        Raises:
+            UserError: If its files are missing or damaged.
+        """
+        folder = self.folder / part
+        # transformers would make one without words, and say nothing.
+        if not any(all((folder / n).is_file() for n in names) for names in _TOKENIZER_FILES):
+            raise self.refused(f"vocab.json and merges.txt are missing in {folder}")
+        try:
+            return _class(f"transformers.{kind}").from_pretrained(folder)
+        except Exception as error:  # damaged files fail in many ways
+            raise self.refused(
+                f"cannot load {folder} ({first_line(error)}); fetch it again"
+            ) from error
+
+    # Weights
+
+    def fetch(self) -> None:
+        """Downloads the weights of a hub id that are not on this machine yet.
+
+        Raises:
+            UserError: If they cannot be fetched.
+        """
+        if self.folder.is_relative_to(Path(self.source).expanduser()) or is_mini(self.source):
+            return
+        dot = f".{self._variant}" if self._variant else ""
+        names = [f"{s}{m}{dot}.safetensors" for s in _STEMS for m in ("", "-?????-of-?????")]
+        names += [f"{stem}.safetensors.index{dot}.json" for stem in _STEMS]
+        patterns = [*_CONFIGS, *(f"{part}/{name}" for part in self._networks for name in names)]
+        model_folder(
+            self.source, parameter=self._parameter, revision=self._revision, patterns=patterns
+        )
+
+    def weight_files(self, part: str) -> list[Path]:
+        """The safetensors files of a network, one or several shards, sorted.
+
+        Raises:
+            UserError: If there are none, or several variants and none was named.
+        """
+        folder = self.folder / part
+        found: dict[str | None, list[Path]] = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            stem, *middle = path.name.removesuffix(".safetensors").split(".")
+            if stem.split("-")[0] in _STEMS and len(middle) < 2:
+                found.setdefault(middle[0] if middle else None, []).append(path)
+        if self._variant in found:
+            return found[self._variant]
+        if self._variant is None and len(found) == 1:
+            return next(iter(found.values()))
+        there = ", ".join(sorted(str(name) for name in found if name))
+        wanted = f"{_STEMS[0] if 'model' not in part else _STEMS[1]}.safetensors"
+        if there:
+            raise self.refused(
+                f"{folder} has weights of the variant {there} alone; set variant to "
+                f"{'one of them' if len(found) > 1 else there}"
+            )
+        other = [p.name for p in folder.glob("*.bin")] if folder.is_dir() else []
+        hint = f"{other[0]} is a pickle, which is not read" if other else "fetch the folder again"
+        raise self.refused(f"the weights {folder / wanted} are missing; {hint}")
+
+    def check_weights(self) -> None:
+        """Makes sure that the weights of all networks are there.
+
+        Raises:
+            UserError: If some are missing; the first is named.
+        """
+        self.fetch()
+        for part in self._networks:
+            self.weight_files(part)
+
+    def identity(self) -> str:
+        """Hash of the configuration and of the weights that are loaded.
+
+        A folder may hold the same weights in other formats too: those do not count.
+        """
+        self.check_weights()
+        weights = [
+            path.relative_to(self.folder).as_posix()
+            for part in self._networks
+            for path in self.weight_files(part)
+        ]
+        return fingerprint_path(self.folder, [*_CONFIGS, *weights])
+
+    def load(self, part: str, kind: str, dtype: torch.dtype) -> Any:
+        """Loads a network: on the CPU, frozen, in evaluation mode.
+
+        Args:
+            part: Its folder.
+            kind: Its class, such as `diffusers.UNet2DConditionModel`.
+            dtype: What its weights are in.
+
+        Raises:
+            UserError: If weights are missing, damaged, or do not fit.
+        """
+        variant = self.weight_files(part)[0].name.removesuffix(".safetensors").partition(".")[2]
+        try:
+            model, info = _class(kind).from_pretrained(
+                self.folder,
+                subfolder=part,
+                torch_dtype=dtype,
+                use_safetensors=True,
+                variant=variant or None,
+                output_loading_info=True,
+            )
+        except Exception as error:  # damaged files fail in many ways
+            raise self.refused(
+                f"cannot load {self.folder / part} ({first_line(error)}); "
+                "fetch it again with safetensors weights"
+            ) from error
+        absent = [key for key in info["missing_keys"] if "position_ids" not in key]
+        if absent:
+            raise self.refused(
+                f"{self.folder / part} lacks {len(absent)} weights, {absent[0]!r} the first; they "
+                "would stay random, fetch the folder again"
+            )
+        return model.requires_grad_(False).eval()
+
+    def build(self, part: str, kind: str) -> nn.Module:
+        """Builds a network from its configuration alone, on the current device."""
+        config, made = self.config(part), _class(kind)
+        if kind.startswith("diffusers."):
+            network: nn.Module = made.from_config(config)
+        else:
+            network = made(made.config_class(**config))
+        return network.requires_grad_(False).eval()
+
+
+def _class(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)

@@ -1,0 +1,217 @@
+"""What families share whose models are diffusers' pipeline folders."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from textwrap import shorten
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from idgen.backbones.backbone import Autoencoder, Backbone
+from idgen.backbones.latents import KLAutoencoder
+from idgen.backbones.parts import PipelineFolder
+from idgen.backbones.text import TextTokens
+from idgen.errors import UserError
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class PipelineBackbone(Backbone):
+    """A pipeline of a denoiser, one to three text encoders and a KL autoencoder.
+
+    A family names its networks and tokenizers, and says in `read_configuration` what its
+    configuration means; `encode_text` and `predict` are its own as well.
+
+    Attributes:
+        denoiser_part: The denoiser's folder.
+        networks: The class of the denoiser and of each text encoder, by folder.
+        tokenizer_kinds: The class of each tokenizer in transformers, by folder, in the order of the
+            text encoders.
+    """
+
+    denoiser_part: ClassVar[str]
+    networks: ClassVar[Mapping[str, str]]
+    tokenizer_kinds: ClassVar[Mapping[str, str]]
+
+    def __init__(
+        self,
+        source: str,
+        revision: str | None = None,
+        dtype: Dtype = "float32",
+        gradient_checkpointing: bool = False,
+        variant: str | None = None,
+    ) -> None:
+        """Reads the pipeline's configuration; `load` brings in the weights.
+
+        Args:
+            source: A diffusers pipeline folder, a hub id, or `mini`.
+            revision: The hub commit, tag or branch; pin it for results that can be repeated.
+            dtype: What the frozen weights are stored in; what is trained stays in float32.
+            gradient_checkpointing: Trade time for memory in the denoiser.
+            variant: Of the weights' files, such as `fp16`.
+
+        Raises:
+            UserError: If there is no such pipeline or its layout is another.
+        """
+        super().__init__()
+        self.source = source
+        self.dtype = getattr(torch, dtype)
+        self._gradient_checkpointing = gradient_checkpointing
+        parts = [*self.networks, "vae", *self.tokenizer_kinds, "scheduler"]
+        parameter = f"{type(self).__name__}.source"
+        self.pipeline = PipelineFolder(source, revision, variant, parts, parameter)
+        vae = self.pipeline.config("vae")
+        self._scaling = float(vae.get("scaling_factor") or 0.18215)
+        self._shift = float(vae.get("shift_factor") or 0.0)
+        self.read_configuration(vae)
+
+    def read_configuration(self, vae: Mapping[str, Any]) -> None:
+        """Sets `features`, `latent_shape`, `resolution`, `process` and `guidance`.
+
+        Args:
+            vae: The autoencoder's configuration; the others are at `self.pipeline.config(part)`.
+
+        Raises:
+            UserError: If the layout is another family's.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to say what its configuration means")
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of the configuration and the weights."""
+        return self.pipeline.identity()
+
+    def check(self) -> None:
+        """Makes sure that the weights are there, downloading those of a hub id.
+
+        Raises:
+            UserError: If some are missing; the first is named.
+        """
+        self.pipeline.check_weights()
+
+    def load(self) -> None:
+        """Loads denoiser and text encoders, frozen, in evaluation mode.
+
+        Raises:
+            UserError: If weights are missing or do not fit.
+        """
+        if self._modules:
+            return
+        self.pipeline.fetch()
+        for part, kind in self.networks.items():
+            setattr(self, part, self.pipeline.load(part, kind, self.dtype))
+        self._prepare_denoiser()
+
+    def build(self) -> None:
+        """Builds the networks from their configuration, on the current device."""
+        for part, kind in self.networks.items():
+            setattr(self, part, self.pipeline.build(part, kind))
+        self._prepare_denoiser()
+
+    def _prepare_denoiser(self) -> None:
+        if self._gradient_checkpointing:
+            denoiser: Any = self.denoiser
+            denoiser.enable_gradient_checkpointing()
+
+    def _network(self, part: str) -> nn.Module:
+        if part not in self._modules:
+            raise RuntimeError("call load() before using the backbone's weights")
+        return self.get_submodule(part)
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The U-Net or transformer."""
+        return self._network(self.denoiser_part)
+
+    @property
+    def text_encoders(self) -> Sequence[nn.Module]:
+        """The text encoders, in order."""
+        return tuple(self._network(part) for part in self.networks if part != self.denoiser_part)
+
+    def load_autoencoder(self, device: torch.device) -> Autoencoder:
+        """Loads the KL autoencoder onto a device, in float32: half precision overflows in SD's."""
+        vae = self.pipeline.load("vae", "diffusers.AutoencoderKL", torch.float32)
+        return KLAutoencoder(vae.to(device))
+
+    def scale_latents(self, latents: Tensor) -> Tensor:
+        """(latents - shift) times the autoencoder's scaling_factor."""
+        return (latents - self._shift) * self._scaling
+
+    def unscale_latents(self, latents: Tensor) -> Tensor:
+        """Divided by the autoencoder's scaling_factor, plus the shift."""
+        return latents / self._scaling + self._shift
+
+    # Words
+
+    @cached_property
+    def tokenizers(self) -> tuple[Any, ...]:
+        """The pipeline's tokenizers, in the order of the text encoders.
+
+        Raises:
+            UserError: If files are missing or damaged.
+        """
+        kinds = self.tokenizer_kinds.items()
+        return tuple(self.pipeline.tokenizer(part, kind) for part, kind in kinds)
+
+    def tokenize(self, prompts: Sequence[str]) -> TextTokens:
+        """Prompts to ids padded to the text encoders' lengths.
+
+        Raises:
+            UserError: If a prompt is longer than a text encoder takes.
+        """
+        batches = [self._tokenized(tokenizer, prompts) for tokenizer in self.tokenizers]
+        return TextTokens(
+            tuple(batch.input_ids for batch in batches),
+            tuple(batch.attention_mask.bool() for batch in batches),
+        )
+
+    def _tokenized(self, tokenizer: Any, prompts: Sequence[str]) -> Any:
+        length = tokenizer.model_max_length
+        for prompt in prompts:
+            count = len(tokenizer(prompt).input_ids)
+            if count > length:
+                raise UserError(
+                    f"prompt {shorten(prompt, 80)!r} has {count} tokens, the text encoder of "
+                    f"{self.source!r} takes {length}: shorten it"
+                )
+        return tokenizer(
+            list(prompts), padding="max_length", max_length=length, return_tensors="pt"
+        )
+
+    def word_ids(self, word: str) -> list[int]:
+        """The first tokenizer's ids of one word, without begin and end."""
+        return list(self.tokenizers[0](word, add_special_tokens=False).input_ids)
+
+    def add_word(self, word: str) -> Sequence[int]:
+        """Adds a word to the tokenizers, unless it is one of their tokens.
+
+        Raises:
+            UserError: If it holds spaces, or characters that a tokenizer drops.
+        """
+        from transformers import AddedToken
+
+        ids = []
+        for tokenizer in self.tokenizers:
+            found = tokenizer(word, add_special_tokens=False).input_ids
+            if len(found) != 1 or found[0] == _unknown_id(tokenizer):
+                # As a whole word only: '<new>' is not to be found in '<new>s'.
+                tokenizer.add_tokens([AddedToken(word, single_word=True)])
+                found = tokenizer(word, add_special_tokens=False).input_ids
+            if len(found) != 1 or len(word.split()) != 1:
+                raise UserError(
+                    f"subject.token {word!r} cannot be a word of its own; take one such as '<new1>'"
+                )
+            ids += found
+        return ids
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The first tokenizer's id of unknown words; None where every word can be spelt."""
+        return _unknown_id(self.tokenizers[0])
+
+
+def _unknown_id(tokenizer: Any) -> int | None:
+    """Byte-level vocabularies can spell every word, and name their end for it."""
+    unknown: int | None = tokenizer.unk_token_id
+    return None if unknown == tokenizer.eos_token_id else unknown

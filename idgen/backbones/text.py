@@ -1,0 +1,81 @@
+"""What passes between prompts and the text side of a backbone."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class SubjectWords(NamedTuple):
+    """What stands for the subject in prompts.
+
+    Attributes:
+        token: The word that [V] becomes, such as `sks`.
+        class_noun: What the subject is, such as `dog`; empty if that is not known.
+    """
+
+    token: str
+    class_noun: str
+
+
+class TextTokens(NamedTuple):
+    """Prompts as numbers, for one to three text encoders.
+
+    Attributes:
+        ids: Token ids, `B N` for each encoder.
+        masks: True at real tokens, False at padding, `B N` for each encoder.
+    """
+
+    ids: tuple[Tensor, ...]
+    masks: tuple[Tensor, ...]
+
+    def to(self, device: torch.device) -> "TextTokens":
+        """The same tokens on a device."""
+        return TextTokens(*(tuple(part.to(device) for part in parts) for parts in self))
+
+
+class TextStates(NamedTuple):
+    """f_s, or what a method made of it: all that a denoiser takes of prompts.
+
+    Conditionings change the states and hand on the rest.
+
+    Attributes:
+        states: The encoders' states as the denoiser takes them, `B N D`.
+        mask: True at real tokens, False at padding, `B N`.
+        pooled: A vector for the whole prompt, `B P`, in families that take one.
+    """
+
+    states: Tensor
+    mask: Tensor
+    pooled: Tensor | None = None
+
+    def with_states(self, states: Tensor) -> "TextStates":
+        """The same prompts with other states, `B N D`."""
+        return self._replace(states=states)
+
+    def rows(self, numbers: Sequence[int]) -> "TextStates":
+        """Some of the prompts, in the order of their numbers; one may come up several times."""
+        if list(numbers) == list(range(len(self.states))):
+            return self
+        at = torch.tensor(numbers, device=self.states.device)
+        pooled = None if self.pooled is None else self.pooled[at]
+        return TextStates(self.states[at], self.mask[at], pooled)
+
+    def then(self, *others: "TextStates") -> "TextStates":
+        """All batches, one after the other; a batch of one is repeated to the largest's size."""
+        every = (self, *others)
+        size = max(len(texts.states) for texts in every)
+        states = torch.cat([_repeated(texts.states, size) for texts in every])
+        mask = torch.cat([_repeated(texts.mask, size) for texts in every])
+        pooled = [_repeated(texts.pooled, size) for texts in every if texts.pooled is not None]
+        return TextStates(states, mask, torch.cat(pooled) if pooled else None)
+
+    def mean(self) -> Tensor:
+        """The mean state over the real tokens, padding left out, `B D`."""
+        weights = self.mask.unsqueeze(-1).to(self.states.dtype)
+        return (self.states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+def _repeated(batch: Tensor, size: int) -> Tensor:
+    return batch.expand(size, *batch.shape[1:]) if len(batch) == 1 else batch

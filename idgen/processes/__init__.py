@@ -1,0 +1,14 @@
+"""Noise processes: each noises latents, gives target and weights, and makes its solver."""
+
+from idgen.processes.process import NoisedLatents, NoiseProcess, Solver
+from idgen.processes.rectified_flow import RectifiedFlow
+from idgen.processes.variance_preserving import Prediction, VariancePreserving
+
+__all__ = [
+    "NoiseProcess",
+    "NoisedLatents",
+    "Prediction",
+    "RectifiedFlow",
+    "Solver",
+    "VariancePreserving",
+]

@@ -1,0 +1,100 @@
+"""What every noise process is, and how drawings are solved."""
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class NoisedLatents(NamedTuple):
+    """Latents at times of their noise process, and what a denoiser is to make of them.
+
+    Attributes:
+        noisy: x_t, `B C h w`.
+        times: t, `B`, as the denoiser takes them.
+        target: What it is to predict, `B C h w`.
+        weight: Weights of the error over time, `B`, or None for 1.
+    """
+
+    noisy: Tensor
+    times: Tensor
+    target: Tensor
+    weight: Tensor | None
+
+
+class Solver:
+    """A scheduler of diffusers on its way from noise to latents.
+
+    Attributes:
+        times: The times that are visited, in order, as the denoiser takes them.
+        stochastic: Whether each step takes fresh noise.
+    """
+
+    def __init__(self, scheduler: Any, stochastic: bool = False) -> None:
+        """Takes a scheduler whose times are set.
+
+        Args:
+            scheduler: One of diffusers.
+            stochastic: Whether each of its steps takes noise.
+        """
+        self._scheduler = scheduler
+        self.times: Tensor = scheduler.timesteps
+        self.stochastic = stochastic
+
+    def start(self, noise: Tensor) -> Tensor:
+        """Standard normal noise, `B C h w`, at the scale of the first time."""
+        scaled: Tensor = noise * getattr(self._scheduler, "init_noise_sigma", 1.0)
+        return scaled
+
+    def scaled(self, latents: Tensor, time: Tensor) -> Tensor:
+        """Latents at the scale that the denoiser takes them in, `B C h w`."""
+        if not hasattr(self._scheduler, "scale_model_input"):
+            return latents
+        scaled: Tensor = self._scheduler.scale_model_input(latents, time)
+        return scaled
+
+    def step(
+        self, prediction: Tensor, time: Tensor, latents: Tensor, noise: Tensor | None = None
+    ) -> Tensor:
+        """The latents at the next time.
+
+        Args:
+            prediction: The denoiser's, `B C h w`.
+            time: One of `times`.
+            latents: At that time, `B C h w`.
+            noise: Standard normal, `B C h w`; for stochastic solvers alone.
+        """
+        added = {"variance_noise": noise} if self.stochastic else {}
+        moved: Tensor = self._scheduler.step(prediction, time, latents, **added).prev_sample
+        return moved
+
+
+class NoiseProcess(ABC):
+    """How a family takes latents to noise and back."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """The most steps that drawing can take."""
+
+    @abstractmethod
+    def noised(self, clean: Tensor) -> NoisedLatents:
+        """Draws noise and times for a batch.
+
+        Args:
+            clean: x_0, scaled latents, `B C h w`.
+        """
+
+    @abstractmethod
+    def solver(self, steps: int, device: torch.device, stochastic: bool = False) -> Solver:
+        """Makes what drawings are solved with.
+
+        Args:
+            steps: How many, 1 to `steps`.
+            device: Where latents are.
+            stochastic: Whether to solve the reverse-time SDE, which adds noise at every step.
+
+        Raises:
+            UserError: If the process cannot do that.
+        """

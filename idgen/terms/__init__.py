@@ -1,0 +1,21 @@
+"""The terms of a method's objective: L = sum_k l_k L_k, each a loss and what it needs."""
+
+from idgen.terms.decoupling import ImplicitExplicit, ImplicitText, TextExplicit
+from idgen.terms.denoising import (
+    BackgroundPreservation,
+    Diffusion,
+    PriorPreservation,
+    WeakDenoising,
+)
+from idgen.terms.term import Term
+
+__all__ = [
+    "BackgroundPreservation",
+    "Diffusion",
+    "ImplicitExplicit",
+    "ImplicitText",
+    "PriorPreservation",
+    "Term",
+    "TextExplicit",
+    "WeakDenoising",
+]

@@ -1,0 +1,151 @@
+"""A training step as terms see it: what it starts from, and the predictions that they ask for."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from idgen.backbones.backbone import Backbone
+from idgen.backbones.text import TextStates
+from idgen.data.batch import SubjectBatch
+from idgen.errors import UserError
+from idgen.models.conditioning import Condition, Conditioning
+from idgen.processes import NoisedLatents
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a training step starts from.
+
+    Attributes:
+        batch: Latents, masks and features of photos.
+        noised: Their noised latents.
+        text: f_s of their prompts, `B N D`.
+        condition: f_r, f_i and f'_i.
+        prior: The noised latents of class images, None where there are none.
+        backbone: Predicts.
+        conditioning: The method's way from features to condition.
+    """
+
+    batch: SubjectBatch
+    noised: NoisedLatents
+    text: TextStates
+    condition: Condition
+    prior: NoisedLatents | None
+    backbone: Backbone
+    conditioning: Conditioning
+
+    @cached_property
+    def text_mean(self) -> Tensor:
+        """f_s pooled over its real tokens, `B D`."""
+        return self.text.mean()
+
+
+class Asked(ABC):
+    """A prediction that a term asks for: under which condition, of which noised latents.
+
+    Attributes:
+        frozen: Whether the backbone is to predict as it was before its tuning, without gradients.
+    """
+
+    frozen = False
+
+    @abstractmethod
+    def inputs(self, step: Step) -> tuple[NoisedLatents, TextStates]:
+        """What the denoiser is given; of a frozen one, `step.backbone` is untuned meanwhile."""
+
+
+class UnderRefined(Asked):
+    """Under f_r, the method's condition with the photo known."""
+
+    def inputs(self, step: Step) -> tuple[NoisedLatents, TextStates]:
+        """The photos' noised latents, and f_r."""
+        return step.noised, step.condition.refined
+
+
+class UnderText(Asked):
+    """Under f_s alone, as at inference."""
+
+    def inputs(self, step: Step) -> tuple[NoisedLatents, TextStates]:
+        """The photos' noised latents, and the condition of their prompts without a photo."""
+        return step.noised, step.conditioning.infer(step.text)
+
+
+class UnderFrozen(Asked):
+    """What the backbone predicted before its tuning, under the prompt without [V]."""
+
+    frozen = True
+
+    def inputs(self, step: Step) -> tuple[NoisedLatents, TextStates]:
+        """The photos' noised latents, and the frozen f_s of their class."""
+        return step.noised, step.backbone.encode(step.batch.class_prompts)
+
+
+class UnderPrior(Asked):
+    """Class images under their own prompt."""
+
+    def inputs(self, step: Step) -> tuple[NoisedLatents, TextStates]:
+        """The class images' noised latents, and the condition of their prompts.
+
+        Raises:
+            UserError: If the batch has no class images.
+        """
+        batch = step.batch.prior
+        if batch is None or step.prior is None:
+            raise UserError("terms: the prior's loss needs class images: set data.prior")
+        return step.prior, step.conditioning.infer(step.backbone.encode(batch.prompts))
+
+
+REFINED, TEXT, FROZEN, PRIOR = UnderRefined(), UnderText(), UnderFrozen(), UnderPrior()
+
+
+def predict(step: Step, asked: Iterable[Asked]) -> dict[Asked, Tensor]:
+    """Makes all predictions in as few calls of the denoiser as fit.
+
+    One call for all that have gradients and one for all that have none, as long as shapes are
+    alike; what is asked for twice is predicted once. One call is faster than several, and keeps
+    as much for the backward pass: `tools/benchmark_step.py`.
+
+    Args:
+        step: What the step starts from.
+        asked: What the terms need, in order.
+
+    Returns:
+        `B C h w` for each.
+    """
+    wanted = list(dict.fromkeys(asked))
+    found: dict[Asked, Tensor] = {}
+    for frozen in (False, True):
+        some = [one for one in wanted if one.frozen is frozen]
+        with ExitStack() as stack:
+            if frozen and some:
+                stack.enter_context(torch.no_grad())
+                stack.enter_context(step.backbone.untuned())
+            found |= _predict_together(step, some)
+    return found
+
+
+def _predict_together(step: Step, asked: Iterable[Asked]) -> dict[Asked, Tensor]:
+    inputs = {one: one.inputs(step) for one in asked}
+    groups: dict[tuple[torch.Size, ...], dict[tuple[int, int], list[Asked]]] = {}
+    for one, (noised, condition) in inputs.items():
+        shapes = (noised.noisy.shape[1:], condition.states.shape[1:])
+        same = (id(noised.noisy), id(condition.states))
+        groups.setdefault(shapes, {}).setdefault(same, []).append(one)
+    found: dict[Asked, Tensor] = {}
+    for group in groups.values():
+        each = [inputs[alike[0]] for alike in group.values()]
+        first, *others = (condition for _, condition in each)
+        prediction = step.backbone.predict(
+            torch.cat([noised.noisy for noised, _ in each]),
+            torch.cat([noised.times for noised, _ in each]),
+            first.then(*others),
+        )
+        parts = torch.split(prediction, [len(noised.noisy) for noised, _ in each])
+        for alike, part in zip(group.values(), parts, strict=True):
+            found |= dict.fromkeys(alike, part)
+    return found
