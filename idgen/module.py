@@ -151,13 +151,12 @@ class PersonalizationModule(L.LightningModule):
         """
         if self._frozen_keys is not None:
             return
-        _ = self.trained_shapes
-        self.backbone.load()
         with torch.random.fork_rng(devices=[]):
+            _ = self.trained_shapes
+            self.backbone.load()
             torch.manual_seed(self.seed)
-            self.tuning.attach(self.backbone, self.words)
+            self.backbone.attach(self.tuning, self.words)
             self.conditioning = self._make_conditioning(self.backbone.features)
-        self.backbone.tuning = self.tuning
         self._frozen_keys = self._find_frozen_keys()
 
     # Training

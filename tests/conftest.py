@@ -14,7 +14,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import torch
 
-from idgen.models.stable_diffusion import StableDiffusionBackbone
+from idgen.backbones import StableDiffusionBackbone
 from tests.tiny import save_open_clip, save_pipeline
 from tests.workspace import TinyModels, Workspace, make_workspace
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from idgen.backbones import StableDiffusionBackbone
+from idgen.backbones.text import SubjectWords
 from idgen.models.conditioning import DecoupledFusion
-from idgen.models.stable_diffusion import StableDiffusionBackbone
-from idgen.models.text import SubjectWords
 from idgen.models.tuning import LoraTuning
 from tools.benchmark_step import Step, check_equal, one_call, two_calls
 

@@ -1,26 +1,39 @@
 """The training step against its formulas, computed anew."""
 
-import warnings
-from dataclasses import replace
+import copy
+from collections.abc import Mapping
 
 import pytest
 import torch
 from torch.nn.functional import mse_loss
 
+from idgen.backbones import StableDiffusionBackbone
+from idgen.backbones.text import TextStates
 from idgen.data.batch import PriorBatch, SubjectBatch
 from idgen.errors import UserError
-from idgen.losses import LossWeights
 from idgen.models.conditioning import ConditioningCallable, DecoupledFusion, TextOnly
 from idgen.models.decoupling import PhotoFeatures
-from idgen.models.stable_diffusion import StableDiffusionBackbone
-from idgen.models.text import TextStates
-from idgen.models.tuning import CombinedTuning, LayerTuning, LoraTuning, TokenTuning
+from idgen.models.tuning import CombinedTuning, LayerTuning, LoraTuning, TokenTuning, Tuning
 from idgen.module import PersonalizationModule
+from idgen.processes import VariancePreserving
+from idgen.terms import (
+    BackgroundPreservation,
+    Diffusion,
+    PriorPreservation,
+    Term,
+    WeakDenoising,
+)
 
 
-def make_module(backbone: StableDiffusionBackbone, weight: float) -> PersonalizationModule:
-    weights = LossWeights(prior_preservation=weight)
-    return PersonalizationModule(backbone, LoraTuning(), TextOnly, loss_weights=weights)
+def configured(
+    backbone: StableDiffusionBackbone,
+    conditioning: ConditioningCallable,
+    terms: Mapping[str, Term],
+    tuning: Tuning | None = None,
+) -> PersonalizationModule:
+    module = PersonalizationModule(backbone, tuning or LoraTuning(), conditioning, dict(terms))
+    module.configure_model()
+    return module
 
 
 def make_batch(backbone: StableDiffusionBackbone, with_prior: bool) -> SubjectBatch:
@@ -29,72 +42,83 @@ def make_batch(backbone: StableDiffusionBackbone, with_prior: bool) -> SubjectBa
     means = torch.randn(2, 2, *backbone.latent_shape, generator=generator)
     # So small a variance that the mean is what is drawn.
     certain = torch.full_like(means[0], -80.0)
-    prior = PriorBatch(means[1], certain, backbone.tokenize(["a photo of a dog"] * 2))
+    prior = PriorBatch(means[1], certain, ("a photo of a dog",) * 2)
     return SubjectBatch(
         means[0],
         certain,
         torch.rand(2, 1, *backbone.latent_shape[1:], generator=generator),
         PhotoFeatures(photo, background),
-        backbone.tokenize(["a photo of a sks dog"] * 2),
-        backbone.tokenize(["a photo of a dog"] * 2),
+        ("a photo of a sks dog",) * 2,
+        ("a photo of a dog",) * 2,
         position=0,
         prior=prior if with_prior else None,
     )
 
 
-def expected_error(
-    backbone: StableDiffusionBackbone, mean: torch.Tensor, text: TextStates
-) -> torch.Tensor:
-    """|| eps - eps_theta(x_t, t, text) ||^2, drawing as the step draws."""
-    noisy, times, noise = noised(backbone, mean)
-    return mse_loss(backbone.predict(noisy, times, text), noise)
+def encoded(backbone: StableDiffusionBackbone, prompts: tuple[str, ...]) -> TextStates:
+    return backbone.encode_text(backbone.tokenize(prompts))
 
 
 def noised(
     backbone: StableDiffusionBackbone, mean: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """x_t, t and eps, drawn as the step draws."""
+    process = backbone.process
+    assert isinstance(process, VariancePreserving)
     clean = 0.5 * (mean + 0 * torch.randn_like(mean))
     noise = torch.randn_like(clean)
-    times = backbone.schedule.sample_times(len(clean), clean.device)
-    share = backbone.schedule.alphas_cumprod[times].view(-1, 1, 1, 1)
+    times = process.sample_times(len(clean), clean.device)
+    share = process.alphas_cumprod[times].view(-1, 1, 1, 1)
     return share.sqrt() * clean + (1 - share).sqrt() * noise, times, noise
+
+
+def expected_error(
+    backbone: StableDiffusionBackbone, mean: torch.Tensor, prompts: tuple[str, ...]
+) -> torch.Tensor:
+    """|| eps - eps_theta(x_t, t, text) ||^2, drawing as the step draws."""
+    noisy, times, noise = noised(backbone, mean)
+    return mse_loss(backbone.predict(noisy, times, encoded(backbone, prompts)), noise)
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.25])
 def test_the_prior_is_preserved_by_its_weight(
     backbone: StableDiffusionBackbone, weight: float
 ) -> None:
-    module = make_module(backbone, weight)
+    terms = {"diffusion": Diffusion(), "prior_preservation": PriorPreservation(weight)}
+    module = configured(backbone, TextOnly, terms)
     batch = make_batch(backbone, with_prior=True)
     assert batch.prior is not None
     torch.manual_seed(5)
     total = module.training_step(batch, 0)
     torch.manual_seed(5)
-    on_subject = expected_error(backbone, batch.latent_mean, backbone.encode_text(batch.tokens))
-    on_class = expected_error(
-        backbone, batch.prior.latent_mean, backbone.encode_text(batch.prior.tokens)
-    )
+    on_subject = expected_error(backbone, batch.latent_mean, batch.prompts)
+    on_class = expected_error(backbone, batch.prior.latent_mean, batch.prior.prompts)
     torch.testing.assert_close(total, on_subject + weight * on_class)
+
+
+def test_the_priors_loss_without_class_images_is_refused(backbone: StableDiffusionBackbone) -> None:
+    module = configured(backbone, TextOnly, {"prior_preservation": PriorPreservation()})
+    with pytest.raises(UserError, match=r"data\.prior"):
+        module.training_step(make_batch(backbone, with_prior=False), 0)
 
 
 def test_without_class_images_the_step_is_the_diffusion_loss(
     backbone: StableDiffusionBackbone,
 ) -> None:
-    module = make_module(backbone, 1.0)
+    module = configured(backbone, TextOnly, {"diffusion": Diffusion()})
     batch = make_batch(backbone, with_prior=False)
     torch.manual_seed(5)
     total = module.training_step(batch, 0)
     torch.manual_seed(5)
-    expected = expected_error(backbone, batch.latent_mean, backbone.encode_text(batch.tokens))
+    expected = expected_error(backbone, batch.latent_mean, batch.prompts)
     torch.testing.assert_close(total, expected)
 
 
 def with_weak_denoising(
     backbone: StableDiffusionBackbone, background: float
 ) -> PersonalizationModule:
-    weights = LossWeights(1.0, 0.0, 0.0, 0.0, weak_denoising=0.5, background=background)
-    module = PersonalizationModule(backbone, LoraTuning(), DecoupledFusion, loss_weights=weights)
+    terms = {"diffusion": Diffusion(), "weak_denoising": WeakDenoising(0.5, background)}
+    module = configured(backbone, DecoupledFusion, terms)
     perturb(module.conditioning)  # FFM starts as the identity
     return module
 
@@ -118,7 +142,7 @@ def test_weak_denoising_is_the_error_under_the_text_alone(
     total = module.training_step(batch, 0)
     torch.manual_seed(5)
     noisy, times, noise = noised(backbone, batch.latent_mean)
-    text = backbone.encode_text(batch.tokens)
+    text = encoded(backbone, batch.prompts)
     refined = module.conditioning(text, batch.features).refined
     under_refined = mse_loss(backbone.predict(noisy, times, refined), noise)
     prediction = backbone.predict(noisy, times, text)
@@ -131,14 +155,13 @@ def test_the_subject_alone_may_count_where_the_condition_is_the_text(
     backbone: StableDiffusionBackbone,
 ) -> None:
     """Masked plain LoRA: only errors on the subject make a loss."""
-    weights = LossWeights(background=0.0)
-    module = PersonalizationModule(backbone, LoraTuning(), TextOnly, loss_weights=weights)
+    module = configured(backbone, TextOnly, {"diffusion": Diffusion(background=0.0)})
     batch = make_batch(backbone, with_prior=False)
     torch.manual_seed(5)
     total = module.training_step(batch, 0)
     torch.manual_seed(5)
     noisy, times, noise = noised(backbone, batch.latent_mean)
-    text = backbone.encode_text(batch.tokens)
+    text = encoded(backbone, batch.prompts)
     under_text = backbone.predict(noisy, times, text)
     expected = error_in_region(under_text, noise, batch.subject_mask, 0.0)
     torch.testing.assert_close(total, expected)
@@ -151,33 +174,32 @@ def perturb(module: torch.nn.Module) -> None:
             torch.nn.init.normal_(parameter, std=0.2)
 
 
-@pytest.mark.parametrize(("conditioning", "weak"), [(DecoupledFusion, 0.5), (TextOnly, 0.0)])
+@pytest.mark.parametrize("conditioning", [DecoupledFusion, TextOnly])
 def test_beside_the_subject_the_frozen_backbone_is_kept_to(
-    backbone: StableDiffusionBackbone, conditioning: ConditioningCallable, weak: float
+    backbone: StableDiffusionBackbone, conditioning: ConditioningCallable
 ) -> None:
     batch = make_batch(backbone, with_prior=False)
-    backbone.load()
     torch.manual_seed(5)
     noisy, times, _ = noised(backbone, batch.latent_mean)
     with torch.no_grad():
-        before = backbone.predict(noisy, times, backbone.encode_text(batch.class_tokens))
+        before = backbone.predict(noisy, times, encoded(backbone, batch.class_prompts))
+    terms = {"diffusion": Diffusion(), "background_preservation": BackgroundPreservation(3.0)}
+    module = configured(backbone, conditioning, terms)
+    perturb(backbone)
+    prediction = backbone.predict(noisy, times, encoded(backbone, batch.prompts))
+    expected = error_in_region(prediction, before, 1 - batch.subject_mask, 0.0)
+    assert expected > 1e-3
 
-    def total(preservation: float) -> torch.Tensor:
-        module.loss_weights = LossWeights(
-            weak_denoising=weak, background=0.0, background_preservation=preservation
-        )
+    def total() -> torch.Tensor:
         torch.manual_seed(5)
         return module.training_step(batch, 0)
 
-    weights = LossWeights(weak_denoising=weak)
-    module = PersonalizationModule(backbone, LoraTuning(), conditioning, loss_weights=weights)
-    perturb(backbone)
-    prediction = backbone.predict(noisy, times, backbone.encode_text(batch.tokens))
-    expected = error_in_region(prediction, before, 1 - batch.subject_mask, 0.0)
-    assert expected > 1e-3
-    torch.testing.assert_close(total(3.0) - total(0.0), 3 * expected, rtol=1e-4, atol=1e-5)
+    both = total()
+    preserving = module.objective.terms.pop("background_preservation")
+    torch.testing.assert_close(both - total(), 3 * expected, rtol=1e-4, atol=1e-5)
+    module.objective.terms["background_preservation"] = preserving
     # The frozen backbone's pass has no gradient, and LoRA is trained on after it.
-    total(3.0).backward()  # type: ignore[no-untyped-call]
+    total().backward()  # type: ignore[no-untyped-call]
     lora = [parameter for parameter in backbone.denoiser.parameters() if parameter.requires_grad]
     assert lora
     assert all(parameter.grad is not None for parameter in lora)
@@ -186,11 +208,9 @@ def test_beside_the_subject_the_frozen_backbone_is_kept_to(
 def test_untrained_the_background_is_preserved_but_for_the_token(
     backbone: StableDiffusionBackbone,
 ) -> None:
-    weights = LossWeights(background=0.0, background_preservation=1.0)
-    module = PersonalizationModule(backbone, LoraTuning(), TextOnly, loss_weights=weights)
-    batch = make_batch(backbone, with_prior=False)._replace(
-        tokens=backbone.tokenize(["a photo of a dog"] * 2)
-    )
+    terms = {"diffusion": Diffusion(background=0.0), "preserved": BackgroundPreservation()}
+    module = configured(backbone, TextOnly, terms)
+    batch = make_batch(backbone, with_prior=False)._replace(prompts=("a photo of a dog",) * 2)
     batch = batch._replace(subject_mask=torch.zeros_like(batch.latent_mean[:, :1]))
     assert module.training_step(batch, 0).item() == 0
 
@@ -198,36 +218,102 @@ def test_untrained_the_background_is_preserved_but_for_the_token(
 def test_a_tuning_that_overwrites_the_backbone_cannot_preserve(
     backbone: StableDiffusionBackbone,
 ) -> None:
-    weights = LossWeights(background_preservation=1.0)
     parts = CombinedTuning([TokenTuning("dog"), LayerTuning()])
+    terms: dict[str, Term | None] = {"background_preservation": BackgroundPreservation()}
     with pytest.raises(UserError, match=r"background_preservation.*LayerTuning overwrites"):
-        PersonalizationModule(backbone, parts, TextOnly, loss_weights=weights)
+        PersonalizationModule(backbone, parts, TextOnly, terms)
 
 
-def test_both_conditions_go_through_the_denoiser_in_one_call(
+def test_all_conditions_go_through_the_denoiser_in_one_call(
     backbone: StableDiffusionBackbone,
 ) -> None:
-    module = with_weak_denoising(backbone, 0.0)
-    sizes: list[int] = []
-    backbone.denoiser.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    module.training_step(make_batch(backbone, with_prior=False), 0)
-    assert sizes == [4]
+    terms = {
+        "diffusion": Diffusion(),
+        "weak_denoising": WeakDenoising(),
+        "background_preservation": BackgroundPreservation(),
+        "prior_preservation": PriorPreservation(),
+    }
+    module = configured(backbone, DecoupledFusion, terms)
+    sizes: list[tuple[int, bool]] = []
+    backbone.denoiser.register_forward_pre_hook(
+        lambda _, inputs: sizes.append((len(inputs[0]), torch.is_grad_enabled()))
+    )
+    module.training_step(make_batch(backbone, with_prior=True), 0)
+    # f_r, f_s and the class images with gradients; the frozen backbone's without.
+    assert sizes == [(6, True), (2, False)]
 
 
-@pytest.mark.parametrize(
-    ("conditioning", "weak", "warns"),
-    [(DecoupledFusion, 0.1, False), (DecoupledFusion, 0.0, True), (TextOnly, 0.0, False)],
-)
-@pytest.mark.parametrize("name", ["background", "background_preservation"])
-def test_weights_without_weak_denoising_are_warned_of(
+def test_equal_prompts_are_encoded_once_a_step_and_fixed_ones_once(
     backbone: StableDiffusionBackbone,
-    name: str,
-    conditioning: ConditioningCallable,
-    weak: float,
-    warns: bool,
 ) -> None:
-    weights = replace(LossWeights(weak_denoising=weak), **{name: 0.5})
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        PersonalizationModule(backbone, LoraTuning(), conditioning, loss_weights=weights)
-    assert any(f"loss_weights.{name} does" in str(one.message) for one in caught) == warns
+    terms = {"diffusion": Diffusion(), "preserved": BackgroundPreservation()}
+    module = configured(backbone, TextOnly, terms)
+    texts: list[int] = []
+    backbone.text_encoders[0].register_forward_pre_hook(
+        lambda _, __, given: texts.append(len(given["input_ids"])), with_kwargs=True
+    )
+    for _ in range(3):
+        module.training_step(make_batch(backbone, with_prior=False), 0)
+    assert texts == [1, 1, 1, 1]  # each step the photos', at the first that of their class too
+
+
+def test_the_states_of_a_frozen_text_side_are_kept(backbone: StableDiffusionBackbone) -> None:
+    module = configured(backbone, TextOnly, {"diffusion": Diffusion()}, LoraTuning(text_rank=0))
+    with torch.inference_mode():
+        backbone.encode(["a photo of a sks dog"])
+    texts: list[int] = []
+    backbone.text_encoders[0].register_forward_pre_hook(lambda *_: texts.append(1))
+    total = module.training_step(make_batch(backbone, with_prior=False), 0)
+    total.backward()  # type: ignore[no-untyped-call]
+    assert not texts
+
+
+def test_it_starts_alike_whatever_random_numbers_were_drawn_before(
+    backbone: StableDiffusionBackbone,
+) -> None:
+    starts = []
+    for seed in (1, 2):
+        fresh = StableDiffusionBackbone(backbone.source)
+        module = PersonalizationModule(fresh, LoraTuning(), DecoupledFusion)
+        torch.manual_seed(seed)
+        module.configure_model()
+        after = torch.rand(1)
+        torch.manual_seed(seed)
+        assert torch.equal(after, torch.rand(1))
+        starts.append(module.state_dict())
+    assert starts[0].keys() == starts[1].keys()
+    assert all(torch.equal(value, starts[1][key]) for key, value in starts[0].items())
+
+
+def test_the_trained_weights_are_known_before_and_are_the_state(
+    backbone: StableDiffusionBackbone,
+) -> None:
+    fresh = StableDiffusionBackbone(backbone.source)
+    module = PersonalizationModule(fresh, LoraTuning(), DecoupledFusion)
+    shapes = dict(module.trained_shapes)
+    assert all(parameter.is_meta for parameter in module.parameters())
+    module.configure_model()
+    assert {key: value.shape for key, value in module.state_dict().items()} == shapes
+    trained = {name for name, value in module.named_parameters() if value.requires_grad}
+    assert trained == shapes.keys()
+
+
+def test_a_copy_is_a_module_of_its_own(backbone: StableDiffusionBackbone) -> None:
+    terms = {"diffusion": Diffusion(), "preserved": BackgroundPreservation()}
+    module = configured(backbone, TextOnly, terms)
+    batch = make_batch(backbone, with_prior=False)
+    other = copy.deepcopy(module)
+    perturb(other.backbone)
+    totals = []
+    for one in (module, other, module):
+        torch.manual_seed(5)
+        totals.append(one.training_step(batch, 0).item())
+    assert totals[0] == totals[2] != totals[1]
+
+
+def test_embeddings_of_another_width_are_refused(backbone: StableDiffusionBackbone) -> None:
+    module = PersonalizationModule(backbone, LoraTuning(), DecoupledFusion)
+    module.check_features(32)
+    with pytest.raises(UserError, match=r"width 24.*takes 32.*image_width to 24"):
+        module.check_features(24)
+    PersonalizationModule(backbone, LoraTuning(), TextOnly).check_features(24)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from idgen.backbones import StableDiffusionBackbone
 from idgen.models.conditioning import TextOnly
-from idgen.models.stable_diffusion import StableDiffusionBackbone
 from idgen.sampling import DrawingRequest, Sampler, drawing_noise, to_uint8
 
 CPU = torch.device("cpu")
@@ -41,7 +41,7 @@ def test_each_step_has_noise_of_its_own() -> None:
 def test_a_drawing_does_not_depend_on_its_batch(
     backbone: StableDiffusionBackbone, stochastic: bool
 ) -> None:
-    sampler, method = Sampler(steps=3, stochastic=stochastic), TextOnly(backbone.width)
+    sampler, method = Sampler(steps=3, stochastic=stochastic), TextOnly(backbone.features)
     requests = [request(number=number) for number in range(3)]
     together = sampler.draw(backbone, method, requests, CPU)
     alone = sampler.draw(backbone, method, requests[2:], CPU)
@@ -52,14 +52,14 @@ def test_a_drawing_does_not_depend_on_its_batch(
 
 
 def test_no_request_is_an_empty_batch(backbone: StableDiffusionBackbone) -> None:
-    drawings = Sampler(steps=2).draw(backbone, TextOnly(backbone.width), [], CPU)
+    drawings = Sampler(steps=2).draw(backbone, TextOnly(backbone.features), [], CPU)
     assert drawings.images.shape == (0, 3, backbone.resolution, backbone.resolution)
 
 
 def test_the_negative_prompt_takes_part_under_guidance_alone(
     backbone: StableDiffusionBackbone,
 ) -> None:
-    method = TextOnly(backbone.width)
+    method = TextOnly(backbone.features)
 
     def draw(guidance: float, negative: str) -> torch.Tensor:
         return Sampler(2, guidance, negative).draw(backbone, method, [request()], CPU).images

@@ -117,13 +117,19 @@ def settings(folder: Path, models: TinyModels) -> dict[str, Any]:
         },
         "model": {
             "backbone": part(
-                "idgen.models.stable_diffusion.StableDiffusionBackbone",
+                "idgen.backbones.StableDiffusionBackbone",
                 source=str(models.pipeline),
             ),
             "tuning": part("idgen.models.tuning.LoraTuning", rank=2),
             "conditioning": part("idgen.models.conditioning.DecoupledFusion", experts=2),
             "optimizer": part("torch.optim.AdamW", lr=1e-2),
-            "loss_weights": {"weak_denoising": 0.1},
+            "terms": {
+                "diffusion": part("idgen.terms.Diffusion", weight=1.0, background=1.0),
+                "weak_denoising": part("idgen.terms.WeakDenoising", weight=0.1, background=1.0),
+                "implicit_text": part("idgen.terms.ImplicitText", weight=1e-3),
+                "implicit_explicit": part("idgen.terms.ImplicitExplicit", weight=1e-3),
+                "text_explicit": part("idgen.terms.TextExplicit", weight=1e-3),
+            },
             "sampler": part("idgen.sampling.Sampler", steps=2),
         },
         "data": {

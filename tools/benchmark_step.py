@@ -17,11 +17,11 @@ from torch import Tensor
 
 from idgen.diffusion import NoisedLatents
 from idgen.losses import denoising_loss
-from idgen.models.backbone import Backbone
+from idgen.backbones.backbone import Backbone
 from idgen.models.conditioning import DecoupledFusion
 from idgen.models.decoupling import PhotoFeatures
-from idgen.models.stable_diffusion import StableDiffusionBackbone
-from idgen.models.text import SubjectWords, TextStates, TextTokens
+from idgen.backbones import StableDiffusionBackbone
+from idgen.backbones.text import SubjectWords, TextStates, TextTokens
 from idgen.models.tuning import LoraTuning
 
 Passes = Callable[[Backbone, NoisedLatents, TextStates, TextStates], tuple[Tensor, Tensor]]

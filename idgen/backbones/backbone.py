@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from idgen.backbones.guidance import ClassifierFree, Guidance
-from idgen.backbones.text import TextStates, TextTokens
+from idgen.backbones.text import SubjectWords, TextStates, TextTokens
 from idgen.processes import NoiseProcess
 
 
@@ -49,6 +49,10 @@ class AttachedTuning(Protocol):
     @property
     def trains_text(self) -> bool:
         """Whether f_s changes while it is trained."""
+        ...
+
+    def attach(self, backbone: "Backbone", words: SubjectWords) -> None:
+        """Adds trainable parameters to a loaded backbone."""
         ...
 
     def off(self, backbone: "Backbone") -> AbstractContextManager[None]:
@@ -140,6 +144,19 @@ class Backbone(nn.Module, ABC):
         bare.requires_grad_(False)
         return bare
 
+    def attach(self, tuning: AttachedTuning, words: SubjectWords) -> None:
+        """Puts a tuning inside, whose switch `untuned` is from then on.
+
+        Args:
+            tuning: What is trained.
+            words: What stands for the subject in prompts.
+
+        Raises:
+            UserError: If the backbone lacks what is to be trained.
+        """
+        tuning.attach(self, words)
+        self.tuning = tuning
+
     @property
     def device(self) -> torch.device:
         """Where the denoiser is."""
@@ -206,12 +223,19 @@ class Backbone(nn.Module, ABC):
             prompts: B of them.
         """
         each = list(dict.fromkeys(prompts))
-        if self._is_untuned or self.tuning is None or not self.tuning.trains_text:
+        if self._is_untuned or not self._trains_text:
             first, *others = (self._fixed(prompt) for prompt in each)
             states = first.then(*others)
         else:
             states = self.encode_text(self.tokenize(each).to(self.device))
         return states.rows([each.index(prompt) for prompt in prompts])
+
+    @property
+    def _trains_text(self) -> bool:
+        if self.tuning is not None:
+            return self.tuning.trains_text
+        weights = (weight for encoder in self.text_encoders for weight in encoder.parameters())
+        return any(weight.requires_grad for weight in weights)
 
     def _fixed(self, prompt: str) -> TextStates:
         """By itself, so that it does not matter with which others a prompt was asked for first."""

@@ -13,6 +13,7 @@ from idgen.backbones.latents import KLAutoencoder
 from idgen.backbones.parts import PipelineFolder
 from idgen.backbones.text import TextTokens
 from idgen.errors import UserError
+from idgen.processes import Prediction, VariancePreserving
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -76,6 +77,30 @@ class PipelineBackbone(Backbone):
             UserError: If the layout is another family's.
         """
         raise NotImplementedError(f"{type(self).__name__} has to say what its configuration means")
+
+    def variance_preserving(self, min_snr_gamma: float | None = None) -> VariancePreserving:
+        """The process that the pipeline's scheduler describes, for `read_configuration`.
+
+        Args:
+            min_snr_gamma: Gamma of Min-SNR loss weights over time; None weighs all times alike.
+
+        Raises:
+            UserError: If the scheduler does not say what the denoiser predicts.
+        """
+        from diffusers import DDPMScheduler
+
+        config = self.pipeline.scheduler_config()
+        try:
+            prediction = Prediction(config["prediction_type"])
+        except (KeyError, ValueError) as error:
+            raise self.pipeline.refused(
+                f"scheduler/scheduler_config.json of {self.source!r} has prediction_type "
+                f"{config.get('prediction_type')!r}; one of "
+                f"{', '.join(p.value for p in Prediction)} is needed"
+            ) from error
+        # Built anew as DDPM: some schedulers change the betas for sampling.
+        alphas = DDPMScheduler.from_config(config).alphas_cumprod
+        return VariancePreserving(alphas.float(), prediction, config, min_snr_gamma)
 
     @cached_property
     def identity(self) -> str:

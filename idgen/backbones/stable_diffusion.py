@@ -8,7 +8,6 @@ from torch import Tensor
 from idgen.backbones.backbone import FeatureSpace
 from idgen.backbones.pipeline import Dtype, PipelineBackbone
 from idgen.backbones.text import TextStates, TextTokens
-from idgen.processes import Prediction, VariancePreserving
 
 # The CLIP whose text encoder a family has, by its width.
 _TWINS = {768: "ViT-L-14 (openai)", 1024: "ViT-H-14 (laion2b_s32b_b79k)"}
@@ -66,23 +65,7 @@ class StableDiffusionBackbone(PipelineBackbone):
         self.features = FeatureSpace(width, width, _TWINS.get(width, ""))
         self.latent_shape = (vae["latent_channels"], size, size)
         self.resolution = size * 2 ** (len(vae["block_out_channels"]) - 1)
-        self.process = self._read_process()
-
-    def _read_process(self) -> VariancePreserving:
-        from diffusers import DDPMScheduler
-
-        config = self.pipeline.scheduler_config()
-        try:
-            prediction = Prediction(config["prediction_type"])
-        except (KeyError, ValueError) as error:
-            raise self.pipeline.refused(
-                f"scheduler/scheduler_config.json of {self.source!r} has prediction_type "
-                f"{config.get('prediction_type')!r}; one of "
-                f"{', '.join(p.value for p in Prediction)} is needed"
-            ) from error
-        # Built anew as DDPM: some schedulers change the betas for sampling.
-        alphas = DDPMScheduler.from_config(config).alphas_cumprod
-        return VariancePreserving(alphas.float(), prediction, config, self._min_snr_gamma)
+        self.process = self.variance_preserving(self._min_snr_gamma)
 
     def _check_layout(
         self, unet: Mapping[str, Any], vae: Mapping[str, Any], text: Mapping[str, Any]

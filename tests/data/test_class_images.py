@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
+from idgen.backbones import StableDiffusionBackbone
+from idgen.backbones.text import SubjectWords
 from idgen.data.class_images import ClassImages
 from idgen.data.shard import drawing_requests
 from idgen.errors import UserError
-from idgen.models.stable_diffusion import StableDiffusionBackbone
-from idgen.models.text import SubjectWords
 from idgen.models.tuning import LoraTuning
 from idgen.sampling import Drawings, Sampler, drawing_noise
 
@@ -49,7 +49,7 @@ def test_the_frozen_backbone_draws_whatever_was_tuned_in_it(
 ) -> None:
     frozen = settings().of("dog", backbone, tmp_path / "a" / "x")
     frozen.draw(CPU, progress=False)
-    LoraTuning().attach(backbone, SubjectWords("sks", "dog"))
+    backbone.attach(LoraTuning(), SubjectWords("sks", "dog"))
     for parameter in backbone.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter)
@@ -126,7 +126,7 @@ def test_a_prompt_that_does_not_name_the_class_alone_is_refused(
     backbone: StableDiffusionBackbone, tmp_path: Path, prompt: str
 ) -> None:
     settings().of("dog", backbone, tmp_path / "x").check("sks")
-    with pytest.raises(UserError, match=r"--data\.prior\.prompt"):
+    with pytest.raises(UserError, match=r"data\.prior\.prompt"):
         settings(prompt=prompt).of("dog", backbone, tmp_path / "x").check("sks")
 
 

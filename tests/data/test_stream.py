@@ -4,13 +4,12 @@ import torch
 from idgen.data.batch import SubjectBatch
 from idgen.data.stream import SubjectStream
 from idgen.models.decoupling import PhotoFeatures
-from idgen.models.text import TextTokens
 
 
 def collate(indices: list[int], position: int) -> SubjectBatch:
     rows = torch.tensor(indices)
-    tokens, features = TextTokens(rows, rows), PhotoFeatures(rows, rows)
-    return SubjectBatch(rows, rows, rows, features, tokens, tokens, position)
+    prompts = ("a dog",) * len(indices)
+    return SubjectBatch(rows, rows, rows, PhotoFeatures(rows, rows), prompts, prompts, position)
 
 
 def stream(batch: int = 2, rank: int = 0, world: int = 1, seed: int = 0) -> SubjectStream:

@@ -1,10 +1,13 @@
 import pytest
 import torch
 
+from idgen.backbones.backbone import FeatureSpace
+from idgen.backbones.text import TextStates
 from idgen.errors import UserError
 from idgen.models.conditioning import DecoupledFusion, FusedFeature, TextOnly
 from idgen.models.decoupling import PhotoFeatures
-from idgen.models.text import TextStates
+
+SPACE = FeatureSpace(8, 8)
 
 
 def inputs() -> tuple[TextStates, PhotoFeatures]:
@@ -24,7 +27,7 @@ def test_at_the_start_the_condition_is_text_plus_the_irrelevant_feature(
     fused: FusedFeature,
 ) -> None:
     text, photo = inputs()
-    conditioning = DecoupledFusion(8, fused)
+    conditioning = DecoupledFusion(SPACE, fused)
     assert conditioning.decoupling is not None
     implicit = conditioning.decoupling(photo.photo)
     irrelevant = {
@@ -40,7 +43,7 @@ def test_at_the_start_the_condition_is_text_plus_the_irrelevant_feature(
 def test_explicit_leaves_the_adapter_without_a_diffusion_gradient() -> None:
     text, photo = inputs()
     for fused, reached in ((FusedFeature.explicit, False), (FusedFeature.implicit, True)):
-        conditioning = DecoupledFusion(8, fused)
+        conditioning = DecoupledFusion(SPACE, fused)
         conditioning(text, photo).refined.states.sum().backward()
         assert conditioning.decoupling is not None
         assert (conditioning.decoupling.mask.grad is not None) == reached
@@ -48,7 +51,7 @@ def test_explicit_leaves_the_adapter_without_a_diffusion_gradient() -> None:
 
 def test_inference_without_a_photo_is_the_text() -> None:
     text, photo = inputs()
-    conditioning = DecoupledFusion(8)
+    conditioning = DecoupledFusion(SPACE)
     no_longer_the_identity(conditioning)
     assert conditioning.infer(text).states is text.states
     assert conditioning.infer(text, photo, weight=0.0).states is text.states
@@ -56,7 +59,7 @@ def test_inference_without_a_photo_is_the_text() -> None:
 
 def test_inference_can_fuse() -> None:
     text, _ = inputs()
-    conditioning = DecoupledFusion(8, fuse_at_inference=True)
+    conditioning = DecoupledFusion(SPACE, fuse_at_inference=True)
     no_longer_the_identity(conditioning)
     assert conditioning.fusion is not None
     fused = conditioning.infer(text).states
@@ -66,14 +69,14 @@ def test_inference_can_fuse() -> None:
 
 def test_a_whole_reference_is_the_training_condition() -> None:
     text, photo = inputs()
-    conditioning = DecoupledFusion(8, FusedFeature.both)
+    conditioning = DecoupledFusion(SPACE, FusedFeature.both)
     trained = conditioning(text, photo).refined.states
     torch.testing.assert_close(conditioning.infer(text, photo, weight=1.0).states, trained)
 
 
 def test_without_experts_the_sum_is_the_condition() -> None:
     text, photo = inputs()
-    condition = DecoupledFusion(8, experts=0)(text, photo)
+    condition = DecoupledFusion(SPACE, experts=0)(text, photo)
     assert condition.gates is None
     torch.testing.assert_close(condition.refined.states, text.states + photo.background[:, None])
 
@@ -82,7 +85,7 @@ def test_without_experts_the_sum_is_the_condition() -> None:
 def test_a_branch_can_be_left_out(fused: FusedFeature) -> None:
     text, photo = inputs()
     implicit = fused is FusedFeature.implicit
-    alone = DecoupledFusion(8, fused, experts=0, implicit=implicit, explicit=not implicit)
+    alone = DecoupledFusion(SPACE, fused, experts=0, implicit=implicit, explicit=not implicit)
     condition = alone(text, photo)
     irrelevant = condition.implicit if implicit else photo.background
     assert irrelevant is not None
@@ -100,15 +103,37 @@ def test_a_branch_that_is_fused_cannot_be_left_out(fused: FusedFeature) -> None:
     for branch in ("implicit", "explicit"):
         if fused.value in (branch, "both"):
             with pytest.raises(ValueError, match=fused.value):
-                DecoupledFusion(8, fused, **{branch: False})
+                DecoupledFusion(SPACE, fused, **{branch: False})
 
 
 def test_text_only_is_the_text_and_refuses_a_reference() -> None:
     text, photo = inputs()
-    conditioning = TextOnly(8)
+    conditioning = TextOnly(SPACE)
     assert conditioning(text, photo).refined is text
     assert conditioning.infer(text).states is text.states
     assert conditioning.infer(text, photo, weight=0.0).states is text.states
     assert not list(conditioning.parameters())
     with pytest.raises(UserError, match="reference"):
         conditioning.infer(text, photo, weight=0.5)
+
+
+@pytest.mark.parametrize("space", [FeatureSpace(8, 8), FeatureSpace(8)])
+def test_embeddings_of_another_width_are_projected_by_a_learnt_layer(space: FeatureSpace) -> None:
+    text, _ = inputs()
+    photo = PhotoFeatures(torch.randn(2, 5), torch.randn(2, 5))
+    conditioning = DecoupledFusion(space, image_width=5)
+    assert conditioning.image_width == 5
+    assert conditioning.projection is not None
+    condition = conditioning(text, photo)
+    explicit = photo.background @ conditioning.projection.weight.T + conditioning.projection.bias
+    torch.testing.assert_close(condition.explicit, explicit)
+    torch.testing.assert_close(condition.refined.states, text.states + explicit[:, None])
+    condition.refined.states.sum().backward()  # type: ignore[no-untyped-call]
+    assert conditioning.projection.weight.grad is not None
+
+
+def test_without_an_image_twin_the_encoders_width_has_to_be_named() -> None:
+    with pytest.raises(ValueError, match="image_width"):
+        DecoupledFusion(FeatureSpace(8))
+    assert DecoupledFusion(SPACE).projection is None
+    assert TextOnly(FeatureSpace(8)).image_width is None

@@ -6,10 +6,11 @@ import torch
 import yaml
 from diffusers import UNet2DConditionModel
 
+from idgen.backbones import StableDiffusionBackbone
+from idgen.backbones.backbone import FeatureSpace
+from idgen.backbones.text import SubjectWords, TextStates
 from idgen.errors import UserError
 from idgen.models.conditioning import DecoupledFusion, FusedFeature, TextOnly
-from idgen.models.stable_diffusion import StableDiffusionBackbone
-from idgen.models.text import SubjectWords, TextStates
 from idgen.models.tuning import (
     ATTENTION,
     CombinedTuning,
@@ -55,7 +56,8 @@ def test_the_disenbooth_config_trains_what_disenbooth_reports() -> None:
     unet = sd21_unet()
     tuning.inject(unet, 4, ATTENTION, "targets")
     settings = model["conditioning"]["init_args"]
-    conditioning = DecoupledFusion(1024, **settings | {"fused": FusedFeature(settings["fused"])})
+    fused = {"fused": FusedFeature(settings["fused"])}
+    conditioning = DecoupledFusion(FeatureSpace(1024, 1024), **settings | fused)
     ours = [*trained(unet).values(), *conditioning.parameters()]
     assert sum(p.numel() for p in ours) == 829_952 + 2_100_224
 
@@ -64,7 +66,7 @@ def test_a_checkpoint_is_under_five_percent_of_sd21() -> None:
     unet = sd21_unet()
     frozen = sum(p.numel() for p in unet.parameters())
     LoraTuning(rank=4).inject(unet, 4, ATTENTION, "targets")
-    conditioning = DecoupledFusion(1024)
+    conditioning = DecoupledFusion(FeatureSpace(1024, 1024))
     ours = [*trained(unet).values(), *conditioning.parameters()]
     with_adam = 3 * sum(p.numel() for p in ours)
     assert with_adam < 0.05 * frozen
@@ -126,7 +128,7 @@ def test_an_untrained_token_draws_what_the_class_noun_draws(
 
     def draw(prompt: str) -> torch.Tensor:
         request = DrawingRequest(prompt, prompt, 0, 0, 0)
-        method = TextOnly(backbone.width)
+        method = TextOnly(backbone.features)
         return Sampler(2).draw(backbone, method, [request], torch.device("cpu")).images
 
     assert torch.equal(draw("a <new1> dog in the snow"), draw("a dog dog in the snow"))
@@ -139,14 +141,14 @@ def test_a_new_token_is_the_only_weight_and_other_prompts_stay(
     backbone: StableDiffusionBackbone,
 ) -> None:
     before = backbone.encode_text(backbone.tokenize(["a sks dog on the beach"])).states
-    known = len(backbone.tokenizer)
+    known = len(backbone.tokenizers[0])
     tuning = TokenTuning()
     tuning.attach(backbone, NEW)
     assert tuning.trains_text
     assert backbone.word_ids("<new1>") == [known]
     ((name, vector),) = trained(backbone).items()
     assert name.endswith("token_embedding.vector")
-    assert vector.shape == (backbone.width,)
+    assert vector.shape == (backbone.features.width,)
     states = backbone.encode_text(backbone.tokenize(["a <new1> dog"])).states
     torch.autograd.backward(states.sum())
     assert vector.grad is not None
@@ -157,9 +159,9 @@ def test_a_new_token_is_the_only_weight_and_other_prompts_stay(
 
 
 def test_of_a_word_of_the_vocabulary_a_copy_is_trained(backbone: StableDiffusionBackbone) -> None:
-    known = len(backbone.tokenizer)
+    known = len(backbone.tokenizers[0])
     TokenTuning(initializer="beach").attach(backbone, WORDS)
-    assert len(backbone.tokenizer) == known
+    assert len(backbone.tokenizers[0]) == known
     texts = backbone.tokenize(["a sks dog", "a beach dog"])
     first, second = backbone.encode_text(texts).states
     torch.testing.assert_close(first, second)
@@ -256,15 +258,21 @@ def test_what_another_part_trains_is_refused(
         CombinedTuning(parts).attach(backbone, NEW)
 
 
-def test_a_pristine_backbone_has_no_tuning_and_no_added_word(
-    backbone: StableDiffusionBackbone,
-) -> None:
-    CombinedTuning([TokenTuning(), LoraTuning()]).attach(backbone, NEW)
-    again = backbone.pristine()
-    again.load()
-    assert not trained(again)
-    assert again.identity == backbone.identity
-    assert len(again.word_ids("<new1>")) > 1
+def test_what_is_declared_without_weights_is_what_is_attached(tiny_pipeline: Path) -> None:
+    tuning = CombinedTuning([TokenTuning(), LoraTuning(rank=2)])
+    backbone = StableDiffusionBackbone(str(tiny_pipeline))
+    declared = tuning.declare(backbone, NEW)
+    assert not list(backbone.parameters())
+    assert tuning.words(NEW) == ("<new1>",)
+    backbone.load()
+    tuning.attach(backbone, NEW)
+    assert declared == {name: weight.shape for name, weight in trained(backbone).items()}
+
+
+def test_a_target_that_fits_no_layer_is_named_without_weights(tiny_pipeline: Path) -> None:
+    backbone = StableDiffusionBackbone(str(tiny_pipeline))
+    with pytest.raises(UserError, match="to_qq"):
+        LoraTuning(targets=["to_q", "to_qq"]).declare(backbone, WORDS)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from idgen.backbones.backbone import Autoencoder
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask
-from idgen.models.backbone import Autoencoder
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.inpainter import OpenCVInpainter
 from idgen.prepare.photos import Photo

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from idgen.backbones.backbone import Autoencoder
 from idgen.cli import main
 from idgen.errors import UserError
 from idgen.masks import Mask
-from idgen.models.backbone import Autoencoder
 from idgen.prepare import MaskFiles, Photo, Preparation, lone_photo_note
 from idgen.prepare.segmenter import Segment
 from tests.commands.test_prepare import options

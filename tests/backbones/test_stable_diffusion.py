@@ -6,18 +6,21 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from idgen.diffusion import Prediction
+from idgen.backbones import StableDiffusionBackbone
 from idgen.errors import UserError
 from idgen.models.conditioning import DecoupledFusion
-from idgen.models.stable_diffusion import StableDiffusionBackbone
+from idgen.processes import Prediction, VariancePreserving
 from idgen.sampling import DrawingRequest, Sampler, drawing_noise
 
 
 def test_the_prediction_target_is_read_from_the_scheduler(
     tiny_pipeline: Path, tiny_v_pipeline: Path
 ) -> None:
-    assert StableDiffusionBackbone(str(tiny_pipeline)).schedule.prediction is Prediction.epsilon
-    v = StableDiffusionBackbone(str(tiny_v_pipeline)).schedule
+    epsilon = StableDiffusionBackbone(str(tiny_pipeline)).process
+    assert isinstance(epsilon, VariancePreserving)
+    assert epsilon.prediction is Prediction.epsilon
+    v = StableDiffusionBackbone(str(tiny_v_pipeline)).process
+    assert isinstance(v, VariancePreserving)
     assert v.prediction is Prediction.v_prediction
 
 
@@ -55,7 +58,7 @@ def test_the_sampler_draws_what_the_pipeline_draws(
     backbone.load()
     requests = [DrawingRequest("a sks dog", "a dog", 0, number, 0) for number in range(2)]
     drawn = Sampler(steps=4, guidance=guidance, stochastic=stochastic).draw(
-        backbone, DecoupledFusion(32), requests, torch.device("cpu")
+        backbone, DecoupledFusion(backbone.features), requests, torch.device("cpu")
     )
     pipeline = StableDiffusionPipeline.from_pretrained(tiny_v_pipeline)
     pipeline.set_progress_bar_config(disable=True)
@@ -82,8 +85,8 @@ def test_the_sampler_draws_what_the_pipeline_draws(
 
 def test_padding_is_masked(backbone: StableDiffusionBackbone) -> None:
     tokens = backbone.tokenize(["a dog", "a dog on the beach"])
-    assert tokens.ids.shape == tokens.mask.shape == (2, 32)
-    assert tokens.mask.sum(dim=1).tolist() == [4, 7]
+    assert [part.shape for part in (*tokens.ids, *tokens.masks)] == [(2, 32)] * 2
+    assert tokens.masks[0].sum(dim=1).tolist() == [4, 7]
 
 
 def test_nothing_is_trainable_and_the_autoencoder_is_no_part(
@@ -114,5 +117,5 @@ def test_missing_weights_are_refused(tiny_pipeline: Path, tmp_path: Path) -> Non
 
 def test_a_folder_that_is_no_pipeline_is_refused(tmp_path: Path) -> None:
     (tmp_path / "unet").mkdir()
-    with pytest.raises(UserError, match="no Stable Diffusion pipeline folder"):
+    with pytest.raises(UserError, match="no pipeline folder"):
         StableDiffusionBackbone(str(tmp_path))

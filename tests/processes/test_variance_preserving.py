@@ -1,22 +1,16 @@
-import math
+from dataclasses import replace
 
 import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from idgen.diffusion import (
-    NoiseSchedule,
-    Prediction,
-    add_noise,
-    min_snr_weight,
-    sample_latents,
-    training_target,
-)
+from idgen.processes import Prediction, VariancePreserving
+from idgen.processes.variance_preserving import add_noise, min_snr_weight, training_target
 
 
-def schedule(prediction: Prediction) -> NoiseSchedule:
+def schedule(prediction: Prediction) -> VariancePreserving:
     alphas = DDPMScheduler(beta_schedule="scaled_linear").alphas_cumprod
-    return NoiseSchedule(alphas, prediction)
+    return VariancePreserving(alphas, prediction)
 
 
 @pytest.mark.parametrize("prediction", list(Prediction))
@@ -55,11 +49,18 @@ def test_min_snr_weighs_the_clean_latents_error_by_the_clipped_snr(prediction: P
     torch.testing.assert_close(weighted, expected, rtol=1e-4, atol=1e-9)
 
 
-def test_posterior_samples_have_its_mean_and_deviation() -> None:
-    mean = torch.full((20_000, 1, 1, 1), 3.0)
-    drawn = sample_latents(mean, torch.full_like(mean, 2 * math.log(0.5)))
-    assert drawn.mean().item() == pytest.approx(3.0, abs=0.02)
-    assert drawn.std().item() == pytest.approx(0.5, abs=0.02)
+def test_weights_come_with_a_gamma_alone() -> None:
+    clean = torch.randn(4, 4, 8, 8)
+    assert schedule(Prediction.epsilon).noised(clean).weight is None
+    weighing = replace(schedule(Prediction.epsilon), min_snr_gamma=5.0)
+    noised = weighing.noised(clean)
+    torch.testing.assert_close(noised.weight, min_snr_weight(weighing, noised.times, 5.0))
+
+
+@pytest.mark.parametrize("gamma", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_gamma_that_is_no_weight_is_refused(gamma: float) -> None:
+    with pytest.raises(ValueError, match="min_snr_gamma"):
+        replace(schedule(Prediction.epsilon), min_snr_gamma=gamma)
 
 
 def test_times_of_a_batch_are_spread_evenly() -> None:
