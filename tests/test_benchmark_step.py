@@ -12,8 +12,8 @@ from tools.benchmark_step import Step, check_equal, one_call, two_calls
 def test_one_call_has_the_gradient_of_two_and_keeps_as_much(
     backbone: StableDiffusionBackbone,
 ) -> None:
-    LoraTuning(rank=2).attach(backbone, SubjectWords("sks", "dog"))
-    step = Step.of(backbone, DecoupledFusion(backbone.width), 3)
+    backbone.attach(LoraTuning(rank=2), SubjectWords("sks", "dog"))
+    step = Step.of(backbone, DecoupledFusion(backbone.features), 3)
     assert step.gradient(one_call).abs().max() > 0
     assert check_equal(step) < 1e-4
     kept = step.kept_bytes(one_call)

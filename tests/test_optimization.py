@@ -33,23 +33,20 @@ def test_a_schedule_is_of_the_optimizer_and_of_steps(trained: list[torch.nn.Para
     assert configured["optimizer"].param_groups[0]["lr"] == pytest.approx(0.25)
 
 
-def test_what_can_be_built_is_not_refused(trained: list[torch.nn.Parameter]) -> None:
+def test_what_can_be_built_is_not_refused() -> None:
     for scheduler in (None, partial(LinearLR, total_iters=2), partial(ReduceLROnPlateau)):
-        Optimization(SGD, scheduler).check(trained)
-    assert trained[0].tolist() == [1, 1, 1]
+        Optimization(SGD, scheduler).check()
 
 
 @pytest.mark.parametrize(
     ("optimization", "said"),
     [
-        (Optimization(partial(torch.optim.AdamW, lr=-1.0), None), "--model.optimizer: ValueError"),
-        (Optimization(SGD, partial(LinearLR, start_factor=-1.0)), "--model.scheduler: ValueError"),
+        (Optimization(partial(torch.optim.AdamW, lr=-1.0), None), "optimizer: ValueError"),
+        (Optimization(SGD, partial(LinearLR, start_factor=-1.0)), "scheduler: ValueError"),
         # This one fails at its first step.
-        (Optimization(SGD, partial(CosineAnnealingLR, T_max=0)), "--model.scheduler: ZeroDivision"),
+        (Optimization(SGD, partial(CosineAnnealingLR, T_max=0)), "scheduler: ZeroDivision"),
     ],
 )
-def test_values_out_of_range_are_refused(
-    trained: list[torch.nn.Parameter], optimization: Optimization, said: str
-) -> None:
+def test_values_out_of_range_are_refused(optimization: Optimization, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        optimization.check(trained)
+        optimization.check()

@@ -15,14 +15,14 @@ from statistics import median, quantiles
 import torch
 from torch import Tensor
 
-from idgen.diffusion import NoisedLatents
-from idgen.losses import denoising_loss
+from idgen.backbones import StableDiffusionBackbone
 from idgen.backbones.backbone import Backbone
+from idgen.backbones.text import SubjectWords, TextStates, TextTokens
+from idgen.losses import denoising_loss
 from idgen.models.conditioning import DecoupledFusion
 from idgen.models.decoupling import PhotoFeatures
-from idgen.backbones import StableDiffusionBackbone
-from idgen.backbones.text import SubjectWords, TextStates, TextTokens
 from idgen.models.tuning import LoraTuning
+from idgen.processes import NoisedLatents
 
 Passes = Callable[[Backbone, NoisedLatents, TextStates, TextStates], tuple[Tensor, Tensor]]
 
@@ -69,16 +69,16 @@ class Step:
         """A step of so many pictures."""
         device = next(backbone.parameters()).device
         tokens = backbone.tokenize(["a photo of a sks robot"] * batch)
-        photo, background = torch.randn(2, batch, backbone.width, device=device)
+        photo, background = torch.randn(2, batch, backbone.features.width, device=device)
         latents = torch.randn(batch, *backbone.latent_shape, device=device)
-        on_device = TextTokens(*(value.to(device) for value in tokens))
-        return cls(backbone, conditioning, on_device, PhotoFeatures(photo, background), latents)
+        features = PhotoFeatures(photo, background)
+        return cls(backbone, conditioning, tokens.to(device), features, latents)
 
     def loss(self, passes: Passes) -> Tensor:
         """L1 + L5."""
         text = self.backbone.encode_text(self.tokens)
         refined = self.conditioning(text, self.features).refined
-        noised = self.backbone.schedule.noised(self.latents)
+        noised = self.backbone.process.noised(self.latents)
         predictions = passes(self.backbone, noised, refined, self.conditioning.infer(text))
         return torch.stack([denoising_loss(p, noised.target) for p in predictions]).sum()
 
@@ -157,9 +157,9 @@ def main() -> None:
     backbone.load()
     targets = ["to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2"]
     tuning = LoraTuning(rank=8, text_rank=4, targets=targets)
-    tuning.attach(backbone, SubjectWords("sks", "robot"))
+    backbone.attach(tuning, SubjectWords("sks", "robot"))
     backbone.to(args.device)
-    conditioning = DecoupledFusion(backbone.width).to(args.device)
+    conditioning = DecoupledFusion(backbone.features).to(args.device)
     for batch in args.batch:
         print(compare(Step.of(backbone, conditioning, batch), args.pairs), flush=True)
 

@@ -1,4 +1,4 @@
-"""A backbone family of the tests' own: a tiny transformer with rectified flow and embedded guidance.
+"""A backbone family of the tests' own: a tiny transformer with rectified flow.
 
 It differs from Stable Diffusion in all that a family may: two text encoders with a pooled vector,
 no image twin, patches of packed latents, times from 0 to 1000, guidance as an input.

@@ -128,7 +128,7 @@ def test_embeddings_of_another_width_are_projected_by_a_learnt_layer(space: Feat
     explicit = photo.background @ conditioning.projection.weight.T + conditioning.projection.bias
     torch.testing.assert_close(condition.explicit, explicit)
     torch.testing.assert_close(condition.refined.states, text.states + explicit[:, None])
-    condition.refined.states.sum().backward()  # type: ignore[no-untyped-call]
+    condition.refined.states.sum().backward()
     assert conditioning.projection.weight.grad is not None
 
 

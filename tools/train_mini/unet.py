@@ -22,11 +22,12 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 from transformers import CLIPTextModel
 
-from idgen.diffusion import NoiseSchedule, Prediction, add_noise, training_target
 from idgen.errors import UserError
 from idgen.files import atomic_write
 from idgen.fingerprint import file_digest
 from idgen.mini.world import SIDE
+from idgen.processes import Prediction, VariancePreserving
+from idgen.processes.variance_preserving import add_noise, training_target
 from tools.command import run
 from tools.train_mini.needed import made_by
 from tools.train_mini.pictures import (
@@ -199,7 +200,7 @@ class Denoising:
         folder = made_by("clip encoder", work, "text_encoder/FINAL").parent
         text = CLIPTextModel.from_pretrained(folder, dtype=torch.float32)
         self._text = text.to(device).eval().requires_grad_(False)
-        self._schedule = NoiseSchedule(
+        self._schedule = VariancePreserving(
             build_scheduler().alphas_cumprod.to(device), Prediction.v_prediction
         )
 
