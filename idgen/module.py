@@ -17,7 +17,7 @@ from idgen.backbones.latents import sample_latents
 from idgen.backbones.text import SubjectWords
 from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
 from idgen.errors import UserError
-from idgen.models.conditioning import Condition, ConditioningCallable
+from idgen.models.conditioning import Condition, ConditioningCallable, ConditioningFactory
 from idgen.models.fusion import expert_load, router_entropy
 from idgen.models.origin import Origin
 from idgen.models.tuning import Tuning
@@ -76,7 +76,7 @@ class PersonalizationModule(L.LightningModule):
         self.words = SubjectWords(token, class_noun)
         for word in tuning.words(self.words):
             backbone.add_word(word)
-        self._make_conditioning = conditioning
+        self._conditioning = ConditioningFactory(conditioning)
         with torch.device("meta"):
             self.conditioning = conditioning(backbone.features)
         self.objective = Objective(terms, self.conditioning, tuning)
@@ -86,6 +86,7 @@ class PersonalizationModule(L.LightningModule):
         self.trained_steps = 0
         self._frozen_keys: frozenset[str] | None = None
         self._drawing = ExitStack()
+        self.register_load_state_dict_post_hook(_without_frozen_keys)
 
     # Before there are weights
 
@@ -156,7 +157,7 @@ class PersonalizationModule(L.LightningModule):
             self.backbone.load()
             torch.manual_seed(self.seed)
             self.backbone.attach(self.tuning, self.words)
-            self.conditioning = self._make_conditioning(self.backbone.features)
+            self.conditioning = self._conditioning.build(self.backbone.features)
         self._frozen_keys = self._find_frozen_keys()
 
     # Training
@@ -362,6 +363,15 @@ class PersonalizationModule(L.LightningModule):
         """
         free = () if resumed else self.conditioning.of_inference
         self.origin.check(made, free)
+
+
+def _without_frozen_keys(module: torch.nn.Module, keys: Any) -> None:
+    """Frozen weights are not missing in a checkpoint, nor in one of an averaged model."""
+    assert isinstance(module, PersonalizationModule)
+    frozen = module._frozen_keys or frozenset()
+    keys.missing_keys[:] = [
+        key for key in keys.missing_keys if key.removeprefix("module.") not in frozen
+    ]
 
 
 def _shape(shape: torch.Size | None) -> str:

@@ -26,6 +26,10 @@ class Optimization:
     optimizer: OptimizerCallable
     scheduler: LRSchedulerCallable | None
 
+    def __deepcopy__(self, memo: Any) -> "Optimization":
+        # What the command line makes of a config holds on to it, and cannot be copied.
+        return self
+
     def configured(self, trained: Iterable[Parameter]) -> Any:
         """Builds both.
 
