@@ -86,7 +86,7 @@ class PersonalizationModule(L.LightningModule):
         self.trained_steps = 0
         self._frozen_keys: frozenset[str] | None = None
         self._drawing = ExitStack()
-        self.register_load_state_dict_post_hook(_without_frozen_keys)
+        self.register_load_state_dict_post_hook(_without_frozen_keys)  # type: ignore[no-untyped-call]
 
     # Before there are weights
 
@@ -161,6 +161,17 @@ class PersonalizationModule(L.LightningModule):
         self._frozen_keys = self._find_frozen_keys()
 
     # Training
+
+    def on_train_start(self) -> None:
+        """Lets the configured optimizer and schedule win over those of a resumed checkpoint."""
+        if self.global_step == 0:
+            return
+        configs = self.trainer.lr_scheduler_configs
+        schedule = configs[0].scheduler if configs else None
+        optimizer = self.trainer.optimizers[0]
+        going_on = self.optimization.resumed(optimizer, schedule, self.global_step)
+        if going_on is not None:
+            configs[0].scheduler = going_on
 
     def on_train_batch_start(self, batch: SubjectBatch, batch_idx: int) -> None:
         """Makes the step's randomness a function of seed, batch and rank.
@@ -336,6 +347,7 @@ class PersonalizationModule(L.LightningModule):
             **checkpoint.get(CHECKPOINT_KEY, {}),
             **asdict(self.origin),
             "seed": self.seed,
+            "optimizer": self.optimization.kind,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -359,8 +371,14 @@ class PersonalizationModule(L.LightningModule):
             resumed: Whether it is to be trained further, and not only drawn with.
 
         Raises:
-            UserError: If the backbone or the method is another.
+            UserError: If the backbone or the method is another, or the optimizer of a resumed run.
         """
+        optimizer = made.get("optimizer")
+        if resumed and optimizer not in (None, self.optimization.kind):
+            raise UserError(
+                f"optimizer: the checkpoint holds the state of {optimizer}, which "
+                f"{self.optimization.kind} cannot go on from; take that one, or start a new run"
+            )
         free = () if resumed else self.conditioning.of_inference
         self.origin.check(made, free)
 
