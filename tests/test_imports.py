@@ -14,7 +14,7 @@ ROOT = Path(idgen.__file__).parent
 # flows on, and imports with it, from `prepare` to `data` to `module`.
 LAYERS = (
     ("errors", "files", "fingerprint", "masks", "pictures"),
-    ("mini", "report"),
+    ("mini", "pages"),
     ("models", "diffusion", "losses"),
     ("sampling",),
     ("metrics",),

@@ -28,8 +28,8 @@ from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
 from idgen.files import atomic_write, check_writable
 from idgen.module import PersonalizationModule
+from idgen.pages.run_page import PromptDrawings, render_run_page
 from idgen.pictures import PromptRow, as_image, captioned_grid, save_png
-from idgen.report.run_page import PromptDrawings, render_run_page
 from idgen.sampling import DrawingRequest, Drawings
 
 _STAGES = {"validate": "validation", "fit": "validation", "test": "test", "predict": "predict"}

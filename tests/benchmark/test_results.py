@@ -14,7 +14,7 @@ from idgen.benchmark.results import CellResult, check_comparable
 from idgen.benchmark.summary import Summary, summarise
 from idgen.benchmark.tables import EMPTY, PHOTOS, as_csv, as_json, as_latex, as_markdown
 from idgen.errors import UserError
-from idgen.report.scores import find_scores, score_name
+from idgen.pages.scores import find_scores, score_name
 from tests.benchmark.made import failed, make_result, missing, results_of
 
 METHODS = ("ours", "lo_ra & co")
@@ -106,7 +106,7 @@ def test_means_over_other_subjects_are_marked_and_never_the_best(tmp_path: Path)
     assert difference.interval.mean == pytest.approx(0.1)
     row = next(line for line in as_markdown(summary).splitlines() if line.startswith("| lo"))
     assert row.count("†") == 3
-    assert "† over fewer subjects" in as_markdown(summary)
+    assert "† covers fewer subjects" in as_markdown(summary)
     assert as_latex(summary).count(r"$^\dagger$") == 3
     assert "†" not in as_markdown(summary_of(tmp_path / "whole"))
 
@@ -242,7 +242,7 @@ def test_the_photos_are_no_method(tmp_path: Path) -> None:
     assert "**" not in row
     assert row.count("†") == 1
     assert row.count(EMPTY) == 2
-    assert "4 of 7 here: the others have a single photo" in as_markdown(summary)
+    assert "It covers 4 of 7 subjects: the others have a single photo" in as_markdown(summary)
     latex = as_latex(summary).splitlines()
     last = next(line for line in latex if PHOTOS in line and not line.startswith("%"))
     assert latex[latex.index(last) - 1] == r"\midrule"

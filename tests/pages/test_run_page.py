@@ -1,7 +1,7 @@
 from PIL import Image
 
-from idgen.report.run_page import PromptDrawings, render_run_page
-from idgen.report.scores import score_name
+from idgen.pages.run_page import PromptDrawings, render_run_page
+from idgen.pages.scores import score_name
 from tests.benchmark.made import metrics
 from tests.benchmark.test_report import Page
 
