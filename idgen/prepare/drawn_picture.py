@@ -7,7 +7,7 @@ from pathlib import Path
 
 from idgen.masks import Mask, Picture
 from idgen.prepare.photos import Photo
-from idgen.prepare.segmenter import Segment
+from idgen.prepare.segmenters.segmenter import Segment
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from idgen.fingerprint import file_digest
-from idgen.prepare.contact_page import draw_contact_page
-from idgen.prepare.contact_sheet import SheetRow, draw_contact_sheet
 from idgen.prepare.features import plain_embeddings
-from idgen.prepare.review import Look, look_of, mask_warnings, set_warnings
+from idgen.prepare.sheet.page import draw_contact_page
+from idgen.prepare.sheet.picture import SheetRow, draw_contact_sheet
+from idgen.prepare.sheet.review import Look, look_of, mask_warnings, set_warnings
 from idgen.prepare.state import State, Target
 from idgen.prepare.store import CONTACT_PAGE, CONTACT_SHEET, INDEX, KINDS, png_bytes
 from idgen.prepare.subject import Index, PreparedFile, PreparedPhoto

@@ -13,15 +13,15 @@ from idgen.errors import UserError
 from idgen.masks import Mask
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.features import FeatureRecipe, LatentBackbone
-from idgen.prepare.grabcut import GrabCutSegmenter
-from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
+from idgen.prepare.inpainters.inpainter import Inpainter, OpenCVInpainter
 from idgen.prepare.jobs import Job, Outcome, Steps, outcome_of, unfit
 from idgen.prepare.notices import Notices
 from idgen.prepare.open_files import allow_locks
 from idgen.prepare.photos import Photo, subject_name
 from idgen.prepare.reference import reference_embeddings
-from idgen.prepare.sam import SamSegmenter
-from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.segmenters.grabcut import GrabCutSegmenter
+from idgen.prepare.segmenters.sam import SamSegmenter
+from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.shared_masks import keep_apart
 from idgen.prepare.shared_outputs import keep_outputs_apart
 from idgen.prepare.stages import Stages

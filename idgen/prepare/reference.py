@@ -7,10 +7,10 @@ from torch import Tensor
 
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.features import encode_images, free, working_dtype
-from idgen.prepare.inpainter import Inpainter
+from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.jobs import named
 from idgen.prepare.photos import Photo, subject_name
-from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.stages import checked_mask
 from idgen.prepare.views import square
 

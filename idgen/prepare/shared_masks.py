@@ -5,9 +5,9 @@ from pathlib import Path
 
 from idgen.errors import UserError
 from idgen.prepare.jobs import Job
-from idgen.prepare.mask_files import shared_mask
 from idgen.prepare.photos import Photo
-from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.segmenters.mask_files import shared_mask
+from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.state import mask_key
 from idgen.prepare.store import Store
 from idgen.prepare.subject import read_index

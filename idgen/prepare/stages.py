@@ -25,10 +25,10 @@ from idgen.prepare.features import (
     working_dtype,
 )
 from idgen.prepare.finish import finish
-from idgen.prepare.inpainter import Inpainter
+from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.jobs import Job, Steps, Work, named
 from idgen.prepare.photos import UnfitPhotoError
-from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.state import Target
 from idgen.prepare.store import Kind, png_bytes
 from idgen.prepare.subject import LeftOut

@@ -14,13 +14,13 @@ from torch import Tensor
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
 from idgen.masks import Mask
-from idgen.prepare.contact_page import PAGE_VERSION, page_key
-from idgen.prepare.contact_sheet import SHEET_VERSION
 from idgen.prepare.features import FeatureKeys, FeatureRecipe
-from idgen.prepare.inpainter import Inpainter
+from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.photos import Photo
-from idgen.prepare.review import REVIEW_VERSION
-from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.segmenters.segmenter import Segmenter
+from idgen.prepare.sheet.page import PAGE_VERSION, page_key
+from idgen.prepare.sheet.picture import SHEET_VERSION
+from idgen.prepare.sheet.review import REVIEW_VERSION
 from idgen.prepare.store import (
     CONTACT_PAGE,
     CONTACT_SHEET,

@@ -15,7 +15,7 @@ from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask
 from idgen.prepare.features import TENSORS, features_key
-from idgen.prepare.review import Look
+from idgen.prepare.sheet.review import Look
 from idgen.prepare.store import CONTACT_PAGE, FORMAT, Store, read_png, stale
 
 

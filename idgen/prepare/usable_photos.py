@@ -6,7 +6,7 @@ from pathlib import Path
 
 from idgen.errors import UserError
 from idgen.prepare.photos import Photo, find_photos
-from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.segmenters.segmenter import Segmenter
 
 
 def usable_photos(

@@ -17,10 +17,10 @@ from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask
 from idgen.models.backbone import Autoencoder
 from idgen.models.encoders import ImageEncoder
-from idgen.prepare.inpainter import OpenCVInpainter
+from idgen.prepare.inpainters.inpainter import OpenCVInpainter
 from idgen.prepare.photos import Photo
 from idgen.prepare.preparation import Preparation
-from idgen.prepare.segmenter import Segment, Segmenter
+from idgen.prepare.segmenters.segmenter import Segment, Segmenter
 from idgen.prepare.store import KINDS
 
 # With several threads, sums differ in their last bits between a process's threads, and so would

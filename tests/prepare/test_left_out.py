@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from idgen.errors import UserError
-from idgen.prepare.mask_files import MaskFiles
 from idgen.prepare.photos import lone_photo_note
 from idgen.prepare.preparation import Preparation
+from idgen.prepare.segmenters.mask_files import MaskFiles
 from tests.prepare.parts import (
     CPU,
     CentreSegmenter,

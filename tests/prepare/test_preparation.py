@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
-from idgen.prepare.mask_files import MaskFiles
 from idgen.prepare.photos import Photo, find_photos, read_photo
 from idgen.prepare.preparation import Preparation
-from idgen.prepare.segmenter import Segment
+from idgen.prepare.segmenters.mask_files import MaskFiles
+from idgen.prepare.segmenters.segmenter import Segment
 from idgen.prepare.store import is_whole_png
 from idgen.prepare.subject import PreparedSubject
 from tests.prepare.parts import (

@@ -8,7 +8,7 @@ import pytest
 from idgen import files
 from idgen.errors import UserError
 from idgen.prepare import GrabCutSegmenter, Preparation, SamSegmenter
-from idgen.prepare.prompts import PROMPTS
+from idgen.prepare.segmenters.prompts import PROMPTS
 from tests.prepare.parts import (
     CPU,
     CentreSegmenter,

@@ -16,7 +16,7 @@ from idgen.errors import UserError
 from idgen.masks import Mask
 from idgen.models.backbone import Autoencoder
 from idgen.prepare import MaskFiles, Photo, Preparation, lone_photo_note
-from idgen.prepare.segmenter import Segment
+from idgen.prepare.segmenters.segmenter import Segment
 from tests.commands.test_prepare import options
 from tests.prepare.parts import (
     CPU,

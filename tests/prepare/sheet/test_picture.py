@@ -1,6 +1,6 @@
 import numpy as np
 
-from idgen.prepare.contact_sheet import SheetRow, draw_contact_sheet
+from idgen.prepare.sheet.picture import SheetRow, draw_contact_sheet
 from tests.prepare.pictures import picture, red
 
 

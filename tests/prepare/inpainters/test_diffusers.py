@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from idgen.errors import UserError
 from idgen.prepare import DiffusersInpainter
-from idgen.prepare.diffusers_inpainter import context_square
-from idgen.prepare.inpainter import dilate
+from idgen.prepare.inpainters.diffusers import context_square
+from idgen.prepare.inpainters.inpainter import dilate
 from idgen.prepare.views import cut_square
 from tests.prepare.pictures import CPU, one_line, picture, red
 from tests.tiny import save_pipeline

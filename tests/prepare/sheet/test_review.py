@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from idgen.prepare.review import Look, look_of, mask_warnings, set_warnings
+from idgen.prepare.sheet.review import Look, look_of, mask_warnings, set_warnings
 from tests.prepare.pictures import picture, red
 
 

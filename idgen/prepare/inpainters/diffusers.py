@@ -18,7 +18,7 @@ from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields, fingerprint_path
 from idgen.masks import Mask
 from idgen.models.hub import model_folder
-from idgen.prepare.inpainter import Inpaint, Inpainter, dilate, no_background
+from idgen.prepare.inpainters.inpainter import Inpaint, Inpainter, dilate, no_background
 from idgen.prepare.views import cut_square
 
 _KEY = "--preparation.inpainter.init_args.source"

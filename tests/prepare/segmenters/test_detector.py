@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from idgen.errors import UserError
 from idgen.prepare import SamSegmenter
-from idgen.prepare.detector import BoxDetector
+from idgen.prepare.segmenters.detector import BoxDetector
 from tests.prepare.pictures import CPU, one_line, picture
 from tests.tiny import save_tokenizer
 

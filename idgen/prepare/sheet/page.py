@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from idgen.prepare.contact_sheet import SheetRow, outlined, thumbnail
+from idgen.prepare.sheet.picture import SheetRow, outlined, thumbnail
 
 PAGE_VERSION = 2
 """Part of the page's key: raise it when the page changes."""

@@ -3,7 +3,7 @@ import pytest
 
 from idgen.errors import UserError
 from idgen.prepare import OpenCVInpainter
-from idgen.prepare.inpainter import dilate
+from idgen.prepare.inpainters.inpainter import dilate
 from tests.prepare.pictures import CPU, one_line, picture, red
 
 

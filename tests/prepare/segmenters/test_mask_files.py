@@ -7,7 +7,7 @@ from PIL import Image
 
 from idgen.errors import UserError
 from idgen.prepare import GrabCutSegmenter, MaskFiles, Photo, find_photos, read_photo
-from idgen.prepare.prompts import PROMPTS
+from idgen.prepare.segmenters.prompts import PROMPTS
 from tests.prepare.parts import CentreSegmenter
 from tests.prepare.pictures import CPU, one_line, picture, red, save_pictures
 

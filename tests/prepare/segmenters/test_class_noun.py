@@ -4,7 +4,7 @@ import pytest
 
 from idgen.errors import UserError
 from idgen.prepare import Photo
-from idgen.prepare.class_noun import NOUN_FILE, ClassNouns, read_class_nouns
+from idgen.prepare.segmenters.class_noun import NOUN_FILE, ClassNouns, read_class_nouns
 
 DREAMBENCH = """Classes
 

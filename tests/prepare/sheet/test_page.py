@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from idgen.prepare.contact_page import draw_contact_page, page_key
-from idgen.prepare.contact_sheet import SheetRow
+from idgen.prepare.sheet.page import draw_contact_page, page_key
+from idgen.prepare.sheet.picture import SheetRow
 from tests.prepare.pictures import picture, red
 
 

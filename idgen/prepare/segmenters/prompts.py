@@ -14,7 +14,7 @@ import yaml
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.prepare.photos import Photo
-from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.segmenters.segmenter import Segmenter
 
 PROMPTS = "prompts.yaml"
 """The file's name; it lies in the photos' folder."""

@@ -9,9 +9,9 @@ from PIL import Image
 from idgen.errors import UserError
 from idgen.masks import Mask
 from idgen.prepare import GrabCutSegmenter, Photo, find_photos
-from idgen.prepare.colour_cues import find_cues, histogram, without_bars
-from idgen.prepare.grabcut import score_mask
-from idgen.prepare.prompts import PROMPTS
+from idgen.prepare.segmenters.colour_cues import find_cues, histogram, without_bars
+from idgen.prepare.segmenters.grabcut import score_mask
+from idgen.prepare.segmenters.prompts import PROMPTS
 from tests.prepare.pictures import CPU, picture, red, save_pictures
 
 SEEDS = (1, 2, 3)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields, fingerprint_path
 from idgen.models.hub import model_folder
-from idgen.prepare.prompts import Box
+from idgen.prepare.segmenters.prompts import Box
 
 Detect: TypeAlias = Callable[[NDArray[np.uint8], str], Box | None]
 """A picture `H W 3` and a noun to (left, top, right, bottom) in its pixels, or None."""

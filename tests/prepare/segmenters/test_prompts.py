@@ -7,7 +7,13 @@ from PIL import Image
 
 from idgen.errors import UserError
 from idgen.prepare import Photo, find_photos
-from idgen.prepare.prompts import PROMPTS, Prompts, check_prompts, prompted_key, prompts_of
+from idgen.prepare.segmenters.prompts import (
+    PROMPTS,
+    Prompts,
+    check_prompts,
+    prompted_key,
+    prompts_of,
+)
 from tests.prepare.pictures import one_line, picture, save_pictures
 
 

@@ -15,9 +15,9 @@ from idgen.metrics.encoders import ClipScorer
 from idgen.metrics.scorer import ImageScorer
 from idgen.mini.sam import build_mini_sam
 from idgen.prepare import BoxDetector, Photo, SamSegmenter, find_photos, read_photo
-from idgen.prepare.class_noun import NOUN_FILE
-from idgen.prepare.detector import Detect
-from idgen.prepare.prompts import PROMPTS, Box
+from idgen.prepare.segmenters.class_noun import NOUN_FILE
+from idgen.prepare.segmenters.detector import Detect
+from idgen.prepare.segmenters.prompts import PROMPTS, Box
 from tests.prepare.pictures import CPU, one_line, picture, save_pictures
 
 CONFIG: dict[str, Any] = {

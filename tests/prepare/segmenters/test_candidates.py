@@ -3,7 +3,7 @@ from itertools import permutations
 import pytest
 import torch
 
-from idgen.prepare.candidates import (
+from idgen.prepare.segmenters.candidates import (
     KEPT,
     Candidates,
     best_and_different,

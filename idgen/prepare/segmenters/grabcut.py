@@ -11,17 +11,24 @@ from numpy.typing import NDArray
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask
-from idgen.prepare.colour_cues import (
+from idgen.prepare.photos import Photo
+from idgen.prepare.segmenters.colour_cues import (
     ColourCues,
     centre_prior,
     find_cues,
     histogram,
     without_bars,
 )
-from idgen.prepare.photos import Photo
-from idgen.prepare.prompts import PromptedSegmenter, Prompts, prompts_of
-from idgen.prepare.seeds import GROUND, MAYBE_GROUND, MAYBE_SUBJECT, SUBJECT, Seeds, Trimap
-from idgen.prepare.segmenter import Segment
+from idgen.prepare.segmenters.prompts import PromptedSegmenter, Prompts, prompts_of
+from idgen.prepare.segmenters.seeds import (
+    GROUND,
+    MAYBE_GROUND,
+    MAYBE_SUBJECT,
+    SUBJECT,
+    Seeds,
+    Trimap,
+)
+from idgen.prepare.segmenters.segmenter import Segment
 
 _VERSION = 1
 _COARSE_SIDE = 192

@@ -18,17 +18,17 @@ from idgen.fingerprint import fingerprint_fields, fingerprint_path
 from idgen.masks import Mask, cut_out
 from idgen.metrics.encoders import ClipScorer
 from idgen.metrics.scorer import ImageScorer
-from idgen.prepare.candidates import (
+from idgen.prepare.photos import Photo
+from idgen.prepare.segmenters.candidates import (
     Candidates,
     best_and_different,
     choose,
     score_candidates,
 )
-from idgen.prepare.class_noun import NOUN_FILE, ClassNouns
-from idgen.prepare.detector import BoxDetector, Detect
-from idgen.prepare.photos import Photo
-from idgen.prepare.prompts import PromptedSegmenter, Prompts, prompted_key, prompts_of
-from idgen.prepare.segmenter import Segment
+from idgen.prepare.segmenters.class_noun import NOUN_FILE, ClassNouns
+from idgen.prepare.segmenters.detector import BoxDetector, Detect
+from idgen.prepare.segmenters.prompts import PromptedSegmenter, Prompts, prompted_key, prompts_of
+from idgen.prepare.segmenters.segmenter import Segment
 
 Architecture: TypeAlias = Literal["vit_b", "vit_l", "vit_h"]
 

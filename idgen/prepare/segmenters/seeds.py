@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from idgen.prepare.prompts import Prompts
+from idgen.prepare.segmenters.prompts import Prompts
 
 GROUND: Final = 0
 SUBJECT: Final = 1

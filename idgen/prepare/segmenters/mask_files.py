@@ -17,7 +17,7 @@ from idgen.fingerprint import file_digest, fingerprint_fields
 from idgen.masks import Mask
 from idgen.prepare.opened_picture import opened_picture
 from idgen.prepare.photos import Photo, visible_entries
-from idgen.prepare.segmenter import Segment, Segmenter
+from idgen.prepare.segmenters.segmenter import Segment, Segmenter
 
 _MIDDLE = 128
 _SUFFIXES = tuple("." + "".join(letters) for letters in product("pP", "nN", "gG"))
