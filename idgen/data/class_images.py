@@ -16,13 +16,14 @@ from torch import Tensor
 
 from idgen.data.prompts import PLACEHOLDER
 from idgen.data.shard import drawing_requests
+from idgen.devices import free
 from idgen.errors import UserError
 from idgen.files import atomic_write, check_writable, locked
 from idgen.fingerprint import fingerprint_fields
 from idgen.models.backbone import Autoencoder, Backbone
 from idgen.models.conditioning import TextOnly
 from idgen.pictures import save_png
-from idgen.prepare.features import encode_latents, free
+from idgen.prepare.features import encode_latents
 from idgen.sampling import DrawingRequest, Sampler
 
 _KEY = "--data.prior"

@@ -32,7 +32,7 @@ from idgen.prepare import (
     find_photos,
     read_photo,
 )
-from idgen.prepare.reference import check_reference
+from idgen.prepare.segmenters.segmenter import check_reference
 from idgen.sampling import DrawingRequest
 
 Suite = str | list[str]

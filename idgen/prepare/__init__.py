@@ -1,8 +1,9 @@
 """Photos to a prepared subject, offline: masks, backgrounds, features, a contact sheet."""
 
 from idgen.prepare.inpainters.diffusers import DiffusersInpainter
-from idgen.prepare.inpainters.inpainter import Inpainter, OpenCVInpainter
-from idgen.prepare.jobs import Outcome
+from idgen.prepare.inpainters.inpainter import Inpainter
+from idgen.prepare.inpainters.opencv import OpenCVInpainter
+from idgen.prepare.outcome import Outcome
 from idgen.prepare.photos import Photo, find_photos, lone_photo_note, read_photo, subject_name
 from idgen.prepare.preparation import Preparation
 from idgen.prepare.segmenters.detector import BoxDetector

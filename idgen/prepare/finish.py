@@ -1,23 +1,12 @@
 """The last stage of a subject: its contact sheet and its index."""
 
-import json
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 
-from idgen.fingerprint import file_digest
-from idgen.prepare.features import plain_embeddings
-from idgen.prepare.sheet.page import draw_contact_page
-from idgen.prepare.sheet.picture import SheetRow, draw_contact_sheet
+from idgen.prepare.index import Index, PreparedPhoto
+from idgen.prepare.sheet.page import SheetRow, draw_contact_page
 from idgen.prepare.sheet.review import Look, look_of, mask_warnings, set_warnings
-from idgen.prepare.state import State, Target
-from idgen.prepare.store import CONTACT_PAGE, CONTACT_SHEET, INDEX, KINDS, png_bytes
-from idgen.prepare.subject import Index, PreparedFile, PreparedPhoto
-
-_SHOWN = 960
-"""Pixels of a picture's longer side that are enough for the sheets."""
+from idgen.prepare.state import State
+from idgen.prepare.store import CONTACT_PAGE, INDEX, read_features
 
 
 def finish(state: State) -> None:
@@ -31,82 +20,50 @@ def finish(state: State) -> None:
     """
     looks = _looks(state)
     warnings = _warnings(state, looks)
-    _contact_sheet(state, warnings)
-    photos = [
-        PreparedPhoto(
-            name=target.photo.name,
-            digest=target.photo.digest,
-            mask=mask,
-            background=background,
-            features=features,
-            look=look,
-            warnings=warned,
+    if not state.has_sheet():
+        rows = (
+            SheetRow(
+                target.photo.name,
+                target.photo.pixels(),
+                state.mask(target),
+                state.background(target),
+                warned,
+            )
+            for target, warned in zip(state.targets, warnings, strict=True)
         )
+        page = draw_contact_page(rows, state.sheet_key())
+        state.store.write(state.store.folder / CONTACT_PAGE, page)
+    photos = [
+        PreparedPhoto(target.photo.name, target.photo.digest, state.files(target), look, warned)
         for target, look, warned in zip(state.targets, looks, warnings, strict=True)
-        for mask, background, features in [_files(state, target)]
     ]
     state.tidy()
     names = [view.name for view in state.recipe.views]
     index = Index(photos, names, state.recipe.resolution, state.left_out)
     if index != state.index:
-        content = json.dumps(index.to_json(), indent=1) + "\n"
-        state.store.write(state.store.folder / INDEX, content.encode())
-
-
-def _files(state: State, target: Target) -> list[PreparedFile]:
-    paths = {kind: state.path(target, kind) for kind in KINDS}
-    return [
-        PreparedFile(f"{kind}/{path.name}", target.key(kind), file_digest(path))
-        for kind, path in paths.items()
-    ]
+        state.store.write(state.store.folder / INDEX, index.to_bytes())
 
 
 def _looks(state: State) -> list[Look]:
     """Sums each photo up; what was seen before is not read again."""
     before = state.index.photos if state.index else []
-    known = {(photo.digest, photo.mask.key): photo.look for photo in before}
+    known = {(photo.digest, photo.files["masks"].key): photo.look for photo in before}
     return [
-        known.get((target.photo.digest, target.mask_key))
+        known.get((target.photo.digest, target.keys["masks"]))
         or look_of(target.photo.pixels(), state.mask(target))
         for target in state.targets
     ]
 
 
 def _warnings(state: State, looks: list[Look]) -> list[list[str]]:
+    subjects = []
+    for target in state.targets:
+        tensors = read_features(state.path(target, "embeddings"), target.keys["embeddings"])
+        # Of the plain view, which is the first.
+        subjects.append(tensors["photo_embedding"][0] - tensors["background_embedding"][0])
     names = [target.photo.name for target in state.targets]
-    embeddings = [plain_embeddings(state.path(target, "features")) for target in state.targets]
-    subjects = torch.stack([photo - background for photo, background in embeddings])
+    beside_others = set_warnings(names, looks, torch.stack(subjects))
     return [
-        mask_warnings(state.mask(target)) + beside_others
-        for target, beside_others in zip(
-            state.targets, set_warnings(names, looks, subjects), strict=True
-        )
+        mask_warnings(state.mask(target)) + warned
+        for target, warned in zip(state.targets, beside_others, strict=True)
     ]
-
-
-def _contact_sheet(state: State, warnings: list[list[str]]) -> None:
-    lacking, key = state.missing_sheets(), state.sheet_key()
-    if not lacking:
-        return
-    rows = [
-        SheetRow(
-            target.photo.name,
-            _reduced(target.photo.pixels()),
-            _reduced(state.mask(target).astype(np.uint8) * 255) >= 128,
-            _reduced(state.background(target)),
-            warned,
-        )
-        for target, warned in zip(state.targets, warnings, strict=True)
-    ]
-    if CONTACT_SHEET in lacking:
-        content = png_bytes(draw_contact_sheet(rows), key)
-        state.store.write(state.store.folder / CONTACT_SHEET, content)
-    if CONTACT_PAGE in lacking:
-        state.store.write(state.store.folder / CONTACT_PAGE, draw_contact_page(rows, key))
-
-
-def _reduced(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture at a size that many of fit into memory, `H W` or `H W 3`."""
-    reduced = Image.fromarray(image)
-    reduced.thumbnail((_SHOWN, _SHOWN), Image.Resampling.BOX)
-    return np.array(reduced)

@@ -16,12 +16,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from idgen.errors import UserError
-from idgen.prepare.features import Parts
-from idgen.prepare.photos import Photo, UnfitPhotoError, subject_name
+from idgen.errors import UserError, printable
+from idgen.prepare.index import KINDS, Kind, LeftOut
+from idgen.prepare.photos import UnfitPhotoError
 from idgen.prepare.state import State, Target
-from idgen.prepare.store import Kind, Store
-from idgen.prepare.subject import LeftOut, read_index
 
 _LONGEST_NAME = 24
 
@@ -36,7 +34,6 @@ class Job:
         error: What stopped it; the other subjects go on.
         made: Digests of the photos of which anything was made.
         faults: What could not be made in this stage.
-        parts: Latents and embeddings that are not in a file yet.
     """
 
     name: str
@@ -44,7 +41,11 @@ class Job:
     error: UserError | None = None
     made: set[str] = field(default_factory=set)
     faults: list[LeftOut] = field(default_factory=list)
-    parts: Parts = field(default_factory=dict)
+
+    @property
+    def photos_folder(self) -> Path:
+        """Where its photos lie."""
+        return self.state.photos[0].path.parent
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -61,6 +62,8 @@ class Job:
             yield
         except UnfitPhotoError as error:
             self.faults.append(self.state.fault(target, kind, str(error)))
+        else:
+            self.made.add(target.photo.digest)
 
     def settle(self, skip_bad: bool) -> list[LeftOut]:
         """Ends a stage: photos that are unfit are left out, or else stop their subject.
@@ -88,43 +91,6 @@ def unfit(faults: Sequence[LeftOut]) -> UserError:
     return UserError("; ".join(f"photo {fault}" for fault in faults))
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one subject.
-
-    Attributes:
-        name: What its folder of photos is called.
-        output: The prepared subject's folder.
-        photos: How many photos it has; 0 if they cannot be used.
-        made: Of how many of them anything was made.
-        warnings: Photos that look wrong.
-        error: What stopped it, if anything did.
-    """
-
-    name: str
-    output: Path
-    photos: int
-    made: int
-    warnings: int
-    error: UserError | None
-
-
-def outcome_of(job: Job | UserError, photos: Path, output: Path) -> Outcome:
-    """Sums up what became of a subject.
-
-    Args:
-        job: Its job, or what kept it from becoming one.
-        photos: The folder of photos.
-        output: The prepared subject's folder.
-    """
-    name = subject_name(photos)
-    if isinstance(job, UserError):
-        return Outcome(name, output, photos=0, made=0, warnings=0, error=job)
-    index = None if job.error else read_index(Store(output))
-    warnings = sum(bool(photo.warnings) for photo in index.photos) if index else 0
-    return Outcome(name, output, len(job.state.targets), len(job.made), warnings, job.error)
-
-
 Work: TypeAlias = list[tuple[Job, Target]]
 
 
@@ -132,7 +98,7 @@ class Steps:
     """One progress bar over all steps of all subjects, on stderr."""
 
     def __init__(self, shown: bool, jobs: Sequence[Job]) -> None:
-        """Counts the steps that the jobs will take.
+        """Counts the steps that the jobs will take: each file that is lacking, and the sheets.
 
         Args:
             shown: Whether to show the bar.
@@ -147,7 +113,7 @@ class Steps:
             console=Console(stderr=True),
             disable=not shown,
         )
-        total = sum(_steps(job.state) for job in jobs)
+        total = sum(len(job.state.missing_files(KINDS)) + 1 for job in jobs)
         self._task = self._bars.add_task("preparing", total=total)
 
     @contextmanager
@@ -165,24 +131,9 @@ class Steps:
 
     def show(self, stage: str, job: Job) -> None:
         """Says what is being done."""
-        name = "".join(c if c.isprintable() else "\ufffd" for c in job.name)
-        self._bars.update(self._task, description=f"{stage} of {name[:_LONGEST_NAME]}")
+        description = f"{stage} of {printable(job.name)[:_LONGEST_NAME]}"
+        self._bars.update(self._task, description=description)
 
-    def advance(self, steps: int = 1) -> None:
-        """Counts steps that were taken, or were not needed."""
-        self._bars.advance(self._task, steps)
-
-
-def _steps(state: State) -> int:
-    """Masks, backgrounds, latents and embeddings that are lacking, and the contact sheet."""
-    features = len(state.lacking("features"))
-    return len(state.lacking("masks")) + len(state.lacking("backgrounds")) + 2 * features + 1
-
-
-@contextmanager
-def named(photo: Photo) -> Iterator[None]:
-    """Puts the photo's name before an error about it."""
-    try:
-        yield
-    except UserError as error:
-        raise type(error)(f"photo {photo.name!r}: {error}") from error
+    def advance(self) -> None:
+        """Counts a step that was taken."""
+        self._bars.advance(self._task)

@@ -3,18 +3,20 @@
 import hashlib
 import io
 import os
+import threading
 import warnings
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from idgen.errors import UserError
-from idgen.prepare.opened_picture import opened_picture
+from idgen.errors import UserError, first_line
+from idgen.prepare.memory import Memory
 
 SMALLEST_SIDE = 32
 _IGNORED_SUFFIXES = frozenset({".txt", ".yaml", ".yml", ".json", ".md"})
@@ -24,6 +26,8 @@ _SIDEWAYS = frozenset({5, 6, 7, 8})
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 # Formats whose further pictures are depth maps and previews, not frames.
 _ONE_PHOTO = frozenset({"MPO", "HEIF"})
+_FILTERS = threading.Lock()
+"""Pictures are read by threads, and the filters of warnings are the process's."""
 
 
 class UnfitPhotoError(UserError):
@@ -41,10 +45,12 @@ class Photo:
     Attributes:
         path: The file.
         digest: SHA-256 of its bytes, 64 hexadecimal digits.
+        memory: Keeps its pixels for the next to ask; None to read the file each time.
     """
 
     path: Path
     digest: str
+    memory: Memory | None = field(default=None, compare=False, repr=False, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -87,8 +93,13 @@ class Photo:
         Raises:
             UserError: If the file cannot be read, or its content is no longer `digest`.
         """
-        with _named_errors(self.path), _opened(self._bytes()) as image:
-            return _to_srgb(image)
+        content = self._bytes()
+
+        def read() -> NDArray[np.uint8]:
+            with _named_errors(self.path), _opened(content) as image:
+                return _to_srgb(image)
+
+        return read() if self.memory is None else self.memory.get(self.digest, read).copy()
 
 
 def subject_name(folder: Path) -> str:
@@ -247,6 +258,25 @@ def _named_errors(path: Path) -> Iterator[None]:
         raise UserError(f"photo {str(path)!r} {error}") from error
 
 
+@contextmanager
+def opened_picture(source: Path | IO[bytes]) -> Iterator[Image.Image]:
+    """Opens a picture without Pillow's warning on large ones, which names no file.
+
+    Between one and two times Pillow's limit lie honest photos; beyond, it refuses.
+
+    Args:
+        source: A file, or its content.
+
+    Raises:
+        Exception: Of many kinds, on what is no image.
+    """
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image = Image.open(source)
+    with image:
+        yield image
+
+
 def _is_heif(content: bytes) -> bool:
     return content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS
 
@@ -287,8 +317,8 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
     except _BadPhotoError:
         raise
     except Exception as error:  # decoders raise all kinds on damaged input
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise _BadPhotoError(f"is truncated or damaged ({reason[:80]}): copy it again") from error
+        reason = first_line(error, 80)
+        raise _BadPhotoError(f"is truncated or damaged ({reason}): copy it again") from error
 
 
 def _to_srgb(image: Image.Image) -> NDArray[np.uint8]:

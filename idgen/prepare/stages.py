@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -12,28 +13,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from idgen.devices import free
+from idgen.errors import UserError
 from idgen.masks import Mask
+from idgen.models.backbone import Autoencoder
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.features import (
+    Encode,
     LatentBackbone,
-    Parts,
     encode_images,
     encode_latents,
-    features_bytes,
-    free,
-    read_parts,
     working_dtype,
 )
 from idgen.prepare.finish import finish
-from idgen.prepare.inpainters.inpainter import Inpainter
-from idgen.prepare.jobs import Job, Steps, Work, named
+from idgen.prepare.index import Kind, LeftOut
+from idgen.prepare.inpainters.inpainter import Inpaint, Inpainter
+from idgen.prepare.jobs import Job, Steps, Work
 from idgen.prepare.photos import UnfitPhotoError
 from idgen.prepare.segmenters.segmenter import Segmenter
-from idgen.prepare.state import Target
-from idgen.prepare.store import Kind, png_bytes
-from idgen.prepare.subject import LeftOut
-from idgen.prepare.views import batches
+from idgen.prepare.state import State, Target
+from idgen.prepare.views import Frame, show_mask
 
+Model = TypeVar("Model")
 Read = TypeVar("Read")
 _READERS = 2
 _AHEAD = 2
@@ -71,15 +72,12 @@ class Stages:
     def _going(self) -> list[Job]:
         return [job for job in self.jobs if job.error is None]
 
-    def _lacking(self, kind: Kind) -> Work:
-        return [(job, target) for job in self._going() for target in job.state.lacking(kind)]
-
     def _settle(self) -> None:
         for job in self._going():
             with job.guarded():
                 for fault in job.settle(skip_bad=self.left_out is not None):
                     if self.left_out is not None:
-                        self.left_out(job.state.photos[0].path.parent, fault)
+                        self.left_out(job.photos_folder, fault)
 
     def masks(self, segmenter: Segmenter) -> None:
         """Masks of the photos that lack one; subject by subject, for a set is looked at whole."""
@@ -91,87 +89,86 @@ class Stages:
                 for _, target in self.steps.each(work, "masks"):
                     with job.trying(target, "masks"):
                         mask = checked_mask(segment(target.photo))
-                        content = png_bytes(mask.astype(np.uint8) * 255, target.mask_key)
-                        _keep(job, target, "masks", content)
+                        job.state.keep(target, "masks", mask.astype(np.uint8) * 255)
             free(self.device)
         self._settle()
 
     def backgrounds(self, inpainter: Inpainter) -> None:
         """Backgrounds of the photos that lack one."""
-        work = self._lacking("backgrounds")
+
+        def read(state: State, target: Target) -> tuple[NDArray[np.uint8], Mask]:
+            return target.photo.pixels(), state.mask(target)
+
+        def make(inpaint: Inpaint, pictures: tuple[NDArray[np.uint8], Mask]) -> NDArray[np.uint8]:
+            return inpaint(*pictures)
+
+        self._each("backgrounds", lambda: inpainter.loaded(self.device), read, make)
+
+    def latents(self, backbone: LatentBackbone) -> None:
+        """Latents of the photos that lack them, and the subject's share of each of their places."""
+
+        def read(state: State, target: Target) -> tuple[list[Tensor], Mask, list[Frame]]:
+            frames = state.frames(target)
+            return state.views(target.photo.pixels(), frames), state.mask(target), frames
+
+        def make(
+            autoencoder: Autoencoder, inputs: tuple[list[Tensor], Mask, list[Frame]]
+        ) -> dict[str, Tensor]:
+            views, mask, frames = inputs
+            found = [p for b in views for p in encode_latents(autoencoder, b.to(self.device))]
+            mean, log_variance = (torch.stack(part) for part in zip(*found, strict=True))
+            shares = [show_mask(mask, frame, *mean.shape[-2:]) for frame in frames]
+            return {
+                "latent_mean": mean,
+                "latent_log_variance": log_variance,
+                "subject_mask": torch.stack(shares),
+            }
+
+        self._each("latents", lambda: backbone.autoencoder(self.device), read, make)
+
+    def embeddings(self, image_encoder: ImageEncoder, dtype: torch.dtype) -> None:
+        """f_p and f'_i of the photos that lack them."""
+
+        def read(state: State, target: Target) -> tuple[list[Tensor], list[Tensor]]:
+            frames = state.frames(target)
+            photo, background = target.photo.pixels(), state.background(target)
+            return state.views(photo, frames), state.views(background, frames)
+
+        def make(encode: Encode, inputs: tuple[list[Tensor], list[Tensor]]) -> dict[str, Tensor]:
+            photo, background = (
+                torch.cat([encode_images(encode, batch) for batch in views]) for views in inputs
+            )
+            return {"photo_embedding": photo, "background_embedding": background}
+
+        dtype = working_dtype(dtype, self.device)
+        self._each("embeddings", lambda: image_encoder.loaded(self.device, dtype), read, make)
+
+    def _each(
+        self,
+        kind: Kind,
+        loaded: Callable[[], AbstractContextManager[Model]],
+        read: Callable[[State, Target], Read],
+        make: Callable[[Model, Read], NDArray[np.uint8] | dict[str, Tensor]],
+    ) -> None:
+        """Makes what is lacking of a kind, all subjects' with one model."""
+        work = [(job, target) for job in self._going() for target in job.state.lacking(kind)]
         if not work:
             return
-
-        def read(job: Job, target: Target) -> tuple[NDArray[np.uint8], Mask]:
-            return target.photo.pixels(), job.state.mask(target)
-
-        with inpainter.loaded(self.device) as inpaint:
-            for job, target, inputs in self._read_ahead(work, "backgrounds", read):
-                with job.guarded(), named(target.photo), job.trying(target, "backgrounds"):
-                    content = png_bytes(inpaint(*inputs()), target.background_key)
-                    _keep(job, target, "backgrounds", content)
+        with loaded() as model:
+            for job, target, pictures in self._read_ahead(work, kind, read):
+                with job.guarded(), job.trying(target, kind):
+                    try:
+                        job.state.keep(target, kind, make(model, pictures()))
+                    except UnfitPhotoError:
+                        raise
+                    except UserError as error:
+                        raise UserError(f"photo {target.photo.name!r}: {error}") from error
+        del model
         free(self.device)
         self._settle()
-
-    def features(self, backbone: LatentBackbone, image_encoder: ImageEncoder) -> None:
-        """Features of the photos that lack some; what older files hold of them is taken over."""
-        work = self._lacking("features")
-        for job in {id(job): job for job, _ in work}.values():
-            for path in job.state.held["features"].values():
-                job.parts.update(read_parts(path))
-        unseen = [(j, t) for j, t in work if not _has_latents(t, j.parts)]
-        self._latents(backbone, unseen)
-        self._settle()
-        work = self._lacking("features")
-        unread = [(j, t) for j, t in work if not _embedded(t, j.parts)]
-        self._embeddings(image_encoder, working_dtype(backbone.dtype, self.device), unread)
-        self._settle()
-        self.steps.advance(2 * len(work) - len(unseen) - len(unread))
-        for job, target in self._lacking("features"):
-            with job.guarded():
-                _keep_features(job, target)
-        for job in self.jobs:
-            job.parts.clear()
-
-    def _latents(self, backbone: LatentBackbone, work: Work) -> None:
-        if not work:
-            return
-
-        def read(job: Job, target: Target) -> Tensor:
-            return job.state.views(target, target.photo.pixels())
-
-        with backbone.autoencoder(self.device) as autoencoder:
-            for job, target, views in self._read_ahead(work, "latents", read):
-                keys = [view.latents for view in target.features.views]
-                with job.guarded(), named(target.photo), job.trying(target, "features"):
-                    pixels = views()
-                    for places in _lacking_batches(job, keys):
-                        latents = encode_latents(autoencoder, pixels[places].to(self.device))
-                        job.parts.update(zip([keys[at] for at in places], latents, strict=True))
-        free(self.device)
-
-    def _embeddings(self, image_encoder: ImageEncoder, dtype: torch.dtype, work: Work) -> None:
-        if not work:
-            return
-
-        def read(job: Job, target: Target) -> tuple[Tensor, Tensor]:
-            photo = job.state.views(target, target.photo.pixels())
-            return photo, job.state.views(target, job.state.background(target))
-
-        with image_encoder.loaded(self.device, dtype) as encode:
-            for job, target, views in self._read_ahead(work, "embeddings", read):
-                photo_keys = [view.photo_embedding for view in target.features.views]
-                background_keys = [view.background_embedding for view in target.features.views]
-                with job.guarded(), named(target.photo), job.trying(target, "features"):
-                    for keys, pixels in zip((photo_keys, background_keys), views(), strict=True):
-                        for places in _lacking_batches(job, keys):
-                            found = encode_images(encode, pixels[places])
-                            job.parts.update(zip([keys[at] for at in places], found, strict=True))
-                    _keep_features(job, target)
-        free(self.device)
 
     def _read_ahead(
-        self, work: Work, stage: str, read: Callable[[Job, Target], Read]
+        self, work: Work, stage: str, read: Callable[[State, Target], Read]
     ) -> Iterator[tuple[Job, Target, Callable[[], Read]]]:
         """The work, each with what gives its pictures: threads read while the model computes."""
         with ThreadPoolExecutor(_READERS) as readers:
@@ -179,8 +176,8 @@ class Stages:
             upcoming = iter(work)
 
             def next_reading() -> Future[Read]:
-                for item in islice(upcoming, 1 + _AHEAD - len(waiting)):
-                    waiting.append(readers.submit(read, *item))
+                for job, target in islice(upcoming, 1 + _AHEAD - len(waiting)):
+                    waiting.append(readers.submit(read, job.state, target))
                 return waiting.popleft()
 
             try:
@@ -198,38 +195,6 @@ class Stages:
             with job.guarded():
                 finish(job.state)
             self.steps.advance()
-
-
-def _keep(job: Job, target: Target, kind: Kind, content: bytes) -> None:
-    job.state.keep(target, kind, content)
-    job.made.add(target.photo.digest)
-
-
-def _keep_features(job: Job, target: Target) -> None:
-    """Writes what was computed, and the subject's masks, which take no model."""
-    mean, _ = job.parts[target.features.views[0].latents]
-    masks = job.state.subject_masks(target, mean.shape[-2], mean.shape[-1])
-    _keep(job, target, "features", features_bytes(target.features, job.parts, masks))
-
-
-def _lacking_batches(job: Job, keys: Sequence[str]) -> list[list[int]]:
-    """Batches of views of which one is lacking: what is in a batch decides its last bits."""
-    return [
-        places
-        for places in batches(job.state.recipe.views)
-        if any(keys[place] not in job.parts for place in places)
-    ]
-
-
-def _has_latents(target: Target, parts: Parts) -> bool:
-    return all(view.latents in parts for view in target.features.views)
-
-
-def _embedded(target: Target, parts: Parts) -> bool:
-    keys = [
-        key for v in target.features.views for key in (v.photo_embedding, v.background_embedding)
-    ]
-    return all(key in parts for key in keys)
 
 
 def checked_mask(mask: Mask) -> Mask:

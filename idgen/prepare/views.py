@@ -1,8 +1,9 @@
 """Views of a photo: the square pictures that the autoencoder and E_I see."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ _SPECK = 0.02
 """A separate piece below this part of the mask's area does not place the square."""
 _TOGETHER = 4
 """Augmented views that go through a model in one batch."""
+
+Extent: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+"""First row of a subject and the one after its last, and the same of its columns."""
 
 
 @dataclass(frozen=True)
@@ -80,23 +84,28 @@ def batches(views: tuple[View, ...]) -> list[list[int]]:
     return [first, *(more[at : at + _TOGETHER] for at in range(0, len(more), _TOGETHER))]
 
 
-def frame_of(view: View, mask: Mask, digest: str) -> Frame:
-    """The square that a view shows of a photo.
+def frames_of(views: Sequence[View], mask: Mask, digest: str) -> list[Frame]:
+    """The squares that views show of a photo.
 
     An augmented view is drawn from the photo's digest and the view's number alone: its side lies
     between 0.6 times and all of the plain view's, its place anywhere in the photo, so that the
     whole subject is kept in both.
 
     Args:
-        view: The view.
+        views: The views.
         mask: `H W`, of the photo.
         digest: The photo's.
     """
-    left, top, side = crop_box(mask)
+    extent = subject_extent(mask)
+    return [_frame(view, mask.shape, extent, digest) for view in views]
+
+
+def _frame(view: View, shape: tuple[int, ...], extent: Extent, digest: str) -> Frame:
+    left, top, side = _square_around(shape, extent)
     if view.number is None:
         return Frame(left, top, side, view.flip)
     draw = random.Random(f"view/{digest}/{view.number}")
-    (first_row, last_row), (first_column, last_column) = subject_extent(mask)
+    (first_row, last_row), (first_column, last_column) = extent
     needed = max(last_row - first_row, last_column - first_column)
     closer = draw.randint(min(side, max(needed, round(_CLOSEST * side))), side)
 
@@ -105,14 +114,14 @@ def frame_of(view: View, mask: Mask, digest: str) -> Frame:
             return -((closer - length) // 2)
         return draw.randint(max(0, last - closer), min(first, length - closer))
 
-    height, width = mask.shape
+    height, width = shape
     column = place(first_column, last_column, width)
     row = place(first_row, last_row, height)
     return Frame(column, row, closer, view.flip and draw.random() < 0.5)
 
 
-def subject_extent(mask: Mask) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First row of the subject and the one after its last, and the same of its columns.
+def subject_extent(mask: Mask) -> Extent:
+    """Where the subject begins and ends.
 
     Specks, pieces of less than 2 % of the mask's area, do not count.
 
@@ -149,8 +158,12 @@ def crop_box(mask: Mask) -> tuple[int, int, int]:
         Left, top and side, in pixels; left or top is negative where the square leaves the
         picture.
     """
-    height, width = mask.shape
-    rows, columns = subject_extent(mask)
+    return _square_around(mask.shape, subject_extent(mask))
+
+
+def _square_around(shape: tuple[int, ...], extent: Extent) -> tuple[int, int, int]:
+    height, width = shape
+    rows, columns = extent
     (first, last), length = (columns, width) if width > height else (rows, height)
     shorter = min(height, width)
     side = max(shorter, last - first)

@@ -15,8 +15,7 @@ from PIL import Image
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
 from idgen.masks import Mask
-from idgen.prepare.opened_picture import opened_picture
-from idgen.prepare.photos import Photo, visible_entries
+from idgen.prepare.photos import Photo, opened_picture, visible_entries
 from idgen.prepare.segmenters.segmenter import Segment, Segmenter
 
 _MIDDLE = 128

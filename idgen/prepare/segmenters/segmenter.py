@@ -1,15 +1,18 @@
 """What finds the subject in a photo."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import torch
 
-from idgen.masks import Mask
-from idgen.prepare.photos import Photo
+from idgen.errors import UserError
+from idgen.masks import Mask, Picture
+from idgen.prepare.photos import Photo, subject_name
 
 Segment: TypeAlias = Callable[[Photo], Mask]
 """A photo of `H W` pixels to its subject's mask, `H W`."""
@@ -72,3 +75,66 @@ class Segmenter(ABC):
         Raises:
             UserError: If it would be taken for a photo of the trained subject.
         """
+
+
+def maskable(photos: Sequence[Photo], segmenter: Segmenter) -> tuple[list[Photo], list[str]]:
+    """The photos that can have a mask, and a line on those that cannot for the same reason."""
+    found: list[Photo] = []
+    faults: dict[str, list[str]] = {}
+    for photo in photos:
+        try:
+            segmenter.check([photo])
+            found.append(photo)
+        except UserError as error:
+            faults.setdefault(str(error), []).append(repr(photo.name))
+    return found, [f"left out {', '.join(names)}: {why}" for why, names in faults.items()]
+
+
+def check_reference(photo: Photo, photos_folder: Path, segmenter: Segmenter) -> None:
+    """Checks, before any work, that a reference photo can have a mask of its own.
+
+    Args:
+        photo: The photo, of the trained subject or of anything else.
+        photos_folder: The trained subject's photos, existing or not.
+        segmenter: Finds its subject.
+
+    Raises:
+        UserError: If it cannot, or if it is from elsewhere and would be taken for one of them.
+    """
+    segmenter.check([photo])
+    if photo.path.parent.resolve() != photos_folder.resolve():
+        segmenter.check_foreign(photo, subject_name(photos_folder))
+
+
+@dataclass(frozen=True)
+class DrawnPicture(Photo):
+    """A drawing in the place of a photo: in memory, and without prompts of the user.
+
+    Attributes:
+        image: `H W 3` uint8.
+    """
+
+    image: Picture
+
+    @classmethod
+    def of(cls, image: Picture) -> "DrawnPicture":
+        """Names it by its content."""
+        digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+        return cls(Path(digest) / "drawing.png", digest, image)
+
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.image.shape[0], self.image.shape[1]
+
+    def pixels(self) -> Picture:
+        """The picture, `H W 3` uint8, sRGB."""
+        return self.image
+
+
+def of_drawings(segment: Segment) -> Callable[[Picture], Mask]:
+    """What finds the subject in photos, as what finds it in drawings `H W 3`.
+
+    Args:
+        segment: A loaded segmenter's function.
+    """
+    return lambda image: segment(DrawnPicture.of(image))

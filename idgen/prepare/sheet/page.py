@@ -1,44 +1,44 @@
-"""The contact sheet as a page: one file that a browser opens without a server or a network."""
+"""The contact sheet: one page that a browser opens without a server or a network."""
 
-import base64
-import html
-import io
+import os
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from idgen.prepare.sheet.picture import SheetRow, outlined, thumbnail
+from idgen.masks import Mask
+from idgen.pages.rendering import render_page
 
-PAGE_VERSION = 2
+PAGE_VERSION = 3
 """Part of the page's key: raise it when the page changes."""
 
 _SIDE = 480
-_QUALITY = 82
-_KEY = '<meta name="idgen-key" content="'
-_HEAD_BYTES = 512
-_STYLE = """
-:root { color-scheme: light dark; --paper: #fafaf8; --ink: #222; --faint: #6d6d6a;
-  --line: #dcdcd6; --alarm: #b3261e; --wash: #fdecea; }
-@media (prefers-color-scheme: dark) { :root { --paper: #161615; --ink: #e8e8e4;
-  --faint: #9b9b96; --line: #3a3a37; --alarm: #ff8a80; --wash: #3a1d1b; } }
-body { margin: 0 auto; padding: 1.5rem; max-width: 80rem; background: var(--paper);
-  color: var(--ink); font: 16px/1.45 system-ui, sans-serif; }
-h1 { margin: 0 0 .25rem; font-size: 1.4rem; overflow-wrap: anywhere; }
-p { margin: .25rem 0; color: var(--faint); }
-a { color: inherit; }
-section { padding: 1rem 0 1rem .75rem; border-top: 1px solid var(--line);
-  border-left: 4px solid transparent; }
-section.look { border-left-color: var(--alarm); }
-h2 { margin: 0 0 .5rem; font-size: 1rem; overflow-wrap: anywhere; }
-h2 small { color: var(--faint); font-weight: normal; }
-ul { margin: .25rem 0 .75rem; padding: .5rem 1rem .5rem 2rem; background: var(--wash);
-  color: var(--alarm); border-radius: .4rem; }
-.row { display: grid; grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr)); gap: .75rem; }
-figure { margin: 0; }
-img { display: block; width: 100%; height: auto; border-radius: .25rem; }
-figcaption { color: var(--faint); font-size: .85rem; }
-"""
+_OUTLINE = (255, 64, 160)
+_KEY = re.compile(rb"<!-- idgen-key (\S+) -->")
+_TAIL_BYTES = 512
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """What the sheet shows of one photo.
+
+    Attributes:
+        name: The photo's name.
+        photo: `H W 3`.
+        mask: `H W`.
+        background: `H W 3`.
+        warnings: What looks wrong.
+    """
+
+    name: str
+    photo: NDArray[np.uint8]
+    mask: Mask
+    background: NDArray[np.uint8]
+    warnings: list[str]
 
 
 def draw_contact_page(rows: Iterable[SheetRow], key: str) -> bytes:
@@ -51,67 +51,58 @@ def draw_contact_page(rows: Iterable[SheetRow], key: str) -> bytes:
     Returns:
         The page, UTF-8, images and all.
     """
-    sections, flagged = [], []
-    for number, row in enumerate(rows):
-        sections.append(_section(number, row))
-        if row.warnings:
-            flagged.append(f'<a href="#photo{number}">{_text(row.name)}</a>')
-    asked = f"Look at {', '.join(flagged)}." if flagged else "Nothing looks wrong."
-    page = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-{_KEY}{html.escape(key)}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Contact sheet</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>Contact sheet</h1>
-<p>{len(sections)} photos. {asked} Where a mask is wrong, say where the subject is in prompts.yaml
-beside the photos, or give a mask of your own.</p>
-{"".join(sections)}</body>
-</html>
-"""
-    return page.encode()
+    photos = [
+        {
+            "name": row.name,
+            "share": f"{100 * row.mask.mean():.0f}",
+            "warnings": row.warnings,
+            "pictures": {
+                "photo": _sized(row.photo),
+                "subject": outlined(row.photo, row.mask),
+                "background": _sized(row.background),
+            },
+        }
+        for row in rows
+    ]
+    return render_page("contact_sheet.html", photos=photos, side=_SIDE, key=key)
 
 
 def page_key(path: Path) -> str | None:
-    """The key that a page was made under; None if it carries none. Reads its head only."""
+    """The key that a page was made under; None if it carries none. Reads its end only."""
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES).decode(errors="replace")
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            found = _KEY.search(file.read())
     except OSError:
         return None
-    _, found, rest = head.partition(_KEY)
-    return rest.partition('"')[0] if found else None
+    return found[1].decode() if found else None
 
 
-def _section(number: int, row: SheetRow) -> str:
-    pictures = {
-        "photo": thumbnail(row.photo, _SIDE),
-        "subject": outlined(row.photo, row.mask, _SIDE),
-        "background": thumbnail(row.background, _SIDE),
-    }
-    figures = "".join(
-        f'<figure><img src="{_data(image)}" width="{image.width}" height="{image.height}" '
-        f'alt="{what}"><figcaption>{what}</figcaption></figure>\n'
-        for what, image in pictures.items()
-    )
-    warned = "".join(f"<li>{_text(warning)}</li>" for warning in row.warnings)
-    return (
-        f'<section id="photo{number}"{" class=look" if warned else ""}>\n'
-        f"<h2>{_text(row.name)} <small>{100 * row.mask.mean():.0f} % subject</small></h2>\n"
-        f"{f'<ul>{warned}</ul>' if warned else ''}\n"
-        f'<div class="row">\n{figures}</div>\n</section>\n'
-    )
+def outlined(photo: NDArray[np.uint8], mask: Mask) -> Image.Image:
+    """The photo with what is not the subject dimmed, and a line around the subject.
+
+    Args:
+        photo: `H W 3`.
+        mask: `H W`.
+    """
+    import cv2
+
+    picture = np.array(_sized(photo)).astype(np.float32)
+    size = (picture.shape[1], picture.shape[0])
+    share = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
+    small = (np.asarray(share) >= 128).astype(np.uint8)
+    grey = picture.mean(axis=2, keepdims=True)
+    dimmed = 0.35 * picture + 0.25 * grey + 0.4 * 255
+    picture = np.where(small[..., None] > 0, picture, dimmed)
+    rim = cv2.dilate(small, np.ones((5, 5), np.uint8)) > small
+    picture[rim] = _OUTLINE
+    return Image.fromarray(picture.clip(0, 255).astype(np.uint8))
 
 
-def _data(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _text(text: str) -> str:
-    return html.escape("".join(c if c.isprintable() else "\ufffd" for c in text))
+def _sized(image: NDArray[np.uint8]) -> Image.Image:
+    """A picture at the size it is shown at; small ones are enlarged without blurring."""
+    height, width = image.shape[:2]
+    scale = _SIDE / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
+    return Image.fromarray(image).resize(size, method, reducing_gap=3.0)

@@ -2,8 +2,8 @@ import numpy as np
 
 from idgen.masks import Mask
 from idgen.prepare import Photo
-from idgen.prepare.drawn_picture import DrawnPicture, of_drawings
 from idgen.prepare.segmenters.prompts import prompts_of
+from idgen.prepare.segmenters.segmenter import DrawnPicture, of_drawings
 from tests.prepare.pictures import picture, red
 
 

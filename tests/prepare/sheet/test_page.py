@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from idgen.prepare.sheet.page import draw_contact_page, page_key
-from idgen.prepare.sheet.picture import SheetRow
+from idgen.prepare.sheet.page import SheetRow, draw_contact_page, page_key
 from tests.prepare.pictures import picture, red
 
 
@@ -58,7 +57,6 @@ def test_nothing_is_fetched_from_elsewhere() -> None:
     content = draw_contact_page([row(1)], "key").decode()
     assert "http" not in content
     assert "<script" not in content
-    assert "prefers-color-scheme: dark" in content
 
 
 def test_warnings_are_listed_and_linked() -> None:

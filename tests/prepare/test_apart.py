@@ -1,11 +1,16 @@
-"""Masks without a subject's name, in runs one after the other."""
+"""What subjects of one run must not share: masks without a subject's name; and their locks."""
 
+import resource
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from idgen.errors import UserError
 from idgen.prepare import MaskFiles, Preparation
+from idgen.prepare.apart import allow_locks
+from idgen.prepare.outcome import peak_memory
 from tests.prepare.parts import (
     CPU,
     CountingInpainter,
@@ -13,6 +18,7 @@ from tests.prepare.parts import (
     TinyBackbone,
     contents,
     preparation,
+    save_masks,
     save_photos,
 )
 from tests.prepare.pictures import one_line
@@ -34,8 +40,8 @@ def dog(tmp_path: Path) -> Path:
 @pytest.fixture
 def masks(tmp_path: Path, dog: Path) -> Path:
     """The dog's masks, in a folder without subjects."""
-    run(preparation(), dog, tmp_path / "made")
-    return (tmp_path / "made" / "masks").rename(tmp_path / "masks")
+    subject = preparation().run(dog, tmp_path / "made", TinyBackbone(), CPU, False)
+    return save_masks(subject, tmp_path / "masks")
 
 
 def test_another_subjects_run_does_not_take_them(tmp_path: Path, dog: Path, masks: Path) -> None:
@@ -72,3 +78,43 @@ def test_the_same_photos_under_another_name_keep_them(
     run(by_hand(masks), dog, tmp_path / "out" / "dog")
     run(by_hand(masks), dog.rename(tmp_path / "rex"), tmp_path / "out" / "rex")
     assert by_hand(masks).is_fresh(tmp_path / "rex", tmp_path / "out" / "rex", TinyBackbone())
+
+
+@pytest.fixture
+def limits() -> Iterator[tuple[int, int]]:
+    """The process's limits of open files, as they are again afterwards."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield before
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def _limit() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def test_a_low_limit_is_raised(limits: tuple[int, int]) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, limits[1]))
+    allow_locks(200)
+    assert _limit() >= 200 + 256
+
+
+def test_enough_stays_as_it_is(limits: tuple[int, int]) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (700, limits[1]))
+    allow_locks(200)
+    assert _limit() == 700
+
+
+def test_a_limit_that_cannot_be_raised_is_named(
+    limits: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (300, 400))
+    with pytest.raises(
+        UserError, match="200 subjects at once need 456 open files, and at most 400"
+    ):
+        allow_locks(200)
+
+
+def test_a_system_without_such_limits_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)
+    allow_locks(10**6)
+    assert peak_memory() == "peak memory unknown"

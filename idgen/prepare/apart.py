@@ -1,4 +1,4 @@
-"""Masks by name that two subjects would share: no photo gets the mask of another subject's."""
+"""What several subjects of one run must not share, and the files that they hold open."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +10,35 @@ from idgen.prepare.segmenters.mask_files import shared_mask
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.state import mask_key
 from idgen.prepare.store import Store
-from idgen.prepare.subject import read_index
+
+Looked = Sequence[Job | UserError]
+_OTHER_FILES = 256
+"""Files, pipes and libraries that the rest of the process holds open, with room to spare."""
 
 
-def keep_apart(looked: Sequence[Job | UserError], segmenter: Segmenter) -> list[Job | UserError]:
+def keep_outputs_apart(looked: Looked) -> list[Job | UserError]:
+    """Puts an error in the place of subjects whose output folders are one through a link.
+
+    A run would wait for its own lock.
+
+    Args:
+        looked: The subjects of a run.
+    """
+    apart = list(looked)
+    owners: dict[Path, tuple[int, Path]] = {}
+    for at, job in enumerate(looked):
+        if isinstance(job, Job):
+            folder = job.state.store.folder
+            first_at, first = owners.setdefault(folder.resolve(), (at, folder))
+            if first_at != at:
+                apart[first_at] = apart[at] = UserError(
+                    f"the outputs {first} and {folder} are one folder: remove the link, so that "
+                    "each subject has its own"
+                )
+    return apart
+
+
+def keep_masks_apart(looked: Looked, segmenter: Segmenter) -> list[Job | UserError]:
     """Puts an error in the place of subjects that would share a mask file with another.
 
     That may be one of the same run, or one that an earlier run prepared beside it: photos of two
@@ -31,7 +56,7 @@ def keep_apart(looked: Sequence[Job | UserError], segmenter: Segmenter) -> list[
                 first_at, first = owners.setdefault(path, (at, photo))
                 if first_at != at:
                     apart[first_at] = apart[at] = shared_mask(path, first, photo)
-    own = {_place(job.state.store) for job in looked if isinstance(job, Job)}
+    own = {job.state.store.folder.resolve() for job in looked if isinstance(job, Job)}
     for at, job in enumerate(apart):
         if isinstance(job, Job) and (error := _beside(job, segmenter, own)) is not None:
             apart[at] = error
@@ -48,10 +73,10 @@ def _beside(job: Job, segmenter: Segmenter, own: set[Path]) -> UserError | None:
     digests = {photo.digest for photo in job.state.photos}
     keys = {photo: segmenter.key(photo) for photo in nameless}
     for store in map(Store, sorted(folder.iterdir())):
-        index = None if _place(store) in own else read_index(store)
+        index = None if store.folder.resolve() in own else store.index()
         for other in index.photos if index else []:
             for photo, path in nameless.items():
-                same = mask_key(other.digest, keys[photo]) == other.mask.key
+                same = mask_key(other.digest, keys[photo]) == other.files["masks"].key
                 if same and other.digest not in digests:
                     return UserError(
                         f"the mask {path} is that of {other.name!r} in {store.folder} too: name "
@@ -61,5 +86,28 @@ def _beside(job: Job, segmenter: Segmenter, own: set[Path]) -> UserError | None:
     return None
 
 
-def _place(store: Store) -> Path:
-    return store.folder.resolve()
+def allow_locks(count: int) -> None:
+    """Raises the process's limit of open files, as far as it may, so that locks find room.
+
+    Where the system knows no such limit, nothing is done.
+
+    Args:
+        count: How many locks, one a subject, will be held at once.
+
+    Raises:
+        UserError: If the limit that an administrator set is too low.
+    """
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return
+    needed = count + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise UserError(
+            f"{count} subjects at once need {needed} open files, and at most {hard} are allowed "
+            "(ulimit -Hn): prepare them in several calls"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
