@@ -2,8 +2,9 @@
 
 import json
 from dataclasses import asdict, dataclass
-from functools import cache
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
+
+from pydantic import TypeAdapter
 
 from idgen.prepare.sheet.review import Look
 
@@ -94,15 +95,11 @@ class Index:
     def from_bytes(cls, content: bytes) -> "Index | None":
         """Reads a file; None if that is no index of this format, or a damaged one."""
         try:
-            index: Index = _checker().validate_python(json.loads(content))
+            index = _CHECKER.validate_python(json.loads(content))
         except ValueError:  # pydantic's is one
             return None
         whole = all(photo.files.keys() == set(KINDS) for photo in index.photos)
         return index if whole else None
 
 
-@cache
-def _checker() -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Index)
+_CHECKER = TypeAdapter(Index)

@@ -141,7 +141,7 @@ def png_bytes(pixels: NDArray[np.uint8], key: str) -> bytes:
     text = PngInfo()
     text.add_text(_KEY, key)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=text, compress_level=4)
+    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=text, compress_level=2)
     return buffer.getvalue()
 
 

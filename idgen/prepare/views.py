@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -136,8 +137,6 @@ def subject_extent(mask: Mask) -> Extent:
 
 
 def _without_specks(mask: Mask) -> Mask:
-    import cv2
-
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     counts = stats[:, cv2.CC_STAT_AREA] >= _SPECK * mask.sum()
     counts[0] = False
@@ -238,8 +237,6 @@ def show_mask(mask: Mask, frame: Frame, height: int, width: int) -> Tensor:
     Returns:
         `1 h w`, float32 in [0, 1].
     """
-    import cv2
-
     cut = cut_square(mask.astype(np.uint8), frame.left, frame.top, frame.side, beyond="constant")
     shares = cv2.resize(cut.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
     subject = torch.from_numpy(shares).clamp(0, 1)[None]

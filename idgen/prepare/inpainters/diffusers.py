@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -193,8 +194,6 @@ class DiffusersInpainter(Inpainter):
 
     def _fill(self, pipeline: Any, image: NDArray[np.uint8], hole: Mask) -> NDArray[np.uint8]:
         """Fills the hole of a square picture, at the pipeline's resolution."""
-        import cv2
-
         resolution = self.resolution or trained_resolution(pipeline)
         size = (resolution, resolution)
         reduced = resolution < len(image)

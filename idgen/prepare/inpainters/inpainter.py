@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -55,8 +56,6 @@ def dilate(mask: Mask, fraction: float) -> Mask:
     Returns:
         `H W`: the mask and all within that Euclidean distance.
     """
-    import cv2
-
     if fraction == 0 or not mask.any():
         return mask.copy()
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

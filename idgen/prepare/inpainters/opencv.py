@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -73,8 +74,6 @@ class OpenCVInpainter(Inpainter):
         yield self._inpaint
 
     def _inpaint(self, image: NDArray[np.uint8], mask: Mask) -> NDArray[np.uint8]:
-        import cv2
-
         hole = dilate(mask, self.dilation)
         height, width = mask.shape
         scale = min(1.0, self.long_side / max(height, width))

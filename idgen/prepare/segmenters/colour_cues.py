@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,8 +49,6 @@ def find_cues(pictures: Sequence[NDArray[np.uint8]]) -> list[ColourCues]:
     Returns:
         One a picture, in the same order.
     """
-    import cv2
-
     labs = [np.asarray(cv2.cvtColor(p, cv2.COLOR_RGB2LAB), dtype=np.uint8) for p in pictures]
     bins = [_colour_bins(lab) for lab in labs]
     salient = [_salience(lab) for lab in labs]
@@ -67,8 +66,6 @@ def find_cues(pictures: Sequence[NDArray[np.uint8]]) -> list[ColourCues]:
 
 def _likelihood(bins: NDArray[np.int64], subject: Floats, weight: Floats) -> Floats:
     """How likely each pixel is the subject's, `H W`, by its histogram and the weights before."""
-    import cv2
-
     height, width = bins.shape
     ground = histogram(bins, (1 - weight) * (1.2 - centre_prior(height, width)))
     centre = centre_prior(height, width, spread=0.8)
@@ -124,7 +121,9 @@ def without_bars(picture: NDArray[np.uint8]) -> tuple[slice, slice]:
     Returns:
         Its rows and its columns.
     """
-    bright = picture.max(axis=2) > _DARK
+    # Channel by channel, for `max` along the last axis takes 20 times as long.
+    red, green, blue = (picture[..., channel] > _DARK for channel in range(3))
+    bright = red | green | blue
     return _inside(bright), _inside(bright.T)
 
 
@@ -149,8 +148,6 @@ def _colour_bins(lab: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 def _salience(lab: NDArray[np.uint8]) -> Floats:
     """Distance of each pixel's colour from those of the upper three borders, times a bell."""
-    import cv2
-
     height, width = lab.shape[:2]
     y, x = np.ogrid[:height, :width]
     # The lower border is left out: subjects stand on it.

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -109,8 +110,6 @@ def _segment(
     picture: NDArray[np.uint8], cues: ColourCues, prompts: Prompts | None, long_side: int
 ) -> Mask:
     """The subject's mask, `H W`; empty where no colours stand out."""
-    import cv2
-
     rows, columns = without_bars(picture)
     inner = picture[rows, columns]
     seeds = Seeds.of(prompts or Prompts(), rows, columns)
@@ -142,8 +141,6 @@ def _best_outcome(cues: ColourCues, seeds: Seeds) -> Mask | None:
 
 def _first_guesses(cues: ColourCues) -> Iterator[Trimap]:
     """Boxes around the middle, and the two cues cut at Otsu's threshold."""
-    import cv2
-
     height, width = cues.bins.shape
     y = np.abs(np.linspace(-1, 1, height))[:, None]
     x = np.abs(np.linspace(-1, 1, width))[None]
@@ -180,8 +177,6 @@ def score_mask(mask: Mask, cues: ColourCues, middle: tuple[float, float] = (0.0,
         cues: Of the picture.
         middle: Where the subject is looked for, x and y in [-1, 1].
     """
-    import cv2
-
     share = float(mask.mean())
     size = min(1.0, share / 0.05) * float(np.clip((0.95 - share) / 0.25, 0, 1))
     if size == 0:
@@ -206,8 +201,6 @@ def score_mask(mask: Mask, cues: ColourCues, middle: tuple[float, float] = (0.0,
 
 
 def _steepness(lab: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import cv2
-
     values = lab.astype(np.float32)
     squares = cv2.Sobel(values, cv2.CV_32F, 1, 0) ** 2 + cv2.Sobel(values, cv2.CV_32F, 0, 1) ** 2
     return np.asarray(cv2.dilate(np.sqrt(squares.sum(axis=2)), np.ones((3, 3), np.uint8)))
@@ -215,8 +208,6 @@ def _steepness(lab: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _grabcut(lab: NDArray[np.uint8], trimap: Trimap, iterations: int) -> Mask | None:
     """GrabCut's answer, `H W`; None where the trimap leaves it nothing to tell apart."""
-    import cv2
-
     subject = (trimap == SUBJECT) | (trimap == MAYBE_SUBJECT)
     # It fits five colours to each side, and fails on fewer pixels than that.
     if min(subject.sum(), (~subject).sum()) < 16:
@@ -230,8 +221,6 @@ def _grabcut(lab: NDArray[np.uint8], trimap: Trimap, iterations: int) -> Mask | 
 
 def _along_outline(lab: NDArray[np.uint8], guess: Mask, seeds: Seeds) -> Mask:
     """The guess `H W`, with GrabCut run once more on a band along its outline."""
-    import cv2
-
     if not guess.any():
         return guess
     reach = max(2, round(0.04 * float(np.sqrt(guess.sum()))))
@@ -265,8 +254,6 @@ def _tidy(mask: Mask, seeds: Seeds, opening: float = 0.02, closing: float = 0.02
         opening: Thinner parts go, as a fraction of the square root of the mask's area.
         closing: Narrower gaps are filled, likewise.
     """
-    import cv2
-
     side = float(np.sqrt(mask.sum()))
     tidy = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, _disc(round(opening * side)))
     # A margin, or closing would take the picture's border for the subject's.
@@ -293,16 +280,12 @@ def _tidy(mask: Mask, seeds: Seeds, opening: float = 0.02, closing: float = 0.02
 
 
 def _disc(radius: int) -> NDArray[np.uint8]:
-    import cv2
-
     side = 2 * max(1, radius) + 1
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
 
 
 def _reduced(picture: NDArray[np.uint8], long_side: int) -> NDArray[np.uint8]:
     """The picture at that size, or itself if it is no larger."""
-    import cv2
-
     height, width = picture.shape[:2]
     scale = long_side / max(height, width)
     if scale >= 1:
@@ -316,8 +299,6 @@ def _enlarged(mask: Mask, small: NDArray[np.uint8], full: NDArray[np.uint8]) -> 
 
     By a guided filter (He, Sun, Tang, 2010) whose coefficients are computed on the small one.
     """
-    import cv2
-
     window = (9, 9)
 
     def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,16 +2,17 @@
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from os.path import isfile  # false, and no error, for a name that is too long
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import yaml
+from pydantic import BaseModel, Strict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
-from idgen.errors import UserError
+from idgen.errors import UserError, first_line
 from idgen.fingerprint import fingerprint_fields
 from idgen.prepare.photos import Photo
 from idgen.prepare.segmenters.segmenter import Segmenter
@@ -19,14 +20,20 @@ from idgen.prepare.segmenters.segmenter import Segmenter
 PROMPTS = "prompts.yaml"
 """The file's name; it lies in the photos' folder."""
 
-Point: TypeAlias = tuple[float, float]
-Box: TypeAlias = tuple[float, float, float, float]
+Number: TypeAlias = Annotated[float, Strict()]
+Point: TypeAlias = tuple[Number, Number]
+Box: TypeAlias = tuple[Number, Number, Number, Number]
 
-_KEYS = ("points", "background_points", "box")
+_FORMS = {
+    "points": "a list of [x, y]",
+    "background_points": "a list of [x, y]",
+    "box": "[left, top, right, bottom]",
+}
+_EXAMPLE = "'00.jpg: {points: [[320, 240]]}'"
+_GIVE_ONE = f"give one or more of {', '.join(_FORMS)}, such as {_EXAMPLE}"
 
 
-@dataclass(frozen=True)
-class Prompts:
+class Prompts(BaseModel, frozen=True, extra="forbid"):
     """Prompts for one photo, in pixels of it as seen (after EXIF rotation), from its left top.
 
     Attributes:
@@ -39,11 +46,8 @@ class Prompts:
     background_points: tuple[Point, ...] = ()
     box: Box | None = None
 
-    @property
-    def corners(self) -> tuple[Point, ...]:
-        """All places that they name."""
-        box = () if self.box is None else (self.box[:2], self.box[2:])
-        return (*self.points, *self.background_points, *box)
+
+_FILE = TypeAdapter(dict[Annotated[str, Strict()], Prompts])
 
 
 def prompts_of(photo: Photo) -> Prompts | None:
@@ -68,7 +72,7 @@ def prompted_key(identity: str, photo: Photo) -> str:
     prompts = prompts_of(photo)
     if prompts is None:
         return identity
-    return fingerprint_fields(segmenter=identity, prompts=json.dumps(asdict(prompts)))
+    return fingerprint_fields(segmenter=identity, prompts=json.dumps(prompts.model_dump()))
 
 
 class PromptedSegmenter(Segmenter):
@@ -114,20 +118,19 @@ def check_prompts(photos: Sequence[Photo]) -> None:
 
 def _check_places(prompts: Prompts, photo: Photo) -> None:
     height, width = photo.size()
-    for key in _KEYS:
-        value = getattr(prompts, key)
-        places = Prompts(**{key: value}).corners
-        outside = [place for place in places if not _inside(place, width, height)]
-        if outside:
-            x, y = outside[0]
-            raise UserError(
-                f"{photo.path.parent / PROMPTS}: {photo.name}.{key}: ({x:g}, {y:g}) lies outside "
-                f"the photo, which is {width} x {height}; give pixels from its left top"
-            )
-
-
-def _inside(place: Point, width: int, height: int) -> bool:
-    return 0 <= place[0] <= width and 0 <= place[1] <= height
+    box = () if prompts.box is None else (prompts.box[:2], prompts.box[2:])
+    places = {
+        "points": prompts.points,
+        "background_points": prompts.background_points,
+        "box": box,
+    }
+    for key, found in places.items():
+        for x, y in found:
+            if not (0 <= x <= width and 0 <= y <= height):
+                raise UserError(
+                    f"{photo.path.parent / PROMPTS}: {photo.name}.{key}: ({x:g}, {y:g}) lies "
+                    f"outside the photo, which is {width} x {height}; give pixels from its left top"
+                )
 
 
 def _of_folder(folder: Path) -> Mapping[str, Prompts]:
@@ -146,80 +149,46 @@ def _parsed(path: Path, content: bytes) -> Mapping[str, Prompts]:
     try:
         data = yaml.safe_load(content)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"{path} is no YAML ({reason[:120]}); mend or remove it") from error
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: has to map a photo's name to its prompts, such as {_EXAMPLE}")
-    return {_name(path, name): _prompts(path, str(name), entry) for name, entry in data.items()}
+        reason = first_line(error, 120)
+        raise UserError(f"{path} is no YAML ({reason}); mend or remove it") from error
+    try:
+        prompted = _FILE.validate_python({} if data is None else data)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_fault(data, error.errors()[0])}") from error
+    for name, prompts in prompted.items():
+        if not prompts.model_fields_set:
+            raise UserError(f"{path}: {name}: {_GIVE_ONE}")
+        if not prompts.points and prompts.box is None:
+            raise UserError(
+                f"{path}: {name}: says only where the subject is not; give points or a box too"
+            )
+        left, top, right, bottom = prompts.box or (0, 0, 1, 1)
+        if left >= right or top >= bottom:
+            raise UserError(
+                f"{path}: {name}.box: {list(prompts.box or ())} is empty; it has to be "
+                "[left, top, right, bottom] with left under right and top under bottom"
+            )
+    return prompted
 
 
-_EXAMPLE = "'00.jpg: {points: [[320, 240]]}'"
+def _fault(data: Any, error: ErrorDetails) -> str:
+    """What is wrong with the content of a file, by the first error that was found in it."""
+    if not error["loc"]:
+        return f"has to map a photo's name to its prompts, such as {_EXAMPLE}"
+    name, *inner = error["loc"]
+    if inner == ["[key]"]:
+        return f"{error['input']!r} is no photo's name; write it in quotes, with its suffix"
+    if not inner:
+        return f"{name}: {_GIVE_ONE}"
+    key, *place = inner
+    if key not in _FORMS:
+        known = ", ".join(_FORMS)
+        return f"{name}: there is no key {key!r}{_nearest(str(key), _FORMS)}; known are {known}"
+    value = data[name][key]
+    holds = f"holds {value[place[0]]!r}" if place and key != "box" else f"is {value!r}"
+    return f"{name}.{key}: has to be {_FORMS[key]}; it {holds}"
 
 
-def _name(path: Path, name: Any) -> str:
-    if not isinstance(name, str):
-        raise UserError(f"{path}: {name!r} is no photo's name; write it in quotes, with its suffix")
-    return name
-
-
-def _prompts(path: Path, name: str, entry: Any) -> Prompts:
-    if not isinstance(entry, dict) or not entry:
-        known = ", ".join(_KEYS)
-        raise UserError(f"{path}: {name}: give one or more of {known}, such as {_EXAMPLE}")
-    for key in entry:
-        if key not in _KEYS:
-            known = ", ".join(_KEYS)
-            nearest = _nearest(str(key), _KEYS)
-            raise UserError(f"{path}: {name}: there is no key {key!r}{nearest}; known are {known}")
-    box = entry.get("box")
-    prompts = Prompts(
-        points=_points(path, f"{name}.points", entry.get("points", [])),
-        background_points=_points(
-            path, f"{name}.background_points", entry.get("background_points", [])
-        ),
-        box=None if box is None else _box(path, f"{name}.box", box),
-    )
-    if not prompts.points and prompts.box is None:
-        raise UserError(
-            f"{path}: {name}: says only where the subject is not; give points or a box too"
-        )
-    return prompts
-
-
-def _points(path: Path, key: str, value: Any) -> tuple[Point, ...]:
-    if not isinstance(value, list):
-        raise UserError(f"{path}: {key}: has to be a list of [x, y]; it is {value!r}")
-    points = []
-    for point in value:
-        if not _numbers(point, 2):
-            raise UserError(f"{path}: {key}: has to be a list of [x, y]; it holds {point!r}")
-        points.append((float(point[0]), float(point[1])))
-    return tuple(points)
-
-
-def _box(path: Path, key: str, value: Any) -> Box:
-    if not _numbers(value, 4):
-        raise UserError(f"{path}: {key}: has to be [left, top, right, bottom]; it is {value!r}")
-    left, top, right, bottom = (float(number) for number in value)
-    if left >= right or top >= bottom:
-        raise UserError(
-            f"{path}: {key}: {value!r} is empty; it has to be [left, top, right, bottom] with left "
-            "under right and top under bottom"
-        )
-    return left, top, right, bottom
-
-
-def _numbers(value: Any, count: int) -> bool:
-    # YAML's true and false are ints to Python.
-    return (
-        isinstance(value, list)
-        and len(value) == count
-        and all(isinstance(n, int | float) and not isinstance(n, bool) for n in value)
-    )
-
-
-def _nearest(word: str, known: Sequence[str] | set[str]) -> str:
+def _nearest(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -7,6 +7,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -300,8 +301,6 @@ class _Look:
 
     def mask(self, size: tuple[int, int], logits: Tensor) -> Mask:
         """Logits `h w` at the model's size, as a tidy mask of a photo of that height and width."""
-        import cv2
-
         small = _reduced_size(*size, self.predictor.model.image_encoder.img_size)
         fitted = self._sized(logits[None].to(self.predictor.device), small)[0]
         shape = (size[1], size[0])
@@ -310,8 +309,6 @@ class _Look:
 
     def _show(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Shows the model a picture, at the size that it sees at most."""
-        import cv2
-
         model_side = self.predictor.model.image_encoder.img_size
         height, width = _reduced_size(picture.shape[0], picture.shape[1], model_side)
         # Candidates in a phone's megapixels would fill the memory.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -95,8 +96,6 @@ class Seeds:
         return _under(labels, self._pixels(self.background_points, *labels.shape))
 
     def _dots(self, places: NDArray[np.float64], lab: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        import cv2
-
         height, width = lab.shape[:2]
         dots = np.zeros((height, width), dtype=np.uint8)
         radius = max(1, round(_RADIUS * max(height, width)))
@@ -112,8 +111,6 @@ class Seeds:
 
 def _distance(lab: NDArray[np.uint8], dots: NDArray[np.bool_]) -> NDArray[np.float64]:
     """How far each pixel's colour is from the nearest dot's mean colour, `H W`."""
-    import cv2
-
     count, labels = cv2.connectedComponents(dots.astype(np.uint8))
     values = lab.astype(np.float64)
     away = np.full(dots.shape, np.inf)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -85,8 +86,6 @@ def outlined(photo: NDArray[np.uint8], mask: Mask) -> Image.Image:
         photo: `H W 3`.
         mask: `H W`.
     """
-    import cv2
-
     picture = np.array(_sized(photo)).astype(np.float32)
     size = (picture.shape[1], picture.shape[0])
     share = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)

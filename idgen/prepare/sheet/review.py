@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -53,12 +54,10 @@ def look_of(photo: NDArray[np.uint8], mask: Mask) -> Look:
         photo: `H W 3`.
         mask: `H W`.
     """
-    import cv2
-
-    grey = photo.astype(np.float32).mean(axis=2)
+    grey = sum(photo[..., channel].astype(np.float32) for channel in range(3)) / 3
     small = np.asarray(cv2.resize(grey, (_GRID + 1, _GRID), interpolation=cv2.INTER_AREA))
     lighter = small[:, 1:] > small[:, :-1] + 1
-    red, green, blue = photo.reshape(-1, 3).mean(axis=0).round().astype(int).tolist()
+    red, green, blue = (round(level) for level in cv2.mean(photo)[:3])
     gradients = np.packbits(lighter).tobytes().hex()
     return Look(round(float(mask.mean()), 6), gradients, (red, green, blue))
 
@@ -73,8 +72,6 @@ def mask_warnings(mask: Mask) -> list[str]:
         One short text for each of: under 2 % of the picture, over 90 % of it, several large
         pieces, touching two opposite borders or all four. Empty if nothing looks wrong.
     """
-    import cv2
-
     found = []
     share = float(mask.mean())
     if share < SMALL:
