@@ -12,11 +12,11 @@ from jsonargparse import Namespace
 
 from idgen.commands.parser import OneLineParser, one_line_errors
 from idgen.commands.quiet import quieten
+from idgen.commands.summary import peak_memory, print_summary
 from idgen.errors import UserError, printable
 from idgen.models.backbone import Backbone
 from idgen.models.stable_diffusion import StableDiffusionBackbone
 from idgen.prepare import MaskFiles, Outcome, Preparation, find_subjects, subject_name
-from idgen.prepare.outcome import peak_memory, print_summary
 from idgen.prepare.store import CONTACT_PAGE
 
 _OUTPUT = Path("prepared")

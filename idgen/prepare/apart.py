@@ -1,22 +1,21 @@
 """What several subjects of one run must not share, and the files that they hold open."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from idgen.errors import UserError
-from idgen.prepare.jobs import Job
 from idgen.prepare.photos import Photo
 from idgen.prepare.segmenters.mask_files import shared_mask
 from idgen.prepare.segmenters.segmenter import Segmenter
-from idgen.prepare.state import mask_key
+from idgen.prepare.state import State, mask_key
 from idgen.prepare.store import Store
 
-Looked = Sequence[Job | UserError]
+Looked: TypeAlias = list[State | UserError]
 _OTHER_FILES = 256
 """Files, pipes and libraries that the rest of the process holds open, with room to spare."""
 
 
-def keep_outputs_apart(looked: Looked) -> list[Job | UserError]:
+def keep_outputs_apart(looked: Looked) -> Looked:
     """Puts an error in the place of subjects whose output folders are one through a link.
 
     A run would wait for its own lock.
@@ -24,11 +23,11 @@ def keep_outputs_apart(looked: Looked) -> list[Job | UserError]:
     Args:
         looked: The subjects of a run.
     """
-    apart = list(looked)
+    apart = [*looked]
     owners: dict[Path, tuple[int, Path]] = {}
-    for at, job in enumerate(looked):
-        if isinstance(job, Job):
-            folder = job.state.store.folder
+    for at, state in enumerate(looked):
+        if isinstance(state, State):
+            folder = state.store.folder
             first_at, first = owners.setdefault(folder.resolve(), (at, folder))
             if first_at != at:
                 apart[first_at] = apart[at] = UserError(
@@ -38,7 +37,7 @@ def keep_outputs_apart(looked: Looked) -> list[Job | UserError]:
     return apart
 
 
-def keep_masks_apart(looked: Looked, segmenter: Segmenter) -> list[Job | UserError]:
+def keep_masks_apart(looked: Looked, segmenter: Segmenter) -> Looked:
     """Puts an error in the place of subjects that would share a mask file with another.
 
     That may be one of the same run, or one that an earlier run prepared beside it: photos of two
@@ -48,29 +47,29 @@ def keep_masks_apart(looked: Looked, segmenter: Segmenter) -> list[Job | UserErr
         looked: The subjects of a run.
         segmenter: Whose masks they have.
     """
-    apart = list(looked)
+    apart = [*looked]
     owners: dict[Path, tuple[int, Photo]] = {}
-    for at, job in enumerate(looked):
-        for photo in [] if isinstance(job, UserError) else job.state.photos:
+    for at, state in enumerate(looked):
+        for photo in [] if isinstance(state, UserError) else state.photos:
             if (path := segmenter.path(photo)) is not None:
                 first_at, first = owners.setdefault(path, (at, photo))
                 if first_at != at:
                     apart[first_at] = apart[at] = shared_mask(path, first, photo)
-    own = {job.state.store.folder.resolve() for job in looked if isinstance(job, Job)}
-    for at, job in enumerate(apart):
-        if isinstance(job, Job) and (error := _beside(job, segmenter, own)) is not None:
+    own = {state.store.folder.resolve() for state in looked if isinstance(state, State)}
+    for at, state in enumerate(apart):
+        if isinstance(state, State) and (error := _beside(state, segmenter, own)) is not None:
             apart[at] = error
     return apart
 
 
-def _beside(job: Job, segmenter: Segmenter, own: set[Path]) -> UserError | None:
+def _beside(state: State, segmenter: Segmenter, own: set[Path]) -> UserError | None:
     """What to say if a mask without the subject's name is one of a subject prepared beside it."""
-    masks = {photo: path for photo in job.state.photos if (path := segmenter.path(photo))}
+    masks = {photo: path for photo in state.photos if (path := segmenter.path(photo))}
     nameless = {photo: path for photo, path in masks.items() if path.parent.name != photo.subject}
-    folder = job.state.store.folder.parent
+    folder = state.store.folder.parent
     if not nameless or not folder.is_dir():
         return None
-    digests = {photo.digest for photo in job.state.photos}
+    digests = {photo.digest for photo in state.photos}
     keys = {photo: segmenter.key(photo) for photo in nameless}
     for store in map(Store, sorted(folder.iterdir())):
         index = None if store.folder.resolve() in own else store.index()

@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,7 @@ from idgen.prepare.features import (
 from idgen.prepare.index import LeftOut
 from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.inpainters.opencv import OpenCVInpainter
-from idgen.prepare.jobs import Job, Steps, unfit
 from idgen.prepare.memory import Memory
-from idgen.prepare.outcome import Outcome, outcome_of
 from idgen.prepare.photos import (
     Photo,
     UnfitPhotoError,
@@ -40,7 +38,7 @@ from idgen.prepare.photos import (
 from idgen.prepare.segmenters.grabcut import GrabCutSegmenter
 from idgen.prepare.segmenters.sam import SamSegmenter
 from idgen.prepare.segmenters.segmenter import Segmenter, maskable
-from idgen.prepare.stages import Stages, checked_mask
+from idgen.prepare.stages import Stages, Steps, checked_mask
 from idgen.prepare.state import State, list_targets
 from idgen.prepare.store import CONTACT_PAGE, Store
 from idgen.prepare.subject import PreparedSubject
@@ -48,6 +46,27 @@ from idgen.prepare.views import list_views, square
 
 _log = logging.getLogger(__name__)
 _SMALLEST_RESOLUTION = 8
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one subject.
+
+    Attributes:
+        name: What its folder of photos is called.
+        output: The prepared subject's folder.
+        photos: How many photos it has; 0 if they cannot be used.
+        made: Of how many of them anything was made.
+        warnings: Photos that look wrong.
+        error: What stopped it, if anything did.
+    """
+
+    name: str
+    output: Path
+    photos: int
+    made: int
+    warnings: int
+    error: UserError | None
 
 
 class Preparation:
@@ -208,9 +227,8 @@ class Preparation:
         segmenter, memory = self.segmenter_for(backbone), Memory()
         looked = [self._look(photos, output, backbone, memory) for photos, output in subjects]
         looked = keep_masks_apart(keep_outputs_apart(looked), segmenter)
-        lacking = {at: job for at, job in enumerate(looked) if isinstance(job, Job)}
-        lacking = {at: job for at, job in lacking.items() if job.state.missing()}
-        if any(job.state.lacking("embeddings") for job in lacking.values()):
+        lacking = {at: s for at, s in enumerate(looked) if isinstance(s, State) and s.missing()}
+        if any(state.lacking("embeddings") for state in lacking.values()):
             # Before the others' work, lest it fail after that.
             self.image_encoder.fetch()
         allow_locks(len(lacking))
@@ -223,30 +241,34 @@ class Preparation:
                     looked[at] = self._look(*subjects[at], backbone, memory)
                 except UserError as error:
                     looked[at] = error
-            jobs = [job for at in lacking if isinstance(job := looked[at], Job)]
+            states = [state for at in lacking if isinstance(state := looked[at], State)]
             if self.segmenter is None and isinstance(segmenter, GrabCutSegmenter):
-                _say_that_it_is_grabcut(jobs)
-            steps = Steps(progress and bool(jobs), jobs)
+                _say_that_it_is_grabcut(states)
+            steps = Steps(progress and bool(states), states)
             with steps.shown():
-                stages = Stages(jobs, device, steps, self._left_out if self.skip_bad else None)
+                stages = Stages(states, device, steps, self._left_out if self.skip_bad else None)
                 stages.masks(segmenter)
                 stages.backgrounds(self.inpainter)
                 stages.latents(backbone)
                 stages.embeddings(self.image_encoder, backbone.dtype)
                 stages.finish()
-        for job in looked:
-            if isinstance(job, Job):
-                self._warn_of_one(job.photos_folder, job.state)
-        return [
-            outcome_of(job, photos, output)
-            for job, (photos, output) in zip(looked, subjects, strict=True)
-        ]
+        outcomes = []
+        for state, (photos, output) in zip(looked, subjects, strict=True):
+            if isinstance(state, UserError):
+                outcomes.append(Outcome(subject_name(photos), output, 0, 0, 0, state))
+                continue
+            self._warn_of_one(state)
+            index = None if state.error else state.store.index()
+            warned = sum(bool(photo.warnings) for photo in index.photos) if index else 0
+            counts = len(state.targets), len(state.made), warned
+            outcomes.append(Outcome(state.name, output, *counts, state.error))
+        return outcomes
 
     def _look(
         self, photos: Path, output: Path, backbone: LatentBackbone, memory: Memory
-    ) -> Job | UserError:
+    ) -> State | UserError:
         try:
-            return Job(subject_name(photos), self._state(photos, output, backbone, memory))
+            return self._state(photos, output, backbone, memory)
         except UserError as error:
             return error
 
@@ -351,14 +373,11 @@ class Preparation:
             views=list_views(self.flip, self.views),
         )
         targets = list_targets(photos, self.segmenter_for(backbone), self.inpainter, recipe)
-        state = State(store, index, recipe, targets, memory)
-        if faults := state.known_faults():
-            if not self.skip_bad:
-                raise unfit(faults)
-            state.leave_out(faults)
-            for fault in faults:
-                self._left_out(photos_folder, fault)
-        self._warn_of_one(photos_folder, state)
+        state = State(subject_name(photos_folder), store, index, recipe, targets, memory)
+        state.note_known_faults()
+        for fault in state.settle(self.skip_bad):
+            self._left_out(photos_folder, fault)
+        self._warn_of_one(state)
         return state
 
     def find(self, photos_folder: Path, backbone: LatentBackbone) -> list[Photo]:
@@ -415,14 +434,14 @@ class Preparation:
     def _left_out(self, photos_folder: Path, fault: LeftOut) -> None:
         self._warn(f"{photos_folder}: left out {fault}")
 
-    def _warn_of_one(self, photos_folder: Path, state: State) -> None:
+    def _warn_of_one(self, state: State) -> None:
         if len(state.targets) == 1:
-            self._warn(lone_photo_note(photos_folder))
+            self._warn(lone_photo_note(state.photos_folder))
 
 
-def _say_that_it_is_grabcut(jobs: Sequence[Job]) -> None:
+def _say_that_it_is_grabcut(states: Sequence[State]) -> None:
     """Says, before it makes masks, that GrabCut was not asked for."""
-    lacking = [job.state.store.folder for job in jobs if job.state.lacking("masks")]
+    lacking = [state.store.folder for state in states if state.lacking("masks")]
     if lacking:
         more = " and its like" if len(lacking) > 1 else ""
         _log.warning(

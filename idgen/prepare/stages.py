@@ -3,18 +3,27 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from torch import Tensor
 
 from idgen.devices import free
-from idgen.errors import UserError
+from idgen.errors import UserError, printable
 from idgen.masks import Mask
 from idgen.models.backbone import Autoencoder
 from idgen.models.encoders import ImageEncoder
@@ -25,20 +34,68 @@ from idgen.prepare.features import (
     encode_latents,
     working_dtype,
 )
-from idgen.prepare.finish import finish
-from idgen.prepare.index import Kind, LeftOut
+from idgen.prepare.index import KINDS, Index, Kind, LeftOut, PreparedPhoto
 from idgen.prepare.inpainters.inpainter import Inpaint, Inpainter
-from idgen.prepare.jobs import Job, Steps, Work
 from idgen.prepare.photos import UnfitPhotoError
 from idgen.prepare.segmenters.segmenter import Segmenter
+from idgen.prepare.sheet.page import SheetRow, draw_contact_page
+from idgen.prepare.sheet.review import Look, look_of, mask_warnings, set_warnings
 from idgen.prepare.state import State, Target
+from idgen.prepare.store import CONTACT_PAGE, INDEX, read_features
 from idgen.prepare.views import Frame, show_mask
 
+Work: TypeAlias = list[tuple[State, Target]]
 Model = TypeVar("Model")
 Read = TypeVar("Read")
+_LONGEST_NAME = 24
 _READERS = 2
 _AHEAD = 2
 """Photos whose pictures are in memory before their turn."""
+
+
+class Steps:
+    """One progress bar over all steps of all subjects, on stderr."""
+
+    def __init__(self, shown: bool, states: Sequence[State]) -> None:
+        """Counts the steps that they will take: each file that is lacking, and the sheets.
+
+        Args:
+            shown: Whether to show the bar.
+            states: The subjects.
+        """
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not shown,
+        )
+        total = sum(len(state.missing_files(KINDS)) + 1 for state in states)
+        self._task = self._bars.add_task("preparing", total=total)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Shows the bar inside the context."""
+        with self._bars:
+            yield
+
+    def each(self, work: Work, stage: str) -> Iterator[tuple[State, Target]]:
+        """The photos to work on, each a step; says at which one it is."""
+        for state, target in work:
+            self.show(stage, state)
+            yield state, target
+            self.advance()
+
+    def show(self, stage: str, state: State) -> None:
+        """Says what is being done."""
+        description = f"{stage} of {printable(state.name)[:_LONGEST_NAME]}"
+        self._bars.update(self._task, description=description)
+
+    def advance(self) -> None:
+        """Counts a step that was taken."""
+        self._bars.advance(self._task)
 
 
 class Stages:
@@ -50,7 +107,7 @@ class Stages:
 
     def __init__(
         self,
-        jobs: Sequence[Job],
+        states: Sequence[State],
         device: torch.device,
         steps: Steps,
         left_out: Callable[[Path, LeftOut], None] | None = None,
@@ -58,38 +115,38 @@ class Stages:
         """Puts them together.
 
         Args:
-            jobs: The subjects.
+            states: The subjects.
             device: Where models run.
             steps: Shows how far they are.
             left_out: Told, with its folder, of each photo of which nothing can be made, and which
                 is left out then; None if such a photo stops its subject.
         """
-        self.jobs = jobs
+        self.states = states
         self.device = device
         self.steps = steps
         self.left_out = left_out
 
-    def _going(self) -> list[Job]:
-        return [job for job in self.jobs if job.error is None]
+    def _going(self) -> list[State]:
+        return [state for state in self.states if state.error is None]
 
     def _settle(self) -> None:
-        for job in self._going():
-            with job.guarded():
-                for fault in job.settle(skip_bad=self.left_out is not None):
+        for state in self._going():
+            with state.guarded():
+                for fault in state.settle(skip_bad=self.left_out is not None):
                     if self.left_out is not None:
-                        self.left_out(job.photos_folder, fault)
+                        self.left_out(state.photos_folder, fault)
 
     def masks(self, segmenter: Segmenter) -> None:
         """Masks of the photos that lack one; subject by subject, for a set is looked at whole."""
-        for job in self._going():
-            work = [(job, target) for target in job.state.lacking("masks")]
+        for state in self._going():
+            work = [(state, target) for target in state.lacking("masks")]
             if not work:
                 continue
-            with job.guarded(), segmenter.loaded(self.device, job.state.photos) as segment:
+            with state.guarded(), segmenter.loaded(self.device, state.photos) as segment:
                 for _, target in self.steps.each(work, "masks"):
-                    with job.trying(target, "masks"):
+                    with state.trying(target, "masks"):
                         mask = checked_mask(segment(target.photo))
-                        job.state.keep(target, "masks", mask.astype(np.uint8) * 255)
+                        state.keep(target, "masks", mask.astype(np.uint8) * 255)
             free(self.device)
         self._settle()
 
@@ -151,14 +208,14 @@ class Stages:
         make: Callable[[Model, Read], NDArray[np.uint8] | dict[str, Tensor]],
     ) -> None:
         """Makes what is lacking of a kind, all subjects' with one model."""
-        work = [(job, target) for job in self._going() for target in job.state.lacking(kind)]
+        work = [(state, target) for state in self._going() for target in state.lacking(kind)]
         if not work:
             return
         with loaded() as model:
-            for job, target, pictures in self._read_ahead(work, kind, read):
-                with job.guarded(), job.trying(target, kind):
+            for state, target, pictures in self._read_ahead(work, kind, read):
+                with state.guarded(), state.trying(target, kind):
                     try:
-                        job.state.keep(target, kind, make(model, pictures()))
+                        state.keep(target, kind, make(model, pictures()))
                     except UnfitPhotoError:
                         raise
                     except UserError as error:
@@ -169,31 +226,31 @@ class Stages:
 
     def _read_ahead(
         self, work: Work, stage: str, read: Callable[[State, Target], Read]
-    ) -> Iterator[tuple[Job, Target, Callable[[], Read]]]:
+    ) -> Iterator[tuple[State, Target, Callable[[], Read]]]:
         """The work, each with what gives its pictures: threads read while the model computes."""
         with ThreadPoolExecutor(_READERS) as readers:
             waiting: deque[Future[Read]] = deque()
             upcoming = iter(work)
 
             def next_reading() -> Future[Read]:
-                for job, target in islice(upcoming, 1 + _AHEAD - len(waiting)):
-                    waiting.append(readers.submit(read, job.state, target))
+                for item in islice(upcoming, 1 + _AHEAD - len(waiting)):
+                    waiting.append(readers.submit(read, *item))
                 return waiting.popleft()
 
             try:
-                for job, target in self.steps.each(work, stage):
+                for state, target in self.steps.each(work, stage):
                     reading = next_reading()
-                    if job.error is None:
-                        yield job, target, reading.result
+                    if state.error is None:
+                        yield state, target, reading.result
             finally:
                 readers.shutdown(cancel_futures=True)
 
     def finish(self) -> None:
         """Contact sheets and indexes."""
-        for job in self._going():
-            self.steps.show("contact sheet", job)
-            with job.guarded():
-                finish(job.state)
+        for state in self._going():
+            self.steps.show("contact sheet", state)
+            with state.guarded():
+                finish(state)
             self.steps.advance()
 
 
@@ -210,3 +267,63 @@ def checked_mask(mask: Mask) -> Mask:
             "or leave this photo out"
         )
     return mask
+
+
+def finish(state: State) -> None:
+    """Draws the contact sheet; then what is left over goes; last of all, writes the index.
+
+    Args:
+        state: Of a subject whose masks, backgrounds and features are all there.
+
+    Raises:
+        UserError: If a file cannot be read or written.
+    """
+    looks = _looks(state)
+    warnings = _warnings(state, looks)
+    if not state.has_sheet():
+        rows = (
+            SheetRow(
+                target.photo.name,
+                target.photo.pixels(),
+                state.mask(target),
+                state.background(target),
+                warned,
+            )
+            for target, warned in zip(state.targets, warnings, strict=True)
+        )
+        page = draw_contact_page(rows, state.sheet_key())
+        state.store.write(state.store.folder / CONTACT_PAGE, page)
+    photos = [
+        PreparedPhoto(target.photo.name, target.photo.digest, state.files(target), look, warned)
+        for target, look, warned in zip(state.targets, looks, warnings, strict=True)
+    ]
+    state.tidy()
+    names = [view.name for view in state.recipe.views]
+    index = Index(photos, names, state.recipe.resolution, state.left_out)
+    if index != state.index:
+        state.store.write(state.store.folder / INDEX, index.to_bytes())
+
+
+def _looks(state: State) -> list[Look]:
+    """Sums each photo up; what was seen before is not read again."""
+    before = state.index.photos if state.index else []
+    known = {(photo.digest, photo.files["masks"].key): photo.look for photo in before}
+    return [
+        known.get((target.photo.digest, target.keys["masks"]))
+        or look_of(target.photo.pixels(), state.mask(target))
+        for target in state.targets
+    ]
+
+
+def _warnings(state: State, looks: list[Look]) -> list[list[str]]:
+    subjects = []
+    for target in state.targets:
+        tensors = read_features(state.path(target, "embeddings"), target.keys["embeddings"])
+        # Of the plain view, which is the first.
+        subjects.append(tensors["photo_embedding"][0] - tensors["background_embedding"][0])
+    names = [target.photo.name for target in state.targets]
+    beside_others = set_warnings(names, looks, torch.stack(subjects))
+    return [
+        mask_warnings(state.mask(target)) + warned
+        for target, warned in zip(state.targets, beside_others, strict=True)
+    ]

@@ -1,7 +1,8 @@
 """What a prepared subject should hold, and what it holds."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from idgen.prepare.features import FeatureRecipe
 from idgen.prepare.index import KINDS, Index, Kind, LeftOut, PreparedFile
 from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.memory import Memory
-from idgen.prepare.photos import Photo
+from idgen.prepare.photos import Photo, UnfitPhotoError
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.sheet.page import PAGE_VERSION, page_key
 from idgen.prepare.sheet.review import REVIEW_VERSION
@@ -82,47 +83,53 @@ def mask_key(digest: str, segmenter_key: str) -> str:
 
 
 class State:
-    """What should be and what is, of one prepared subject.
+    """One subject at work: what should be, what is, and what went wrong.
 
     Attributes:
-        store: Its folder.
+        name: What its folder of photos is called.
+        store: The prepared subject's folder.
         index: The index as it is, if there is one.
         recipe: What decides the features.
         targets: One a photo that is not left out, sorted by the photo's name.
         photos: All of them, those that are left out included.
         left_out: Photos that are no targets any more, sorted by name.
         held: Of which keys there are files.
+        made: Digests of the photos of which anything was made.
+        error: What stopped it; other subjects go on.
     """
 
     def __init__(
         self,
+        name: str,
         store: Store,
         index: Index | None,
         recipe: FeatureRecipe,
         targets: Sequence[Target],
         memory: Memory,
     ) -> None:
-        """Looks which files there are.
-
-        Args:
-            store: The prepared subject's folder.
-            index: Its index, if it has one.
-            recipe: What decides the features.
-            targets: One a photo, sorted by the photo's name.
-            memory: Of the pictures that are read and made.
+        """Looks which files there are; `memory` is of the pictures that are read and made.
 
         Raises:
             UserError: If a file that would be replaced was changed by hand, or is not ours.
         """
+        self.name = name
         self.store = store
         self.index = index
         self.recipe = recipe
         self.targets = list(targets)
         self.photos = [target.photo for target in targets]
         self.left_out: list[LeftOut] = []
+        self.made: set[str] = set()
+        self.error: UserError | None = None
+        self._faults: list[LeftOut] = []
         self._memory = memory
         self._ours: set[Path] = set()
         self.held: dict[Kind, set[str]] = {kind: self._files(kind) for kind in KINDS}
+
+    @property
+    def photos_folder(self) -> Path:
+        """Where its photos lie."""
+        return self.photos[0].path.parent
 
     def _files(self, kind: Kind) -> set[str]:
         """The keys of a kind's files that are as they were made."""
@@ -165,7 +172,63 @@ class State:
         self.store.write(self.path(target, kind), content)
         self.held[kind].add(key)
 
-    def fault(self, target: Target, kind: Kind, reason: str) -> LeftOut:
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Keeps an error that the user can mend to this subject."""
+        try:
+            yield
+        except UserError as error:
+            self.error = error
+
+    @contextmanager
+    def trying(self, target: Target, kind: Kind) -> Iterator[None]:
+        """Notes why nothing can be made of this photo; the stage goes on with the others."""
+        try:
+            yield
+        except UnfitPhotoError as error:
+            self._faults.append(self._fault(target, kind, str(error)))
+        else:
+            self.made.add(target.photo.digest)
+
+    def settle(self, skip_bad: bool) -> list[LeftOut]:
+        """Ends a stage: photos that are unfit are left out, or else stop their subject.
+
+        Args:
+            skip_bad: Whether they may be left out.
+
+        Returns:
+            Those that are left out now.
+
+        Raises:
+            UserError: If they may not, or if none is left; it names all of them.
+        """
+        faults, self._faults = self._faults, []
+        if faults and not skip_bad:
+            raise UserError("; ".join(f"photo {fault}" for fault in faults))
+        gone = {fault.digest for fault in faults}
+        for target in self.targets:
+            if target.photo.digest in gone:
+                # What was made of it goes when all is done.
+                held = [kind for kind in KINDS if target.keys[kind] in self.held[kind]]
+                self._ours |= {self.path(target, kind) for kind in held}
+        self.made -= gone
+        self.targets = [target for target in self.targets if target.photo.digest not in gone]
+        self.left_out = sorted([*self.left_out, *faults], key=lambda photo: photo.name)
+        if not self.targets:
+            reasons = "; ".join(map(str, faults))
+            raise UserError(f"no photo in {self.photos_folder} can be used; {reasons}")
+        return faults
+
+    def note_known_faults(self) -> None:
+        """Notes what an earlier run found of these photos, and would be found again."""
+        noted = {(p.digest, p.key): p.reason for p in self.index.left_out} if self.index else {}
+        for target in self.targets:
+            for kind in KINDS:
+                fault = self._fault(target, kind, "")
+                if (reason := noted.get((fault.digest, fault.key))) is not None:
+                    self._faults.append(replace(fault, reason=reason))
+
+    def _fault(self, target: Target, kind: Kind, reason: str) -> LeftOut:
         """What is noted where a photo's file of a kind cannot be made.
 
         It holds for the same key; of a mask, which is found by looking at the whole set, for the
@@ -176,36 +239,6 @@ class State:
             digests = sorted(photo.digest for photo in self.photos)
             key = fingerprint_fields(mask=key, beside=" ".join(digests))
         return LeftOut(target.photo.name, target.photo.digest, key, reason)
-
-    def known_faults(self) -> list[LeftOut]:
-        """What an earlier run found of these photos, and would be found again."""
-        noted = {(p.digest, p.key): p.reason for p in self.index.left_out} if self.index else {}
-        return [
-            replace(fault, reason=reason)
-            for target in self.targets
-            for fault in (self.fault(target, kind, "") for kind in KINDS)
-            if (reason := noted.get((fault.digest, fault.key))) is not None
-        ]
-
-    def leave_out(self, faults: Sequence[LeftOut]) -> None:
-        """Goes on without some of the photos; what was made of them goes when all is done.
-
-        Raises:
-            UserError: If none is left.
-        """
-        gone = {fault.digest for fault in faults}
-        for target in self.targets:
-            if target.photo.digest in gone:
-                self._ours |= {
-                    self.path(target, k) for k in KINDS if target.keys[k] in self.held[k]
-                }
-        self.targets = [target for target in self.targets if target.photo.digest not in gone]
-        self.left_out = sorted([*self.left_out, *faults], key=lambda photo: photo.name)
-        if not self.targets:
-            raise UserError(
-                f"no photo in {self.photos[0].path.parent} can be used; "
-                + "; ".join(map(str, faults))
-            )
 
     def tidy(self) -> None:
         """Removes what no photo needs any more; spares what is not as it was made."""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from idgen.commands.summary import peak_memory
 from idgen.errors import UserError
 from idgen.prepare import MaskFiles, Preparation
 from idgen.prepare.apart import allow_locks
-from idgen.prepare.outcome import peak_memory
 from tests.prepare.parts import (
     CPU,
     CountingInpainter,

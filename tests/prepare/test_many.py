@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from idgen.commands.summary import summary_table
 from idgen.errors import UserError
 from idgen.prepare import MaskFiles, Preparation, PreparedSubject
-from idgen.prepare.outcome import summary_table
 from tests.prepare.parts import (
     CPU,
     CentreSegmenter,

@@ -1,58 +1,17 @@
-"""What a run of preparation did, subject by subject, and how a terminal shows it."""
+"""What a run of preparation did, for the terminal."""
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from idgen.errors import UserError, printable
-from idgen.prepare.jobs import Job
-from idgen.prepare.photos import subject_name
-from idgen.prepare.store import Store
+from idgen.errors import printable
+from idgen.prepare import Outcome
 
 _WIDTH_OF_A_FILE = 140
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one subject.
-
-    Attributes:
-        name: What its folder of photos is called.
-        output: The prepared subject's folder.
-        photos: How many photos it has; 0 if they cannot be used.
-        made: Of how many of them anything was made.
-        warnings: Photos that look wrong.
-        error: What stopped it, if anything did.
-    """
-
-    name: str
-    output: Path
-    photos: int
-    made: int
-    warnings: int
-    error: UserError | None
-
-
-def outcome_of(job: Job | UserError, photos: Path, output: Path) -> Outcome:
-    """Sums up what became of a subject.
-
-    Args:
-        job: Its job, or what kept it from becoming one.
-        photos: The folder of photos.
-        output: The prepared subject's folder.
-    """
-    name = subject_name(photos)
-    if isinstance(job, UserError):
-        return Outcome(name, output, photos=0, made=0, warnings=0, error=job)
-    index = None if job.error else Store(output).index()
-    warnings = sum(bool(photo.warnings) for photo in index.photos) if index else 0
-    return Outcome(name, output, len(job.state.targets), len(job.made), warnings, job.error)
 
 
 def summary_table(outcomes: Sequence[Outcome]) -> Table:
