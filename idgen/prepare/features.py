@@ -53,27 +53,13 @@ class FeatureRecipe:
     views: tuple[View, ...]
 
     def latents_key(self, digest: str, mask_key: str) -> str:
-        """The key of a photo's latents; the mask counts because it places the square.
-
-        Args:
-            digest: The photo's.
-            mask_key: Its mask's key.
-        """
+        """The key of a photo's latents; the mask counts because it places the square."""
         return self._key(latents=self.autoencoder, photo=digest, mask=mask_key)
 
     def embeddings_key(self, digest: str, background_key: str) -> str:
-        """The key of a photo's f_p and f'_i.
-
-        Args:
-            digest: The photo's.
-            background_key: Its background's key, in which its mask's is.
-        """
-        return self._key(
-            embeddings=self.image_encoder,
-            dtype=str(self.dtype),
-            photo=digest,
-            background=background_key,
-        )
+        """The key of a photo's f_p and f'_i; its mask's key is in the background's."""
+        fields = {"embeddings": self.image_encoder, "dtype": str(self.dtype)}
+        return self._key(**fields, photo=digest, background=background_key)
 
     def _key(self, **fields: str) -> str:
         names = ", ".join(view.name for view in self.views)
@@ -97,11 +83,8 @@ def encode_latents(autoencoder: Autoencoder, pixels: Tensor) -> list[tuple[Tenso
         UnfitPhotoError: If they are not finite, as in half precision where that overflows.
     """
     mean, log_variance = (part.float().cpu() for part in autoencoder.encode(pixels))
-    if not (mean.isfinite().all() and log_variance.isfinite().all()):
-        raise UnfitPhotoError(
-            "the backbone's autoencoder gives values that are not finite; "
-            "set the backbone's dtype to float32 or bfloat16"
-        )
+    _check_finite(mean, "backbone's autoencoder")
+    _check_finite(log_variance, "backbone's autoencoder")
     return list(zip(mean, log_variance, strict=True))
 
 
@@ -120,12 +103,16 @@ def encode_images(encode: Encode, pixels: Tensor) -> Tensor:
         UnfitPhotoError: If they are not finite, as in half precision where that overflows.
     """
     embeddings = encode(pixels).float().cpu()
-    if not embeddings.isfinite().all():
-        raise UnfitPhotoError(
-            "the image encoder gives values that are not finite; set the backbone's dtype, which "
-            "is the encoder's too, to float32 or bfloat16"
-        )
+    _check_finite(embeddings, "image encoder")
     return embeddings
+
+
+def _check_finite(values: Tensor, model: str) -> None:
+    if not values.isfinite().all():
+        raise UnfitPhotoError(
+            f"the {model} gives values that are not finite; set the backbone's dtype, which is "
+            "the image encoder's too, to float32 or bfloat16"
+        )
 
 
 def working_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from idgen.errors import UserError, first_line
+from idgen.masks import Picture
 from idgen.prepare.memory import Memory
 
 SMALLEST_SIDE = 32
@@ -63,7 +63,8 @@ class Photo:
         return subject_name(self.path.parent)
 
     def _bytes(self) -> bytes:
-        content = _read_bytes(self.path)
+        with _named_errors(self.path):
+            content = _read(self.path)
         if hashlib.sha256(content).hexdigest() != self.digest:
             raise UserError(f"{self.path} has changed since it was first read; start again")
         return content
@@ -81,7 +82,7 @@ class Photo:
             sideways = turns and image.getexif().get(_ORIENTATION) in _SIDEWAYS
             return (width, height) if sideways else (height, width)
 
-    def pixels(self) -> NDArray[np.uint8]:
+    def pixels(self) -> Picture:
         """The picture as it is meant to be seen.
 
         EXIF rotation is applied, an embedded colour profile is converted to sRGB, transparency is
@@ -95,7 +96,7 @@ class Photo:
         """
         content = self._bytes()
 
-        def read() -> NDArray[np.uint8]:
+        def read() -> Picture:
             with _named_errors(self.path), _opened(content) as image:
                 return _to_srgb(image)
 
@@ -105,8 +106,7 @@ class Photo:
 def subject_name(folder: Path) -> str:
     """What a subject is called: as its folder of photos is given, a link by its own name.
 
-    Args:
-        folder: The folder; `.` and `..` stand for the name of the folder that they lead to.
+    `.` and `..` stand for the name of the folder that they lead to.
     """
     return folder.resolve().name if folder.name in ("", "..") else folder.name
 
@@ -151,10 +151,9 @@ def find_photos(
             warnings.warn(f"left out {fault}", stacklevel=2)
     elif bad:
         raise UserError(f"photos in {folder} cannot be used: {'; '.join(bad)}")
-    photos = list(found.values())
-    if not photos:
+    if not found:
         raise UserError(f"no photo in {folder} can be used: {'; '.join(bad)}")
-    return photos
+    return list(found.values())
 
 
 def lone_photo_note(folder: Path) -> str:
@@ -167,12 +166,6 @@ def lone_photo_note(folder: Path) -> str:
 
 def read_photo(path: Path) -> Photo:
     """Checks one photo, such as a reference whose scene is to be kept.
-
-    Args:
-        path: An image file.
-
-    Returns:
-        The photo.
 
     Raises:
         UserError: If it is no usable image; names the reason and the mend.
@@ -245,11 +238,6 @@ def _read(path: Path) -> bytes:
         raise _BadPhotoError(f"cannot be read ({error.strerror}): copy it again") from error
 
 
-def _read_bytes(path: Path) -> bytes:
-    with _named_errors(path):
-        return _read(path)
-
-
 @contextmanager
 def _named_errors(path: Path) -> Iterator[None]:
     try:
@@ -262,23 +250,14 @@ def _named_errors(path: Path) -> Iterator[None]:
 def opened_picture(source: Path | IO[bytes]) -> Iterator[Image.Image]:
     """Opens a picture without Pillow's warning on large ones, which names no file.
 
-    Between one and two times Pillow's limit lie honest photos; beyond, it refuses.
-
-    Args:
-        source: A file, or its content.
-
-    Raises:
-        Exception: Of many kinds, on what is no image.
+    Between one and two times Pillow's limit lie honest photos; beyond, it refuses. On what is no
+    image it raises errors of many kinds.
     """
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         image = Image.open(source)
     with image:
         yield image
-
-
-def _is_heif(content: bytes) -> bool:
-    return content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS
 
 
 def _read_heif() -> None:
@@ -295,7 +274,7 @@ def _read_heif() -> None:
 @contextmanager
 def _opened(content: bytes) -> Iterator[Image.Image]:
     """Opens an image and turns what Pillow raises meanwhile into reasons."""
-    if _is_heif(content):
+    if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS:
         _read_heif()
     try:
         with warnings.catch_warnings():
@@ -321,7 +300,7 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         raise _BadPhotoError(f"is truncated or damaged ({reason}): copy it again") from error
 
 
-def _to_srgb(image: Image.Image) -> NDArray[np.uint8]:
+def _to_srgb(image: Image.Image) -> Picture:
     profile = image.info.get("icc_profile")
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I"):

@@ -7,14 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from idgen.devices import free
 from idgen.errors import UserError
-from idgen.masks import Mask
+from idgen.masks import Mask, Picture
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.apart import allow_locks, keep_masks_apart, keep_outputs_apart
 from idgen.prepare.features import (
@@ -28,13 +26,7 @@ from idgen.prepare.index import LeftOut
 from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.inpainters.opencv import OpenCVInpainter
 from idgen.prepare.memory import Memory
-from idgen.prepare.photos import (
-    Photo,
-    UnfitPhotoError,
-    find_photos,
-    lone_photo_note,
-    subject_name,
-)
+from idgen.prepare.photos import Photo, UnfitPhotoError, find_photos, lone_photo_note, subject_name
 from idgen.prepare.segmenters.grabcut import GrabCutSegmenter
 from idgen.prepare.segmenters.sam import SamSegmenter
 from idgen.prepare.segmenters.segmenter import Segmenter, maskable
@@ -82,6 +74,10 @@ class Preparation:
 
     So a change makes anew exactly what depends on it. Models are loaded one after the other, each
     only if something is missing, and freed before the next.
+
+    Its methods take `photos_folder`, a subject's photos, which are only read; `output`, the
+    prepared subject's folder, existing or not; the `backbone`, whose autoencoder encodes the
+    photos; and the `device` that models run on.
     """
 
     def __init__(
@@ -137,9 +133,6 @@ class Preparation:
 
         The mini segment-anything knows the drawn world alone, as the mini backbone does; photos
         for a real backbone are real, and without a checkpoint GrabCut does better on them.
-
-        Args:
-            backbone: Whose subject is prepared.
         """
         if self.segmenter is not None:
             return self.segmenter
@@ -150,18 +143,13 @@ class Preparation:
     def plan(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> list[str]:
         """Names what is missing or stale, without changing anything.
 
-        Args:
-            photos_folder: The subject's photos.
-            output: The prepared subject's folder, existing or not.
-            backbone: Whose autoencoder encodes the photos.
-
         Returns:
             One short text each, such as ``mask of '00.jpg'``; empty if all is there.
 
         Raises:
             UserError: On bad photos, masks, settings, or an output folder that is not ours.
         """
-        return self._state(photos_folder, output, backbone).missing()
+        return self._state(photos_folder, output, backbone, Memory()).missing()
 
     def is_fresh(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> bool:
         """Whether nothing is missing or stale; takes and raises what `plan` does."""
@@ -178,17 +166,7 @@ class Preparation:
         """Makes what is missing or stale, and removes what no photo needs any more.
 
         A killed run leaves only whole files; the next one goes on from them. Runs at the same
-        time wait for each other. The photos are only read.
-
-        Args:
-            photos_folder: The subject's photos.
-            output: The prepared subject's folder.
-            backbone: Whose autoencoder encodes the photos.
-            device: Where models run.
-            progress: Whether to show progress bars on the terminal (stderr).
-
-        Returns:
-            The prepared subject.
+        time wait for each other. `progress` shows a bar on the terminal (stderr).
 
         Raises:
             UserError: On bad photos, masks or settings, before work starts; if a model cannot be
@@ -212,10 +190,10 @@ class Preparation:
         that cannot be prepared does not stop the others.
 
         Args:
-            subjects: Of each, the folder of photos and the prepared subject's folder.
-            backbone: Whose autoencoder encodes the photos.
-            device: Where models run.
-            progress: Whether to show a progress bar on the terminal (stderr).
+            subjects: Of each, `photos_folder` and `output`.
+            backbone: As in `run`.
+            device: As in `run`.
+            progress: As in `run`.
 
         Returns:
             What became of each, in their order.
@@ -261,7 +239,7 @@ class Preparation:
             index = None if state.error else state.store.index()
             warned = sum(bool(photo.warnings) for photo in index.photos) if index else 0
             counts = len(state.targets), len(state.made), warned
-            outcomes.append(Outcome(state.name, output, *counts, state.error))
+            outcomes.append(Outcome(subject_name(photos), output, *counts, state.error))
         return outcomes
 
     def _look(
@@ -275,10 +253,6 @@ class Preparation:
     def open(self, photos: Sequence[Photo], output: Path) -> PreparedSubject:
         """Opens what was prepared for exactly these photos.
 
-        Args:
-            photos: The subject's photos.
-            output: The prepared subject's folder.
-
         Raises:
             UserError: If nothing is prepared there, or it is of other photos.
         """
@@ -287,30 +261,23 @@ class Preparation:
         lacking = [repr(photo.name) for photo in photos if photo.digest not in prepared]
         extra = prepared.keys() - {photo.digest for photo in photos}
         if lacking or extra:
-            which = (
-                "lacks " + ", ".join(lacking)
-                if lacking
-                else ("holds other photos: " + ", ".join(sorted(repr(prepared[d]) for d in extra)))
-            )
+            others = sorted(repr(prepared[digest]) for digest in extra)
+            which = f"lacks {', '.join(lacking)}" if lacking else "holds other photos: "
+            which += "" if lacking else ", ".join(others)
             raise UserError(f"{str(output)!r} {which}; run idgen prepare again")
         return subject
 
     def masks_and_backgrounds(
         self, photos_folder: Path, output: Path, backbone: LatentBackbone
-    ) -> dict[str, tuple[Mask, NDArray[np.uint8]]]:
+    ) -> dict[str, tuple[Mask, Picture]]:
         """The photos' masks `H W` and backgrounds `H W 3`, by the photos' digests.
 
         Features, index and contact sheet may be missing or stale.
 
-        Args:
-            photos_folder: The subject's photos.
-            output: The prepared subject's folder, existing or not.
-            backbone: Whose subject it is.
-
         Raises:
             UserError: If one is missing or stale, or where `plan` raises one.
         """
-        state = self._state(photos_folder, output, backbone)
+        state = self._state(photos_folder, output, backbone, Memory())
         if missing := state.missing_files(("masks", "backgrounds")):
             raise UserError(f"{output} lacks {missing[0]}: run idgen prepare")
         return {t.photo.digest: (state.mask(t), state.background(t)) for t in state.targets}
@@ -320,10 +287,7 @@ class Preparation:
     ) -> tuple[Tensor, Tensor]:
         """f_p and f'_i of one photo, whose scene a drawing is to keep; nothing is written.
 
-        Args:
-            photo: The photo, of the subject or of anything else.
-            backbone: For its resolution.
-            device: Where models run.
+        The photo may be of the subject or of anything else; `check_reference` comes first.
 
         Returns:
             `1 D` each, float32 on the CPU.
@@ -352,18 +316,13 @@ class Preparation:
         return f_p[None], f_i[None]
 
     def _state(
-        self,
-        photos_folder: Path,
-        output: Path,
-        backbone: LatentBackbone,
-        memory: Memory | None = None,
+        self, photos_folder: Path, output: Path, backbone: LatentBackbone, memory: Memory
     ) -> State:
         self._check_models(backbone)
         store = Store(output)
         store.check()
         index = store.index()
         self._decoded |= {photo.digest for photo in index.photos} if index else set()
-        memory = memory or Memory()
         photos = [replace(photo, memory=memory) for photo in self.find(photos_folder, backbone)]
         recipe = FeatureRecipe(
             autoencoder=backbone.identity,
@@ -373,7 +332,7 @@ class Preparation:
             views=list_views(self.flip, self.views),
         )
         targets = list_targets(photos, self.segmenter_for(backbone), self.inpainter, recipe)
-        state = State(subject_name(photos_folder), store, index, recipe, targets, memory)
+        state = State(store, index, recipe, targets, memory)
         state.note_known_faults()
         for fault in state.settle(self.skip_bad):
             self._left_out(photos_folder, fault)
@@ -382,10 +341,6 @@ class Preparation:
 
     def find(self, photos_folder: Path, backbone: LatentBackbone) -> list[Photo]:
         """Finds the photos that can be used: all of them, unless bad ones may be left out.
-
-        Args:
-            photos_folder: The subject's photos.
-            backbone: Whose subject is prepared.
 
         Returns:
             At least one photo, sorted by name, each of which can have a mask.
@@ -410,12 +365,7 @@ class Preparation:
         return usable
 
     def but_left_out(self, photos: Sequence[Photo], output: Path) -> list[Photo]:
-        """Of some photos, those that were not left out when they were prepared.
-
-        Args:
-            photos: The subject's photos, as `find` gives them.
-            output: The prepared subject's folder, existing or not.
-        """
+        """Of the photos that `find` gives, those that were not left out in preparation."""
         index = Store(output).index() if self.skip_bad else None
         left_out = {photo.digest for photo in index.left_out} if index else set()
         return [photo for photo in photos if photo.digest not in left_out]
@@ -443,10 +393,9 @@ def _say_that_it_is_grabcut(states: Sequence[State]) -> None:
     """Says, before it makes masks, that GrabCut was not asked for."""
     lacking = [state.store.folder for state in states if state.lacking("masks")]
     if lacking:
-        more = " and its like" if len(lacking) > 1 else ""
+        sheets = f"{lacking[0] / CONTACT_PAGE}{' and its like' if len(lacking) > 1 else ''}"
         _log.warning(
-            "masks by GrabCut, which tells colours apart and needs no weights: look at %s%s; "
+            "masks by GrabCut, which tells colours apart and needs no weights: look at %s; "
             "for others set preparation.segmenter (SamSegmenter, MaskFiles)",
-            lacking[0] / CONTACT_PAGE,
-            more,
+            sheets,
         )

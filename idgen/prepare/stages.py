@@ -10,7 +10,6 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from idgen.devices import free
 from idgen.errors import UserError, printable
-from idgen.masks import Mask
+from idgen.masks import Mask, Picture
 from idgen.models.backbone import Autoencoder
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.features import (
@@ -153,10 +152,10 @@ class Stages:
     def backgrounds(self, inpainter: Inpainter) -> None:
         """Backgrounds of the photos that lack one."""
 
-        def read(state: State, target: Target) -> tuple[NDArray[np.uint8], Mask]:
+        def read(state: State, target: Target) -> tuple[Picture, Mask]:
             return target.photo.pixels(), state.mask(target)
 
-        def make(inpaint: Inpaint, pictures: tuple[NDArray[np.uint8], Mask]) -> NDArray[np.uint8]:
+        def make(inpaint: Inpaint, pictures: tuple[Picture, Mask]) -> Picture:
             return inpaint(*pictures)
 
         self._each("backgrounds", lambda: inpainter.loaded(self.device), read, make)
@@ -205,7 +204,7 @@ class Stages:
         kind: Kind,
         loaded: Callable[[], AbstractContextManager[Model]],
         read: Callable[[State, Target], Read],
-        make: Callable[[Model, Read], NDArray[np.uint8] | dict[str, Tensor]],
+        make: Callable[[Model, Read], Picture | dict[str, Tensor]],
     ) -> None:
         """Makes what is lacking of a kind, all subjects' with one model."""
         work = [(state, target) for state in self._going() for target in state.lacking(kind)]

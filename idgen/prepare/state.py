@@ -6,14 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
-from idgen.masks import Mask
+from idgen.masks import Mask, Picture
 from idgen.prepare.features import FeatureRecipe
 from idgen.prepare.index import KINDS, Index, Kind, LeftOut, PreparedFile
 from idgen.prepare.inpainters.inpainter import Inpainter
@@ -53,11 +51,7 @@ class Target:
 def list_targets(
     photos: Sequence[Photo], segmenter: Segmenter, inpainter: Inpainter, recipe: FeatureRecipe
 ) -> list[Target]:
-    """What has to exist for some photos, in their order.
-
-    Raises:
-        UserError: If a model or a mask file is missing.
-    """
+    """What has to exist for some photos; a UserError if a model or a mask file is missing."""
     targets = []
     for photo in photos:
         mask = mask_key(photo.digest, segmenter.key(photo))
@@ -73,12 +67,7 @@ def list_targets(
 
 
 def mask_key(digest: str, segmenter_key: str) -> str:
-    """The key of a photo's mask.
-
-    Args:
-        digest: The photo's.
-        segmenter_key: The segmenter's key of the photo.
-    """
+    """The key of a mask, by its photo's digest and the segmenter's key of that photo."""
     return fingerprint_fields(photo=digest, segmenter=segmenter_key)
 
 
@@ -86,7 +75,6 @@ class State:
     """One subject at work: what should be, what is, and what went wrong.
 
     Attributes:
-        name: What its folder of photos is called.
         store: The prepared subject's folder.
         index: The index as it is, if there is one.
         recipe: What decides the features.
@@ -100,7 +88,6 @@ class State:
 
     def __init__(
         self,
-        name: str,
         store: Store,
         index: Index | None,
         recipe: FeatureRecipe,
@@ -112,7 +99,6 @@ class State:
         Raises:
             UserError: If a file that would be replaced was changed by hand, or is not ours.
         """
-        self.name = name
         self.store = store
         self.index = index
         self.recipe = recipe
@@ -130,6 +116,11 @@ class State:
     def photos_folder(self) -> Path:
         """Where its photos lie."""
         return self.photos[0].path.parent
+
+    @property
+    def name(self) -> str:
+        """What the subject is called."""
+        return self.photos[0].subject
 
     def _files(self, kind: Kind) -> set[str]:
         """The keys of a kind's files that are as they were made."""
@@ -161,7 +152,7 @@ class State:
         """The photos whose file of a kind is missing or stale."""
         return [target for target in self.targets if target.keys[kind] not in self.held[kind]]
 
-    def keep(self, target: Target, kind: Kind, made: NDArray[np.uint8] | dict[str, Tensor]) -> None:
+    def keep(self, target: Target, kind: Kind, made: Picture | dict[str, Tensor]) -> None:
         """Writes a photo's file of a kind: a picture, or tensors."""
         key = target.keys[kind]
         if isinstance(made, dict):
@@ -194,10 +185,7 @@ class State:
         """Ends a stage: photos that are unfit are left out, or else stop their subject.
 
         Args:
-            skip_bad: Whether they may be left out.
-
-        Returns:
-            Those that are left out now.
+            skip_bad: Whether they may be left out; those that are now are returned.
 
         Raises:
             UserError: If they may not, or if none is left; it names all of them.
@@ -297,11 +285,11 @@ class State:
         """A photo's mask, `H W`, which has to be there."""
         return self._picture(target, "masks") >= 128
 
-    def background(self, target: Target) -> NDArray[np.uint8]:
+    def background(self, target: Target) -> Picture:
         """A photo's background, `H W 3`, which has to be there; nobody may change it."""
         return self._picture(target, "backgrounds")
 
-    def _picture(self, target: Target, kind: Kind) -> NDArray[np.uint8]:
+    def _picture(self, target: Target, kind: Kind) -> Picture:
         key = target.keys[kind]
         return self._memory.get(key, lambda: read_png(self.path(target, kind), key))
 
@@ -309,7 +297,7 @@ class State:
         """The squares that the views of a photo show."""
         return frames_of(self.recipe.views, self.mask(target), target.photo.digest)
 
-    def views(self, image: NDArray[np.uint8], frames: Sequence[Frame]) -> list[Tensor]:
+    def views(self, image: Picture, frames: Sequence[Frame]) -> list[Tensor]:
         """All views of a photo, or of its background: batches `B 3 R R` in [-1, 1]."""
         shown = [show(image, frame, self.recipe.resolution) for frame in frames]
         together = batches(self.recipe.views)

@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load, save
@@ -19,6 +18,7 @@ from torch import Tensor
 from idgen.errors import UserError
 from idgen.files import TEMPORARY_PREFIX, atomic_write
 from idgen.locks import locked
+from idgen.masks import Picture
 from idgen.prepare.index import KINDS, Index, Kind
 from idgen.prepare.photos import opened_picture
 
@@ -131,7 +131,7 @@ class Store:
             atomic_write(path, content)
 
 
-def png_bytes(pixels: NDArray[np.uint8], key: str) -> bytes:
+def png_bytes(pixels: Picture, key: str) -> bytes:
     """A PNG file that carries the key it was made under.
 
     Args:
@@ -165,7 +165,7 @@ def is_whole_png(path: Path) -> bool:
     return True
 
 
-def read_png(path: Path, key: str) -> NDArray[np.uint8]:
+def read_png(path: Path, key: str) -> Picture:
     """Decodes a PNG file that has to carry a key.
 
     Returns:

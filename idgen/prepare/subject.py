@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
-from idgen.masks import Mask
+from idgen.masks import Mask, Picture
 from idgen.prepare.index import Kind, PreparedPhoto
 from idgen.prepare.store import CONTACT_PAGE, Store, read_features, read_png
 
@@ -90,7 +88,7 @@ class PreparedSubject:
         """
         return read_png(self.path(photo, "masks"), photo.files["masks"].key) >= 128
 
-    def background(self, photo: PreparedPhoto) -> NDArray[np.uint8]:
+    def background(self, photo: PreparedPhoto) -> Picture:
         """The photo without its subject, `H W 3`.
 
         Raises:

@@ -8,11 +8,10 @@ from typing import Literal, TypeAlias
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from idgen.masks import Mask
+from idgen.masks import Mask, Picture
 
 VERSION = 2
 """Part of every feature's key: raise it when a view's pixels change."""
@@ -173,12 +172,12 @@ def _square_around(shape: tuple[int, ...], extent: Extent) -> tuple[int, int, in
 
 
 def cut_square(
-    image: NDArray[np.uint8],
+    image: Picture,
     left: int,
     top: int,
     side: int,
     beyond: Literal["symmetric", "constant"] = "symmetric",
-) -> NDArray[np.uint8]:
+) -> Picture:
     """Cuts a square out of a picture, which is mirrored at its edges where the square leaves it.
 
     Args:
@@ -202,7 +201,7 @@ def cut_square(
     return np.pad(inside, around + [(0, 0)] * (image.ndim - 2), mode=beyond)
 
 
-def show(image: NDArray[np.uint8], frame: Frame, resolution: int) -> Tensor:
+def show(image: Picture, frame: Frame, resolution: int) -> Tensor:
     """A view's pixels: cut out, and resized with a Lanczos filter.
 
     A photo and its background get the same frame from the same mask, and stay in register.
@@ -243,7 +242,7 @@ def show_mask(mask: Mask, frame: Frame, height: int, width: int) -> Tensor:
     return (subject.flip(-1) if frame.flip else subject).contiguous()
 
 
-def square(image: NDArray[np.uint8], mask: Mask, resolution: int) -> Tensor:
+def square(image: Picture, mask: Mask, resolution: int) -> Tensor:
     """The plain view of a picture, `3 resolution resolution`, float32 in [-1, 1].
 
     Args:

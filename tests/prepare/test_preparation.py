@@ -302,4 +302,4 @@ def test_large_photos_and_masks_are_read_without_a_warning(
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         MaskFiles(save_masks(prepared, tmp_path / "own")).check(find_photos(photos))
         assert prepared.mask(prepared.photos[0]).shape == (height, width)
-        assert is_whole_png(prepared.folder / "backgrounds" / "00.png")
+        assert is_whole_png(prepared.path(prepared.photos[0], "backgrounds"))

@@ -12,12 +12,11 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields, fingerprint_path
-from idgen.masks import Mask
+from idgen.masks import Mask, Picture
 from idgen.models.hub import model_folder
 from idgen.prepare.inpainters.inpainter import Inpaint, Inpainter, dilate, no_background
 from idgen.prepare.views import cut_square
@@ -142,7 +141,7 @@ class DiffusersInpainter(Inpainter):
         """
         pipeline = self._load(device)
 
-        def inpaint(image: NDArray[np.uint8], mask: Mask) -> NDArray[np.uint8]:
+        def inpaint(image: Picture, mask: Mask) -> Picture:
             return self._inpaint(pipeline, image, mask)  # noqa: F821  (deleted on exit only)
 
         try:
@@ -172,7 +171,7 @@ class DiffusersInpainter(Inpainter):
         pipeline.set_progress_bar_config(disable=True)
         return pipeline.to(device)
 
-    def _inpaint(self, pipeline: Any, image: NDArray[np.uint8], mask: Mask) -> NDArray[np.uint8]:
+    def _inpaint(self, pipeline: Any, image: Picture, mask: Mask) -> Picture:
         hole = dilate(mask, self.dilation)
         if hole.all():
             raise no_background()
@@ -192,7 +191,7 @@ class DiffusersInpainter(Inpainter):
         )
         return result
 
-    def _fill(self, pipeline: Any, image: NDArray[np.uint8], hole: Mask) -> NDArray[np.uint8]:
+    def _fill(self, pipeline: Any, image: Picture, hole: Mask) -> Picture:
         """Fills the hole of a square picture, at the pipeline's resolution."""
         resolution = self.resolution or trained_resolution(pipeline)
         size = (resolution, resolution)

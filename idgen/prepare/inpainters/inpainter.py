@@ -8,12 +8,11 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from idgen.masks import Mask
+from idgen.masks import Mask, Picture
 from idgen.prepare.photos import UnfitPhotoError
 
-Inpaint: TypeAlias = Callable[[NDArray[np.uint8], Mask], NDArray[np.uint8]]
+Inpaint: TypeAlias = Callable[[Picture, Mask], Picture]
 """A picture `H W 3` uint8 and its subject's mask `H W` to the background, `H W 3` uint8."""
 
 

@@ -7,11 +7,10 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
-from idgen.masks import Mask
+from idgen.masks import Mask, Picture
 from idgen.prepare.inpainters.inpainter import Inpaint, Inpainter, dilate, no_background
 
 
@@ -73,7 +72,7 @@ class OpenCVInpainter(Inpainter):
         """
         yield self._inpaint
 
-    def _inpaint(self, image: NDArray[np.uint8], mask: Mask) -> NDArray[np.uint8]:
+    def _inpaint(self, image: Picture, mask: Mask) -> Picture:
         hole = dilate(mask, self.dilation)
         height, width = mask.shape
         scale = min(1.0, self.long_side / max(height, width))

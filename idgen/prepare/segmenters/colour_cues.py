@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from idgen.masks import Picture
+
 Floats: TypeAlias = NDArray[np.float64]
 
 _BINS = (16, 32, 32)
@@ -29,13 +31,13 @@ class ColourCues:
             `H W` in [0, 1].
     """
 
-    lab: NDArray[np.uint8]
+    lab: Picture
     bins: NDArray[np.int64]
     salient: Floats
     shared: Floats
 
 
-def find_cues(pictures: Sequence[NDArray[np.uint8]]) -> list[ColourCues]:
+def find_cues(pictures: Sequence[Picture]) -> list[ColourCues]:
     """Compares the colours of a set of photos of one subject.
 
     Each photo has a histogram of its subject and one of its ground, first after `salient`. What
@@ -110,7 +112,7 @@ def centre_prior(
     return np.asarray(np.exp(-(x * x + y * y) / (2 * spread**2)))
 
 
-def without_bars(picture: NDArray[np.uint8]) -> tuple[slice, slice]:
+def without_bars(picture: Picture) -> tuple[slice, slice]:
     """The part of a picture inside black bars that were put around it to make it square.
 
     A photo that is dark towards its border has no bars: theirs ends from one row to the next.
@@ -141,12 +143,12 @@ def _inside(bright: NDArray[np.bool_]) -> slice:
     return slice(start, stop)
 
 
-def _colour_bins(lab: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _colour_bins(lab: Picture) -> NDArray[np.int64]:
     index = lab.astype(np.int64) // np.array([256 // count for count in _BINS])
     return np.asarray((index[..., 0] * _BINS[1] + index[..., 1]) * _BINS[2] + index[..., 2])
 
 
-def _salience(lab: NDArray[np.uint8]) -> Floats:
+def _salience(lab: Picture) -> Floats:
     """Distance of each pixel's colour from those of the upper three borders, times a bell."""
     height, width = lab.shape[:2]
     y, x = np.ogrid[:height, :width]

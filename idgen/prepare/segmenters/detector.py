@@ -6,16 +6,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields, fingerprint_path
+from idgen.masks import Picture
 from idgen.models.hub import model_folder
 from idgen.prepare.segmenters.prompts import Box
 
-Detect: TypeAlias = Callable[[NDArray[np.uint8], str], Box | None]
+Detect: TypeAlias = Callable[[Picture, str], Box | None]
 """A picture `H W 3` and a noun to (left, top, right, bottom) in its pixels, or None."""
 
 _KEY = "segmenter.detector.model"
@@ -85,7 +84,7 @@ class BoxDetector:
         network.eval().requires_grad_(False).to(device)
 
         @torch.inference_mode()
-        def detect(picture: NDArray[np.uint8], noun: str) -> Box | None:
+        def detect(picture: Picture, noun: str) -> Box | None:
             # Grounding DINO was trained on lower case; the others do not mind.
             inputs = processor(images=picture, text=[[f"a {noun.lower()}"]], return_tensors="pt")
             outputs = network(**inputs.to(device))  # noqa: F821 (deleted on exit only)

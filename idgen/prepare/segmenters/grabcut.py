@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
-from idgen.masks import Mask
+from idgen.masks import Mask, Picture
 from idgen.prepare.photos import Photo
 from idgen.prepare.segmenters.colour_cues import (
     ColourCues,
@@ -86,7 +86,7 @@ class _SetCues:
         self.photos = sorted(photos, key=lambda photo: photo.digest)
 
     @cached_property
-    def _pictures(self) -> list[NDArray[np.uint8]]:
+    def _pictures(self) -> list[Picture]:
         return [_coarse(photo) for photo in self.photos]
 
     @cached_property
@@ -101,14 +101,12 @@ class _SetCues:
         return find_cues([*self._pictures, _coarse(photo)])[-1]
 
 
-def _coarse(photo: Photo) -> NDArray[np.uint8]:
+def _coarse(photo: Photo) -> Picture:
     picture = photo.pixels()
     return _reduced(picture[without_bars(picture)], _COARSE_SIDE)
 
 
-def _segment(
-    picture: NDArray[np.uint8], cues: ColourCues, prompts: Prompts | None, long_side: int
-) -> Mask:
+def _segment(picture: Picture, cues: ColourCues, prompts: Prompts | None, long_side: int) -> Mask:
     """The subject's mask, `H W`; empty where no colours stand out."""
     rows, columns = without_bars(picture)
     inner = picture[rows, columns]
@@ -120,7 +118,7 @@ def _segment(
     small = _reduced(inner, long_side)
     size = (small.shape[1], small.shape[0])
     guess = cv2.resize(coarse.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
-    lab: NDArray[np.uint8] = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
+    lab: Picture = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
     fine = _along_outline(lab, guess, seeds)
     mask[rows, columns] = _enlarged(fine, small, inner) if small is not inner else fine
     return mask
@@ -200,13 +198,13 @@ def score_mask(mask: Mask, cues: ColourCues, middle: tuple[float, float] = (0.0,
     return float(size * (2 + terms))
 
 
-def _steepness(lab: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _steepness(lab: Picture) -> NDArray[np.float32]:
     values = lab.astype(np.float32)
     squares = cv2.Sobel(values, cv2.CV_32F, 1, 0) ** 2 + cv2.Sobel(values, cv2.CV_32F, 0, 1) ** 2
     return np.asarray(cv2.dilate(np.sqrt(squares.sum(axis=2)), np.ones((3, 3), np.uint8)))
 
 
-def _grabcut(lab: NDArray[np.uint8], trimap: Trimap, iterations: int) -> Mask | None:
+def _grabcut(lab: Picture, trimap: Trimap, iterations: int) -> Mask | None:
     """GrabCut's answer, `H W`; None where the trimap leaves it nothing to tell apart."""
     subject = (trimap == SUBJECT) | (trimap == MAYBE_SUBJECT)
     # It fits five colours to each side, and fails on fewer pixels than that.
@@ -219,7 +217,7 @@ def _grabcut(lab: NDArray[np.uint8], trimap: Trimap, iterations: int) -> Mask | 
     return np.asarray((answer == SUBJECT) | (answer == MAYBE_SUBJECT))
 
 
-def _along_outline(lab: NDArray[np.uint8], guess: Mask, seeds: Seeds) -> Mask:
+def _along_outline(lab: Picture, guess: Mask, seeds: Seeds) -> Mask:
     """The guess `H W`, with GrabCut run once more on a band along its outline."""
     if not guess.any():
         return guess
@@ -279,12 +277,12 @@ def _tidy(mask: Mask, seeds: Seeds, opening: float = 0.02, closing: float = 0.02
     return np.asarray((filled > 0) & ~np.isin(holes, sorted(seeds.refused(holes))))
 
 
-def _disc(radius: int) -> NDArray[np.uint8]:
+def _disc(radius: int) -> Picture:
     side = 2 * max(1, radius) + 1
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
 
 
-def _reduced(picture: NDArray[np.uint8], long_side: int) -> NDArray[np.uint8]:
+def _reduced(picture: Picture, long_side: int) -> Picture:
     """The picture at that size, or itself if it is no larger."""
     height, width = picture.shape[:2]
     scale = long_side / max(height, width)
@@ -294,7 +292,7 @@ def _reduced(picture: NDArray[np.uint8], long_side: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
 
-def _enlarged(mask: Mask, small: NDArray[np.uint8], full: NDArray[np.uint8]) -> Mask:
+def _enlarged(mask: Mask, small: Picture, full: Picture) -> Mask:
     """A small picture's mask at the full size, its edge laid along the full picture's.
 
     By a guided filter (He, Sun, Tang, 2010) whose coefficients are computed on the small one.

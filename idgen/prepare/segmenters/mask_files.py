@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
-from idgen.masks import Mask
+from idgen.masks import Mask, Picture
 from idgen.prepare.photos import Photo, opened_picture, visible_entries
 from idgen.prepare.segmenters.segmenter import Segment, Segmenter
 
@@ -215,7 +214,7 @@ def shared_mask(mask: Path, first: Photo, second: Photo) -> UserError:
     )
 
 
-def _brightness(image: Image.Image) -> NDArray[np.uint8]:
+def _brightness(image: Image.Image) -> Picture:
     if image.mode.startswith("I"):
         return (np.asarray(image).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8)
     if image.has_transparency_data:

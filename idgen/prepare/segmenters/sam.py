@@ -10,13 +10,12 @@ from typing import Any, Literal, TypeAlias
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields, fingerprint_path
-from idgen.masks import Mask, cut_out
+from idgen.masks import Mask, Picture, cut_out
 from idgen.metrics.encoders import ClipScorer
 from idgen.metrics.scorer import ImageScorer
 from idgen.prepare.photos import Photo
@@ -253,7 +252,7 @@ class _Look:
     detect: Detect | None
 
     @torch.inference_mode()
-    def candidates(self, picture: NDArray[np.uint8], noun: str) -> Candidates:
+    def candidates(self, picture: Picture, noun: str) -> Candidates:
         """The best candidates of the automatic prompts in a picture `H W 3` of such a thing."""
         small = self._show(picture)
         height, width = small.shape[:2]
@@ -279,7 +278,7 @@ class _Look:
         return Candidates(logits.cpu(), scores[kept].cpu(), embeddings, likely)
 
     @torch.inference_mode()
-    def prompted(self, picture: NDArray[np.uint8], prompts: Prompts) -> Mask:
+    def prompted(self, picture: Picture, prompts: Prompts) -> Mask:
         """The mask, `H W`, that the user's prompts give in a picture `H W 3`."""
         small = self._show(picture)
         height, width = picture.shape[:2]
@@ -307,7 +306,7 @@ class _Look:
         values = fitted.float().cpu().numpy()
         return _tidy(cv2.resize(values, shape, interpolation=cv2.INTER_LINEAR) > 0)
 
-    def _show(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _show(self, picture: Picture) -> Picture:
         """Shows the model a picture, at the size that it sees at most."""
         model_side = self.predictor.model.image_encoder.img_size
         height, width = _reduced_size(picture.shape[0], picture.shape[1], model_side)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from idgen.masks import Mask
+from idgen.masks import Mask, Picture
 from idgen.pages.rendering import render_page
 
 PAGE_VERSION = 3
@@ -36,9 +35,9 @@ class SheetRow:
     """
 
     name: str
-    photo: NDArray[np.uint8]
+    photo: Picture
     mask: Mask
-    background: NDArray[np.uint8]
+    background: Picture
     warnings: list[str]
 
 
@@ -79,7 +78,7 @@ def page_key(path: Path) -> str | None:
     return found[1].decode() if found else None
 
 
-def outlined(photo: NDArray[np.uint8], mask: Mask) -> Image.Image:
+def outlined(photo: Picture, mask: Mask) -> Image.Image:
     """The photo with what is not the subject dimmed, and a line around the subject.
 
     Args:
@@ -98,7 +97,7 @@ def outlined(photo: NDArray[np.uint8], mask: Mask) -> Image.Image:
     return Image.fromarray(picture.clip(0, 255).astype(np.uint8))
 
 
-def _sized(image: NDArray[np.uint8]) -> Image.Image:
+def _sized(image: Picture) -> Image.Image:
     """A picture at the size it is shown at; small ones are enlarged without blurring."""
     height, width = image.shape[:2]
     scale = _SIDE / max(height, width)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from idgen.masks import Mask
+from idgen.masks import Mask, Picture
 
 REVIEW_VERSION = 2
 """Part of the contact sheet's key: raise it when other warnings are given."""
@@ -47,7 +46,7 @@ class Look:
     colour: tuple[int, int, int]
 
 
-def look_of(photo: NDArray[np.uint8], mask: Mask) -> Look:
+def look_of(photo: Picture, mask: Mask) -> Look:
     """Sums a photo and its mask up.
 
     Args:
