@@ -19,9 +19,6 @@ def keep_outputs_apart(looked: Looked) -> Looked:
     """Puts an error in the place of subjects whose output folders are one through a link.
 
     A run would wait for its own lock.
-
-    Args:
-        looked: The subjects of a run.
     """
     apart = [*looked]
     owners: dict[Path, tuple[int, Path]] = {}
@@ -89,9 +86,6 @@ def allow_locks(count: int) -> None:
     """Raises the process's limit of open files, as far as it may, so that locks find room.
 
     Where the system knows no such limit, nothing is done.
-
-    Args:
-        count: How many locks, one a subject, will be held at once.
 
     Raises:
         UserError: If the limit that an administrator set is too low.

@@ -30,7 +30,7 @@ from idgen.prepare.photos import Photo, UnfitPhotoError, find_photos, lone_photo
 from idgen.prepare.segmenters.grabcut import GrabCutSegmenter
 from idgen.prepare.segmenters.sam import SamSegmenter
 from idgen.prepare.segmenters.segmenter import Segmenter, maskable
-from idgen.prepare.stages import Stages, Steps, checked_mask
+from idgen.prepare.stages import Stages, checked_mask
 from idgen.prepare.state import State, list_targets
 from idgen.prepare.store import CONTACT_PAGE, Store
 from idgen.prepare.subject import PreparedSubject
@@ -222,14 +222,9 @@ class Preparation:
             states = [state for at in lacking if isinstance(state := looked[at], State)]
             if self.segmenter is None and isinstance(segmenter, GrabCutSegmenter):
                 _say_that_it_is_grabcut(states)
-            steps = Steps(progress and bool(states), states)
-            with steps.shown():
-                stages = Stages(states, device, steps, self._left_out if self.skip_bad else None)
-                stages.masks(segmenter)
-                stages.backgrounds(self.inpainter)
-                stages.latents(backbone)
-                stages.embeddings(self.image_encoder, backbone.dtype)
-                stages.finish()
+            left_out = self._left_out if self.skip_bad else None
+            stages = Stages(states, device, progress and bool(states), left_out)
+            stages.run(segmenter, self.inpainter, backbone, self.image_encoder)
         outcomes = []
         for state, (photos, output) in zip(looked, subjects, strict=True):
             if isinstance(state, UserError):

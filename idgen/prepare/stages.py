@@ -1,9 +1,9 @@
 """The stages of preparation, in order; each makes what is lacking and loads one model for it."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -46,55 +46,11 @@ from idgen.prepare.views import Frame, show_mask
 Work: TypeAlias = list[tuple[State, Target]]
 Model = TypeVar("Model")
 Read = TypeVar("Read")
+Item = TypeVar("Item")
 _LONGEST_NAME = 24
 _READERS = 2
 _AHEAD = 2
 """Photos whose pictures are in memory before their turn."""
-
-
-class Steps:
-    """One progress bar over all steps of all subjects, on stderr."""
-
-    def __init__(self, shown: bool, states: Sequence[State]) -> None:
-        """Counts the steps that they will take: each file that is lacking, and the sheets.
-
-        Args:
-            shown: Whether to show the bar.
-            states: The subjects.
-        """
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not shown,
-        )
-        total = sum(len(state.missing_files(KINDS)) + 1 for state in states)
-        self._task = self._bars.add_task("preparing", total=total)
-
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Shows the bar inside the context."""
-        with self._bars:
-            yield
-
-    def each(self, work: Work, stage: str) -> Iterator[tuple[State, Target]]:
-        """The photos to work on, each a step; says at which one it is."""
-        for state, target in work:
-            self.show(stage, state)
-            yield state, target
-            self.advance()
-
-    def show(self, stage: str, state: State) -> None:
-        """Says what is being done."""
-        description = f"{stage} of {printable(state.name)[:_LONGEST_NAME]}"
-        self._bars.update(self._task, description=description)
-
-    def advance(self) -> None:
-        """Counts a step that was taken."""
-        self._bars.advance(self._task)
 
 
 class Stages:
@@ -108,22 +64,50 @@ class Stages:
         self,
         states: Sequence[State],
         device: torch.device,
-        steps: Steps,
+        progress: bool = True,
         left_out: Callable[[Path, LeftOut], None] | None = None,
     ) -> None:
-        """Puts them together.
+        """Counts the steps: each file that is lacking, and the contact sheets.
 
         Args:
             states: The subjects.
             device: Where models run.
-            steps: Shows how far they are.
+            progress: Whether to show one bar over all steps on the terminal (stderr).
             left_out: Told, with its folder, of each photo of which nothing can be made, and which
                 is left out then; None if such a photo stops its subject.
         """
         self.states = states
         self.device = device
-        self.steps = steps
         self.left_out = left_out
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not progress,
+        )
+        total = sum(len(state.missing_files(KINDS)) + 1 for state in states)
+        self._task = self._bars.add_task("preparing", total=total)
+
+    def run(
+        self,
+        segmenter: Segmenter,
+        inpainter: Inpainter,
+        backbone: LatentBackbone,
+        image_encoder: ImageEncoder,
+    ) -> None:
+        """Goes through all of them with these models."""
+        with self._bars:
+            self._masks(segmenter)
+            self._backgrounds(inpainter)
+            self._latents(backbone)
+            self._embeddings(image_encoder, working_dtype(backbone.dtype, self.device))
+            for state in self._going():
+                for _ in self._stepped([(state, None)], "contact sheet"):
+                    with state.guarded():
+                        finish(state)
 
     def _going(self) -> list[State]:
         return [state for state in self.states if state.error is None]
@@ -135,21 +119,21 @@ class Stages:
                     if self.left_out is not None:
                         self.left_out(state.photos_folder, fault)
 
-    def masks(self, segmenter: Segmenter) -> None:
+    def _masks(self, segmenter: Segmenter) -> None:
         """Masks of the photos that lack one; subject by subject, for a set is looked at whole."""
         for state in self._going():
             work = [(state, target) for target in state.lacking("masks")]
             if not work:
                 continue
             with state.guarded(), segmenter.loaded(self.device, state.photos) as segment:
-                for _, target in self.steps.each(work, "masks"):
+                for _, target in self._stepped(work, "masks"):
                     with state.trying(target, "masks"):
                         mask = checked_mask(segment(target.photo))
                         state.keep(target, "masks", mask.astype(np.uint8) * 255)
             free(self.device)
         self._settle()
 
-    def backgrounds(self, inpainter: Inpainter) -> None:
+    def _backgrounds(self, inpainter: Inpainter) -> None:
         """Backgrounds of the photos that lack one."""
 
         def read(state: State, target: Target) -> tuple[Picture, Mask]:
@@ -160,7 +144,7 @@ class Stages:
 
         self._each("backgrounds", lambda: inpainter.loaded(self.device), read, make)
 
-    def latents(self, backbone: LatentBackbone) -> None:
+    def _latents(self, backbone: LatentBackbone) -> None:
         """Latents of the photos that lack them, and the subject's share of each of their places."""
 
         def read(state: State, target: Target) -> tuple[list[Tensor], Mask, list[Frame]]:
@@ -182,7 +166,7 @@ class Stages:
 
         self._each("latents", lambda: backbone.autoencoder(self.device), read, make)
 
-    def embeddings(self, image_encoder: ImageEncoder, dtype: torch.dtype) -> None:
+    def _embeddings(self, image_encoder: ImageEncoder, dtype: torch.dtype) -> None:
         """f_p and f'_i of the photos that lack them."""
 
         def read(state: State, target: Target) -> tuple[list[Tensor], list[Tensor]]:
@@ -196,7 +180,6 @@ class Stages:
             )
             return {"photo_embedding": photo, "background_embedding": background}
 
-        dtype = working_dtype(dtype, self.device)
         self._each("embeddings", lambda: image_encoder.loaded(self.device, dtype), read, make)
 
     def _each(
@@ -237,20 +220,22 @@ class Stages:
                 return waiting.popleft()
 
             try:
-                for state, target in self.steps.each(work, stage):
+                for state, target in self._stepped(work, stage):
                     reading = next_reading()
                     if state.error is None:
                         yield state, target, reading.result
             finally:
                 readers.shutdown(cancel_futures=True)
 
-    def finish(self) -> None:
-        """Contact sheets and indexes."""
-        for state in self._going():
-            self.steps.show("contact sheet", state)
-            with state.guarded():
-                finish(state)
-            self.steps.advance()
+    def _stepped(
+        self, work: Iterable[tuple[State, Item]], stage: str
+    ) -> Iterator[tuple[State, Item]]:
+        """The work, each item a step of the bar, which says what is being done."""
+        for state, item in work:
+            description = f"{stage} of {printable(state.name)[:_LONGEST_NAME]}"
+            self._bars.update(self._task, description=description)
+            yield state, item
+            self._bars.advance(self._task)
 
 
 def checked_mask(mask: Mask) -> Mask:

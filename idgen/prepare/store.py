@@ -132,12 +132,7 @@ class Store:
 
 
 def png_bytes(pixels: Picture, key: str) -> bytes:
-    """A PNG file that carries the key it was made under.
-
-    Args:
-        pixels: `H W` or `H W 3`.
-        key: The key.
-    """
+    """A PNG file, of pixels `H W` or `H W 3`, that carries the key it was made under."""
     text = PngInfo()
     text.add_text(_KEY, key)
     buffer = io.BytesIO()
@@ -166,10 +161,7 @@ def is_whole_png(path: Path) -> bool:
 
 
 def read_png(path: Path, key: str) -> Picture:
-    """Decodes a PNG file that has to carry a key.
-
-    Returns:
-        `H W` or `H W 3`.
+    """The pixels, `H W` or `H W 3`, of a PNG file that has to carry a key.
 
     Raises:
         UserError: If it is missing, damaged, or carries another key.
@@ -184,12 +176,7 @@ def read_png(path: Path, key: str) -> Picture:
 
 
 def features_bytes(tensors: dict[str, Tensor], key: str) -> bytes:
-    """A safetensors file that carries the key it was made under.
-
-    Args:
-        tensors: What it holds.
-        key: The key.
-    """
+    """A safetensors file that carries the key it was made under."""
     # One entry only: the format does not keep several in a fixed order.
     content: bytes = save(tensors, {_KEY: key})
     return content
@@ -204,11 +191,7 @@ def features_key(path: Path) -> str | None:
 
 
 def read_features(path: Path, key: str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file that has to carry a key.
-
-    Raises:
-        UserError: If it is missing, damaged, or carries another key.
-    """
+    """The tensors of a safetensors file; a UserError if it is damaged or carries another key."""
     try:
         tensors, carried = _read(path)
     except Exception as error:  # all kinds on damaged input

@@ -47,9 +47,9 @@ class Frame:
     """The square that a view shows.
 
     Attributes:
-        left: In pixels; negative where the square leaves the photo.
-        top: The same.
-        side: The same.
+        left: In pixels, as top and side; negative where the square leaves the photo.
+        top: Likewise.
+        side: Of the square.
         flip: Whether left and right change places.
     """
 
@@ -128,18 +128,15 @@ def subject_extent(mask: Mask) -> Extent:
     Args:
         mask: `H W`; an empty one gives the middle.
     """
-    rows, columns = (np.flatnonzero(_without_specks(mask).any(axis=axis)) for axis in (1, 0))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    counts = stats[:, cv2.CC_STAT_AREA] >= _SPECK * mask.sum()
+    counts[0] = False
+    kept = counts[labels]
+    rows, columns = (np.flatnonzero(kept.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         middle = (mask.shape[0] // 2, mask.shape[1] // 2)
         return (middle[0], middle[0]), (middle[1], middle[1])
     return (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)
-
-
-def _without_specks(mask: Mask) -> Mask:
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    counts = stats[:, cv2.CC_STAT_AREA] >= _SPECK * mask.sum()
-    counts[0] = False
-    return np.asarray(counts[labels], dtype=np.bool_)
 
 
 def crop_box(mask: Mask) -> tuple[int, int, int]:
@@ -243,11 +240,5 @@ def show_mask(mask: Mask, frame: Frame, height: int, width: int) -> Tensor:
 
 
 def square(image: Picture, mask: Mask, resolution: int) -> Tensor:
-    """The plain view of a picture, `3 resolution resolution`, float32 in [-1, 1].
-
-    Args:
-        image: `H W 3`, sRGB in [0, 255].
-        mask: `H W`, of the photo.
-        resolution: Pixels on a side of the result.
-    """
+    """The plain view of a picture `H W 3` by its photo's mask `H W`; see `show`."""
     return show(image, Frame(*crop_box(mask)), resolution)

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from idgen.errors import UserError
+from idgen.errors import UserError, first_line
 from idgen.fingerprint import fingerprint_fields, fingerprint_path
 from idgen.masks import Mask, Picture
 from idgen.models.hub import model_folder
 from idgen.prepare.inpainters.inpainter import Inpaint, Inpainter, dilate, no_background
 from idgen.prepare.views import cut_square
 
-_KEY = "--preparation.inpainter.init_args.source"
+_KEY = "DiffusersInpainter.source"
 _HUB_PATTERNS = [
     "model_index.json",
     "*/*.json",
@@ -94,27 +94,19 @@ class DiffusersInpainter(Inpainter):
 
     @cached_property
     def folder(self) -> Path:
-        """The pipeline's folder, fetched from the hub if need be.
-
-        Raises:
-            UserError: If there is no such pipeline.
-        """
+        """The pipeline's folder, fetched from the hub if need be; a UserError if there is none."""
         folder = model_folder(self.source, key=_KEY, revision=self.revision, patterns=_HUB_PATTERNS)
         if not (folder / "model_index.json").is_file():
             raise UserError(f"{_KEY}: {folder} is no pipeline folder: model_index.json missing")
         return folder
 
     @cached_property
-    def _weights(self) -> str:
-        return fingerprint_path(self.folder)
-
-    @property
     def identity(self) -> str:
         """Hash of the weights and the settings."""
         return fingerprint_fields(
             inpainter="diffusers",
             version=1,
-            weights=self._weights,
+            weights=fingerprint_path(self.folder),
             dtype=self.dtype,
             steps=self.steps,
             guidance=float(self.guidance),
@@ -128,17 +120,7 @@ class DiffusersInpainter(Inpainter):
 
     @contextmanager
     def loaded(self, device: torch.device) -> Iterator[Inpaint]:
-        """Loads the pipeline, and frees it when the context ends.
-
-        Args:
-            device: Where it runs.
-
-        Yields:
-            The function from picture and mask to background.
-
-        Raises:
-            UserError: If the pipeline cannot be loaded.
-        """
+        """Loads the pipeline, and frees it when the context ends."""
         pipeline = self._load(device)
 
         def inpaint(image: Picture, mask: Mask) -> Picture:
@@ -164,9 +146,8 @@ class DiffusersInpainter(Inpainter):
                 **unchecked,
             )
         except (OSError, ValueError, RuntimeError, AttributeError) as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
             raise UserError(
-                f"{_KEY}: cannot load {str(self.folder)!r} for inpainting ({lines[0][:160]})"
+                f"{_KEY}: cannot load {str(self.folder)!r} for inpainting ({first_line(error)})"
             ) from error
         pipeline.set_progress_bar_config(disable=True)
         return pipeline.to(device)
@@ -180,15 +161,8 @@ class DiffusersInpainter(Inpainter):
         unseen = cut_square(hole.astype(np.uint8), left, top, side) > 0
         filled = self._fill(pipeline, seen, unseen)
         result = image.copy()
-        height, width = hole.shape
-        rows = slice(max(top, 0), min(top + side, height))
-        columns = slice(max(left, 0), min(left + side, width))
-        inner = filled[
-            rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
-        ]
-        result[rows, columns] = np.where(
-            hole[rows, columns][..., None], inner, image[rows, columns]
-        )
+        y, x = np.nonzero(hole)
+        result[y, x] = filled[y - top, x - left]
         return result
 
     def _fill(self, pipeline: Any, image: Picture, hole: Mask) -> Picture:
@@ -217,7 +191,7 @@ class DiffusersInpainter(Inpainter):
             )
         except (ValueError, TypeError) as error:
             # So diffusers refuses latents, sizes and arguments that a pipeline cannot take.
-            reason = str(error).splitlines()[0][:160]
+            reason = first_line(error)
             raise UserError(f"{_KEY}: {self.source!r} cannot inpaint ({reason})") from error
         filled = output.images[0].convert("RGB").resize(image.shape[:2], Image.Resampling.BICUBIC)
         return np.asarray(filled, dtype=np.uint8)

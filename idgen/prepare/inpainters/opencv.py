@@ -65,11 +65,7 @@ class OpenCVInpainter(Inpainter):
 
     @contextmanager
     def loaded(self, device: torch.device) -> Iterator[Inpaint]:
-        """Nothing to load; OpenCV runs on the CPU.
-
-        Yields:
-            The function from picture and mask to background.
-        """
+        """Nothing to load; OpenCV runs on the CPU."""
         yield self._inpaint
 
     def _inpaint(self, image: Picture, mask: Mask) -> Picture:

@@ -76,16 +76,13 @@ def _overlaps(flat: Tensor) -> Tensor:
     return intersection / (area[:, None] + area[None] - intersection).clamp(min=1)
 
 
-def best_and_different(masks: Tensor, scores: Tensor, count: int = KEPT) -> list[int]:
-    """The best candidates, none of which is nearly the same mask as a better one.
+def keep_best(masks: Tensor, scores: Tensor, count: int = KEPT) -> list[int]:
+    """The indices of the best candidates, none of which is nearly the same as a better one.
 
     Args:
         masks: `N h w`, boolean.
         scores: N.
-        count: How many at most.
-
-    Returns:
-        Their indices, the best first; at least one.
+        count: How many at most; at least one is kept.
     """
     overlaps = _overlaps(masks.flatten(1).float())
     kept: list[int] = []
@@ -96,7 +93,7 @@ def best_and_different(masks: Tensor, scores: Tensor, count: int = KEPT) -> list
 
 
 def choose(digest: str, candidates: Mapping[str, Candidates]) -> int:
-    """Which candidate of a photo is the subject.
+    """The index of the candidate of a photo that is the subject.
 
     ``score + likeness + noun`` where
 
@@ -112,9 +109,6 @@ def choose(digest: str, candidates: Mapping[str, Candidates]) -> int:
     Args:
         digest: The photo's.
         candidates: Of all photos of the set, by digest.
-
-    Returns:
-        Its index.
     """
     own = candidates[digest]
     total = own.scores.clone()

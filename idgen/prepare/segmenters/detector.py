@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from idgen.errors import UserError
+from idgen.errors import UserError, first_line
 from idgen.fingerprint import fingerprint_fields, fingerprint_path
 from idgen.masks import Picture
 from idgen.models.hub import model_folder
@@ -17,7 +17,7 @@ from idgen.prepare.segmenters.prompts import Box
 Detect: TypeAlias = Callable[[Picture, str], Box | None]
 """A picture `H W 3` and a noun to (left, top, right, bottom) in its pixels, or None."""
 
-_KEY = "segmenter.detector.model"
+_KEY = "BoxDetector.model"
 _PATTERNS = ("*.json", "*.txt", "*.safetensors", "pytorch_model.bin")
 
 
@@ -37,7 +37,7 @@ class BoxDetector:
             UserError: If the threshold is out of its range.
         """
         if not 0 <= threshold <= 1:
-            raise UserError(f"segmenter.detector: threshold must be in [0, 1]; it is {threshold}")
+            raise UserError(f"BoxDetector.threshold must be in [0, 1]; it is {threshold}")
         self.model = model
         self.revision = revision
         self.threshold = threshold
@@ -76,9 +76,6 @@ class BoxDetector:
 
         Yields:
             The function from picture and noun to the best box.
-
-        Raises:
-            UserError: If the model cannot be had.
         """
         network, processor = self._load()
         network.eval().requires_grad_(False).to(device)
@@ -114,9 +111,8 @@ class BoxDetector:
             )
             processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
         except Exception as error:  # transformers passes on the bare errors of several libraries
-            lines = str(error).strip().splitlines() or [type(error).__name__]
             raise UserError(
-                f"{_KEY}: {folder} is no zero-shot object detector ({lines[0][:160]}); give one "
+                f"{_KEY}: {folder} is no zero-shot object detector ({first_line(error)}); give one "
                 "such as 'google/owlv2-base-patch16-ensemble'"
             ) from error
         if missing := sorted(report["missing_keys"]):

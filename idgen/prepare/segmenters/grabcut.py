@@ -66,11 +66,7 @@ class GrabCutSegmenter(PromptedSegmenter):
 
     @contextmanager
     def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:
-        """Nothing to load; OpenCV runs on the CPU.
-
-        Yields:
-            The function from photo to mask; its first call looks at the whole set.
-        """
+        """Nothing to load; the first call of what it yields looks at the whole set."""
         shared = _SetCues(photos)
 
         def segment(photo: Photo) -> Mask:

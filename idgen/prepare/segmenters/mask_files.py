@@ -18,6 +18,7 @@ from idgen.prepare.photos import Photo, opened_picture, visible_entries
 from idgen.prepare.segmenters.segmenter import Segment, Segmenter
 
 _MIDDLE = 128
+_RULE = fingerprint_fields(segmenter="mask files", version=1, threshold=_MIDDLE)
 _SUFFIXES = tuple("." + "".join(letters) for letters in product("pP", "nN", "gG"))
 
 
@@ -43,22 +44,13 @@ class MaskFiles(Segmenter):
     def identity(self) -> str:
         """Hash of how files become masks, and of the other segmenter; `key` has the content."""
         others = "" if self.others is None else self.others.identity
-        return fingerprint_fields(rule=self._rule, others=others)
-
-    @property
-    def _rule(self) -> str:
-        return fingerprint_fields(segmenter="mask files", version=1, threshold=_MIDDLE)
+        return fingerprint_fields(rule=_RULE, others=others)
 
     def path(self, photo: Photo) -> Path | None:
         """The photo's mask file, or None if there is none."""
-        subject = photo.subject
-        for folder in (self.folder / subject, self.folder):
-            for name in (photo.name, photo.path.stem):
-                for suffix in _SUFFIXES:
-                    path = folder / f"{name}{suffix}"
-                    if os.path.isfile(path):
-                        return path
-        return None
+        folders, names = (self.folder / photo.subject, self.folder), (photo.name, photo.path.stem)
+        paths = (folder / f"{n}{end}" for folder in folders for n in names for end in _SUFFIXES)
+        return next(filter(os.path.isfile, paths), None)
 
     def _path(self, photo: Photo) -> Path:
         path = self.path(photo)
@@ -77,14 +69,11 @@ class MaskFiles(Segmenter):
 
     def _untaken(self, photos: Sequence[Photo]) -> list[str]:
         """Files of the folders of masks that are named after no file beside these photos."""
-        known: set[str] = set()
-        subjects = set()
-        for photo in photos:
-            # All of its folder: `photos` may be some of a set.
-            for beside in photo.path.parent.iterdir():
-                known |= {beside.name, beside.stem}
-            subjects.add(photo.subject)
-        folders = [self.folder, *(self.folder / subject for subject in sorted(subjects))]
+        # All of their folders: `photos` may be some of a set.
+        beside = [path for photo in photos for path in photo.path.parent.iterdir()]
+        known = {name for path in beside for name in (path.name, path.stem)}
+        subjects = sorted({photo.subject for photo in photos})
+        folders = [self.folder, *(self.folder / subject for subject in subjects)]
         return [
             repr(path.relative_to(self.folder).as_posix())
             for folder in folders
@@ -103,7 +92,7 @@ class MaskFiles(Segmenter):
             return self.others.key(photo)
         path = self._path(photo)
         try:
-            return fingerprint_fields(rule=self._rule, content=file_digest(path))
+            return fingerprint_fields(rule=_RULE, content=file_digest(path))
         except OSError as error:
             raise UserError(f"cannot read the mask {path} ({error.strerror})") from error
 
@@ -128,22 +117,21 @@ class MaskFiles(Segmenter):
                 )
             self.others.check(missing)
         owners: dict[Path, Photo] = {}
-        masked = [photo for photo in photos if self.path(photo) is not None]
-        for photo in masked:
-            first = owners.setdefault(self._path(photo), photo)
-            if first is not photo:
-                raise shared_mask(self._path(photo), first, photo)
-        faults = [fault for photo in masked if (fault := self._fault(photo)) is not None]
+        faults = []
+        for photo in photos:
+            if (path := self.path(photo)) is not None:
+                first = owners.setdefault(path, photo)
+                if first is not photo:
+                    raise shared_mask(path, first, photo)
+                try:
+                    self._read(photo)
+                except UserError as error:
+                    faults.append(str(error))
         if faults:
             raise UserError("; ".join(faults))
 
     def check_foreign(self, photo: Photo, subject: str) -> None:
-        """Refuses a mask that fits a reference photo from elsewhere by its name alone.
-
-        Raises:
-            UserError: If the mask is not in a folder of the photo's own subject; what `others`
-                raises, where there is no mask.
-        """
+        """Refuses a mask that fits a reference photo from elsewhere by its name alone."""
         path = self.path(photo)
         if path is None:
             if self.others is not None:
@@ -157,21 +145,9 @@ class MaskFiles(Segmenter):
                 f"mask {path} fits its name: give it another name{also}"
             )
 
-    def _fault(self, photo: Photo) -> str | None:
-        try:
-            self._read(photo)
-        except UserError as error:
-            return str(error)
-        return None
-
     @contextmanager
     def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:
-        """Loads the other segmenter, if one of the photos needs it.
-
-        Yields:
-            The function from photo to mask, which raises a UserError if the mask file is damaged,
-            of another size, empty or full.
-        """
+        """Loads the other segmenter, if one of the photos needs it."""
         if self.others is None or all(self.path(photo) is not None for photo in photos):
             yield self._read
             return
@@ -185,8 +161,8 @@ class MaskFiles(Segmenter):
                 values = _brightness(image)
         except Exception as error:  # decoders raise all kinds on damaged input
             raise UserError(f"cannot read the mask {path} ({error}); save it as PNG") from error
-        if values.shape != photo.size():
-            (height, width), (own_height, own_width) = photo.size(), values.shape
+        (height, width), (own_height, own_width) = photo.size(), values.shape
+        if (height, width) != (own_height, own_width):
             raise UserError(
                 f"the mask {path} is {own_width} x {own_height}, its photo {photo.name!r} is "
                 f"{width} x {height}; save it at the photo's size"

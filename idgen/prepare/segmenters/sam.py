@@ -13,18 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from idgen.errors import UserError
+from idgen.errors import UserError, first_line
 from idgen.fingerprint import fingerprint_fields, fingerprint_path
 from idgen.masks import Mask, Picture, cut_out
 from idgen.metrics.encoders import ClipScorer
 from idgen.metrics.scorer import ImageScorer
+from idgen.mini.assets import mini_path
+from idgen.mini.sam import load_mini_sam
 from idgen.prepare.photos import Photo
-from idgen.prepare.segmenters.candidates import (
-    Candidates,
-    best_and_different,
-    choose,
-    score_candidates,
-)
+from idgen.prepare.segmenters.candidates import Candidates, choose, keep_best, score_candidates
 from idgen.prepare.segmenters.class_noun import NOUN_FILE, ClassNouns
 from idgen.prepare.segmenters.detector import BoxDetector, Detect
 from idgen.prepare.segmenters.prompts import PromptedSegmenter, Prompts, prompted_key, prompts_of
@@ -33,7 +30,7 @@ from idgen.prepare.segmenters.segmenter import Segment
 Architecture: TypeAlias = Literal["vit_b", "vit_l", "vit_h"]
 
 _VERSION = 2
-_KEY = "segmenter checkpoint"
+_KEY = "SamSegmenter.checkpoint"
 _ARCHITECTURE_OF_WIDTH: dict[int, Architecture] = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 _GRID = (0.3, 0.5, 0.7)
 _BOX = (0.1, 0.1, 0.9, 0.9)
@@ -83,10 +80,11 @@ class SamSegmenter(PromptedSegmenter):
         self._takes_noun = clip is not None or detector is not None
         if not self._takes_noun and (class_noun, class_nouns) != (None, None):
             raise UserError(
-                "segmenter: a class noun belongs with clip or detector, which look for it: give "
+                "SamSegmenter: a class noun belongs with clip or detector, which look for it: give "
                 "one of them, or leave class_noun and class_nouns out"
             )
         self.checkpoint = checkpoint
+        self._is_mini = checkpoint == "mini"
         self.architecture = architecture
         self.encoder = encoder
         self.clip = clip
@@ -95,9 +93,7 @@ class SamSegmenter(PromptedSegmenter):
 
     @property
     def _path(self) -> Path:
-        if self.checkpoint == "mini":
-            from idgen.mini.assets import mini_path
-
+        if self._is_mini:
             return mini_path("sam")
         path = Path(self.checkpoint).expanduser()
         if not path.is_file() or path.suffix not in (".pth", ".safetensors"):
@@ -115,13 +111,12 @@ class SamSegmenter(PromptedSegmenter):
         Raises:
             UserError: If there is no such checkpoint, encoder or CLIP.
         """
+        models = {"encoder": self.encoder, "clip": self.clip, "detector": self.detector}
         return fingerprint_fields(
             segmenter="sam",
             version=_VERSION,
             weights=fingerprint_path(self._path),
-            encoder=None if self.encoder is None else self.encoder.identity,
-            clip=None if self.clip is None else self.clip.identity,
-            detector=None if self.detector is None else self.detector.identity,
+            **{name: None if model is None else model.identity for name, model in models.items()},
         )
 
     def key(self, photo: Photo) -> str:
@@ -157,18 +152,7 @@ class SamSegmenter(PromptedSegmenter):
 
     @contextmanager
     def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:
-        """Loads the models, and frees them when the context ends.
-
-        Args:
-            device: Where they run.
-            photos: The whole set; with `encoder`, photos that have their masks are looked at too.
-
-        Yields:
-            Photo to mask, `H W`.
-
-        Raises:
-            UserError: If weights cannot be loaded.
-        """
+        """Loads the models; with `encoder`, photos that have their masks are looked at too."""
         from segment_anything import SamPredictor
 
         predictor = SamPredictor(self._load().eval().requires_grad_(False).to(device))
@@ -194,8 +178,7 @@ class SamSegmenter(PromptedSegmenter):
                 group = [*photos, *([] if known else [photo])] if encoder else [photo]
                 for other in group:
                     if other.digest not in seen:
-                        pixels = other.pixels()
-                        seen[other.digest] = look.candidates(pixels, noun())  # noqa: F821
+                        seen[other.digest] = look.candidates(other.pixels(), noun())  # noqa: F821
                 index = choose(photo.digest, {p.digest: seen[p.digest] for p in group})
                 return look.mask(photo.size(), seen[photo.digest].logits[index])  # noqa: F821
 
@@ -205,22 +188,19 @@ class SamSegmenter(PromptedSegmenter):
                 del look  # also from `segment`, which the caller may still hold
 
     def _load(self) -> Any:
-        if self.checkpoint == "mini":
-            from idgen.mini.sam import load_mini_sam
-
-            return load_mini_sam(self._path)
         from segment_anything import sam_model_registry
 
+        if self._is_mini:
+            return load_mini_sam(self._path)
         try:
             state = _read_state(self._path)
             width = state["image_encoder.patch_embed.proj.weight"].shape[0]
             model = sam_model_registry[self.architecture or _ARCHITECTURE_OF_WIDTH[width]]()
             model.load_state_dict(state)
         except Exception as error:  # damaged files and other models fail in many ways
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             raise UserError(
                 f"{_KEY}: {self.checkpoint!r} is no segment-anything checkpoint "
-                f"({reason[:120]}); fetch it again, or check 'architecture'"
+                f"({first_line(error, 120)}); fetch it again, or check 'architecture'"
             ) from error
         return model
 
@@ -237,14 +217,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class _Look:
-    """The loaded models, and how photos are looked at with them.
-
-    Attributes:
-        predictor: segment-anything's.
-        encoder: For likeness.
-        clip: For the class noun.
-        detect: For a box.
-    """
+    """The loaded models, and how photos are looked at with them."""
 
     predictor: Any
     encoder: ImageScorer | None
@@ -264,17 +237,18 @@ class _Look:
         )
         masks = _reduced(self._sized(low.flatten(0, 1))) > 0
         scores = score_candidates(masks.view(*low.shape[:2], *masks.shape[1:]), quality)
-        kept = best_and_different(masks, scores)
+        kept = keep_best(masks, scores)
         logits = low.flatten(0, 1)[kept]
         embeddings = likely = None
+        cut_outs = []
         if self.encoder is not None or self.clip is not None:
             full = (self._sized(logits) > 0).cpu().numpy()
             cut_outs = [cut_out(small, mask) for mask in full]
-            if self.encoder is not None:
-                embeddings = self.encoder.embed_images(cut_outs).cpu()
-            if self.clip is not None:
-                named = self.clip.embed_texts([f"a photo of a {noun}"])[0]
-                likely = (self.clip.embed_images(cut_outs) @ named).cpu()
+        if self.encoder is not None:
+            embeddings = self.encoder.embed_images(cut_outs).cpu()
+        if self.clip is not None:
+            named = self.clip.embed_texts([f"a photo of a {noun}"])[0]
+            likely = (self.clip.embed_images(cut_outs) @ named).cpu()
         return Candidates(logits.cpu(), scores[kept].cpu(), embeddings, likely)
 
     @torch.inference_mode()
@@ -285,9 +259,7 @@ class _Look:
         scale = np.array([small.shape[1] / width, small.shape[0] / height])
         points = np.array((*prompts.points, *prompts.background_points)).reshape(-1, 2) * scale
         labels = np.array([1] * len(prompts.points) + [0] * len(prompts.background_points))
-        box = None
-        if prompts.box is not None:
-            box = (np.array(prompts.box).reshape(2, 2) * scale).ravel()
+        box = None if prompts.box is None else np.array(prompts.box) * np.tile(scale, 2)
         # One point may mean a part or the whole: then the model gives three and its opinion.
         _, quality, low = self.predictor.predict(
             points if len(points) else None,

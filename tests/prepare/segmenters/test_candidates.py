@@ -6,8 +6,8 @@ import torch
 from idgen.prepare.segmenters.candidates import (
     KEPT,
     Candidates,
-    best_and_different,
     choose,
+    keep_best,
     score_candidates,
 )
 
@@ -77,12 +77,10 @@ def test_score_by_hand() -> None:
 
 def test_nearly_equal_masks_are_looked_at_once() -> None:
     masks = torch.stack([SUBJECT, box(8, 9, 24, 22), box(0, 0, 6, SIDE), SUBJECT])
-    assert best_and_different(masks, torch.tensor([0.5, 0.6, 0.1, 0.7])) == [3, 2]
+    assert keep_best(masks, torch.tensor([0.5, 0.6, 0.1, 0.7])) == [3, 2]
     many = torch.stack([box(row, 0, row + 1, SIDE) for row in range(SIDE)])
-    assert (
-        best_and_different(many, torch.arange(SIDE).float()) == list(range(SIDE - 1, -1, -1))[:KEPT]
-    )
-    assert best_and_different(torch.zeros(2, 4, 4, dtype=torch.bool), torch.zeros(2))
+    assert keep_best(many, torch.arange(SIDE).float()) == list(range(SIDE - 1, -1, -1))[:KEPT]
+    assert keep_best(torch.zeros(2, 4, 4, dtype=torch.bool), torch.zeros(2))
 
 
 def seen(*embeddings: tuple[float, float], scores: tuple[float, ...] = (3.0, 2.9)) -> Candidates:
