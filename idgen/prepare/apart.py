@@ -39,10 +39,6 @@ def keep_masks_apart(looked: Looked, segmenter: Segmenter) -> Looked:
 
     That may be one of the same run, or one that an earlier run prepared beside it: photos of two
     subjects are often called alike, and a mask without a subject's name fits both.
-
-    Args:
-        looked: The subjects of a run.
-        segmenter: Whose masks they have.
     """
     apart = [*looked]
     owners: dict[Path, tuple[int, Photo]] = {}

@@ -120,9 +120,5 @@ def working_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
 
     There half precision saves no time. What a CPU computes under a half precision's key is more
     exact than need be, so features go from one machine to the other as they are.
-
-    Args:
-        dtype: The backbone's.
-        device: Where E_I runs.
     """
     return torch.float32 if device.type == "cpu" else dtype

@@ -11,6 +11,7 @@ from idgen.prepare.sheet.review import Look
 Kind: TypeAlias = Literal["masks", "backgrounds", "latents", "embeddings"]
 """What is made of a photo, in this order; also the folder that it lies in."""
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+PICTURES, FEATURES = KINDS[:2], KINDS[2:]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-from idgen.masks import Picture
+import numpy as np
+from numpy.typing import NDArray
 
 _MOST_BYTES = 512 << 20
 
@@ -15,10 +16,10 @@ class Memory:
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
         """Starts empty, with room for so much; a photo of 12 megapixels takes 36 MB."""
         self._most_bytes = most_bytes
-        self._pictures: OrderedDict[str, Picture] = OrderedDict()
+        self._pictures: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: str, read: Callable[[], Picture]) -> Picture:
+    def get(self, key: str, read: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """The picture of a key, which nobody may change; read where it is not remembered."""
         with self._lock:
             if key in self._pictures:
@@ -28,7 +29,7 @@ class Memory:
         self.put(key, picture)
         return picture
 
-    def put(self, key: str, picture: Picture) -> None:
+    def put(self, key: str, picture: NDArray[np.uint8]) -> None:
         """Remembers a picture in place of those that were not used for longest."""
         with self._lock:
             self._pictures[key] = picture

@@ -13,7 +13,7 @@ from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
 from idgen.masks import Mask, Picture
 from idgen.prepare.features import FeatureRecipe
-from idgen.prepare.index import KINDS, Index, Kind, LeftOut, PreparedFile
+from idgen.prepare.index import KINDS, PICTURES, Index, Kind, LeftOut, PreparedFile
 from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.memory import Memory
 from idgen.prepare.photos import Photo, UnfitPhotoError
@@ -23,7 +23,6 @@ from idgen.prepare.sheet.review import REVIEW_VERSION
 from idgen.prepare.store import (
     CONTACT_PAGE,
     INDEX,
-    PICTURES,
     Store,
     features_bytes,
     is_whole_png,
@@ -236,7 +235,7 @@ class State:
     def missing(self) -> list[str]:
         """Names what is missing or stale, one short text each."""
         found = self.missing_files(KINDS)
-        if self._indexed() != self._to_index():
+        if not self._is_indexed():
             found.append(INDEX)
         if not self.has_sheet():
             found.append(CONTACT_PAGE)
@@ -250,19 +249,17 @@ class State:
             for target in self.lacking(kind)
         ]
 
-    def _to_index(self) -> tuple[object, ...]:
-        rows = [(t.photo.name, t.photo.digest, t.keys) for t in self.targets]
-        names = [view.name for view in self.recipe.views]
-        return rows, names, self.recipe.resolution, self.left_out
-
-    def _indexed(self) -> tuple[object, ...] | None:
+    def _is_indexed(self) -> bool:
         if self.index is None:
-            return None
-        rows = [
-            (p.name, p.digest, {kind: file.key for kind, file in p.files.items()})
-            for p in self.index.photos
+            return False
+        should = [(t.photo.name, t.photo.digest, t.keys) for t in self.targets]
+        are = [
+            (photo.name, photo.digest, {kind: file.key for kind, file in photo.files.items()})
+            for photo in self.index.photos
         ]
-        return rows, self.index.views, self.index.resolution, self.index.left_out
+        names = [view.name for view in self.recipe.views]
+        made = (self.index.views, self.index.resolution, self.index.left_out)
+        return are == should and made == (names, self.recipe.resolution, self.left_out)
 
     def files(self, target: Target) -> dict[Kind, PreparedFile]:
         """What the index says of a photo's files, which have to be there."""

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load, save
@@ -18,13 +19,11 @@ from torch import Tensor
 from idgen.errors import UserError
 from idgen.files import TEMPORARY_PREFIX, atomic_write
 from idgen.locks import locked
-from idgen.masks import Picture
-from idgen.prepare.index import KINDS, Index, Kind
+from idgen.prepare.index import KINDS, PICTURES, Index, Kind
 from idgen.prepare.photos import opened_picture
 
 INDEX = "index.json"
 CONTACT_PAGE = "contact_sheet.html"
-PICTURES: tuple[Kind, ...] = ("masks", "backgrounds")
 _LOCK = ".idgen-prepare.lock"
 _KEY = "idgen-key"
 _DIGITS = 20
@@ -34,11 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class Store:
-    """One subject's folder.
-
-    Attributes:
-        folder: Where it lies.
-    """
+    """One subject's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -131,7 +126,7 @@ class Store:
             atomic_write(path, content)
 
 
-def png_bytes(pixels: Picture, key: str) -> bytes:
+def png_bytes(pixels: NDArray[np.uint8], key: str) -> bytes:
     """A PNG file, of pixels `H W` or `H W 3`, that carries the key it was made under."""
     text = PngInfo()
     text.add_text(_KEY, key)
@@ -160,7 +155,7 @@ def is_whole_png(path: Path) -> bool:
     return True
 
 
-def read_png(path: Path, key: str) -> Picture:
+def read_png(path: Path, key: str) -> NDArray[np.uint8]:
     """The pixels, `H W` or `H W 3`, of a PNG file that has to carry a key.
 
     Raises:

@@ -10,8 +10,8 @@ from torch import Tensor
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask, Picture
-from idgen.prepare.index import Kind, PreparedPhoto
-from idgen.prepare.store import CONTACT_PAGE, Store, read_features, read_png
+from idgen.prepare.index import FEATURES, Kind, PreparedPhoto
+from idgen.prepare.store import Store, read_features, read_png
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,10 @@ class PreparedSubject:
         folder: Where it lies.
         photos: What was made of each photo, sorted by name.
         views: Names of the views of each photo.
-        resolution: Pixels on a side of a view.
     """
 
     def __init__(self, folder: Path) -> None:
         """Reads the index.
-
-        Args:
-            folder: The output folder of `idgen prepare`.
 
         Raises:
             UserError: If there is no complete prepared subject.
@@ -62,57 +58,34 @@ class PreparedSubject:
         self.folder = folder
         self.photos = index.photos
         self.views = index.views
-        self.resolution = index.resolution
 
     @cached_property
     def identity(self) -> str:
         """Hash of all features: two subjects with the same train the same."""
-        kinds: tuple[Kind, ...] = ("latents", "embeddings")
-        keys = sorted(photo.files[kind].key for photo in self.photos for kind in kinds)
+        keys = sorted(photo.files[kind].key for photo in self.photos for kind in FEATURES)
         return fingerprint_fields(features=" ".join(keys))
-
-    @property
-    def contact_sheet(self) -> Path:
-        """The page to look the masks over by."""
-        return self.folder / CONTACT_PAGE
 
     def path(self, photo: PreparedPhoto, kind: Kind) -> Path:
         """A photo's file of a kind."""
         return self.folder / photo.files[kind].file
 
     def mask(self, photo: PreparedPhoto) -> Mask:
-        """The subject's mask of a photo, `H W`.
-
-        Raises:
-            UserError: If the file is missing or another photo's.
-        """
+        """The subject's mask of a photo, `H W`; a UserError if it is missing or another's."""
         return read_png(self.path(photo, "masks"), photo.files["masks"].key) >= 128
 
     def background(self, photo: PreparedPhoto) -> Picture:
-        """The photo without its subject, `H W 3`.
-
-        Raises:
-            UserError: If the file is missing or another photo's.
-        """
+        """The photo without its subject, `H W 3`; a UserError if it is missing or another's."""
         return read_png(self.path(photo, "backgrounds"), photo.files["backgrounds"].key)
 
     def load_views(self) -> SubjectViews:
-        """Reads all features.
-
-        Returns:
-            One row a view: all views of the first photo, then of the second, and so on.
+        """All features, one row a view: first all views of the first photo, and so on.
 
         Raises:
             UserError: If a file is missing, damaged, or not the one the index names.
         """
-        files = [self._features(photo) for photo in self.photos]
-        tensors = {name: torch.cat([file[name] for file in files]) for name in files[0]}
+        tensors: dict[str, Tensor] = {}
+        for kind in FEATURES:
+            files = [read_features(self.path(p, kind), p.files[kind].key) for p in self.photos]
+            tensors |= {name: torch.cat([file[name] for file in files]) for name in files[0]}
         digests = [photo.digest for photo in self.photos for _ in self.views]
         return SubjectViews(**tensors, photo_digests=digests)
-
-    def _features(self, photo: PreparedPhoto) -> dict[str, Tensor]:
-        kinds: tuple[Kind, ...] = ("latents", "embeddings")
-        latents, embeddings = (
-            read_features(self.path(photo, kind), photo.files[kind].key) for kind in kinds
-        )
-        return latents | embeddings

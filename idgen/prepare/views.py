@@ -47,7 +47,7 @@ class Frame:
     """The square that a view shows.
 
     Attributes:
-        left: In pixels, as top and side; negative where the square leaves the photo.
+        left: In pixels, as `top` and `side`; negative where the square leaves the photo.
         top: Likewise.
         side: Of the square.
         flip: Whether left and right change places.
@@ -60,12 +60,7 @@ class Frame:
 
 
 def list_views(flip: bool, augmented: int = 0) -> tuple[View, ...]:
-    """The views each photo is seen in: the plain one first, then its mirror image.
-
-    Args:
-        flip: Whether mirror images are among them.
-        augmented: How many more, each of another scale and place.
-    """
+    """The views of a photo: the plain one, its mirror image, and more of other scale and place."""
     mirrored = (View("flip", flip=True),) if flip else ()
     ending = "" if flip else " unflipped"
     more = (View(f"augmented {n}{ending}", flip, n) for n in range(1, augmented + 1))
@@ -121,12 +116,9 @@ def _frame(view: View, shape: tuple[int, ...], extent: Extent, digest: str) -> F
 
 
 def subject_extent(mask: Mask) -> Extent:
-    """Where the subject begins and ends.
+    """Where the subject of a mask `H W` begins and ends; the middle if it is empty.
 
     Specks, pieces of less than 2 % of the mask's area, do not count.
-
-    Args:
-        mask: `H W`; an empty one gives the middle.
     """
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     counts = stats[:, cv2.CC_STAT_AREA] >= _SPECK * mask.sum()
@@ -150,8 +142,7 @@ def crop_box(mask: Mask) -> tuple[int, int, int]:
         mask: `H W`, True on the subject; an empty one gives the centre.
 
     Returns:
-        Left, top and side, in pixels; left or top is negative where the square leaves the
-        picture.
+        Left, top and side, in pixels; left or top is negative where it leaves the picture.
     """
     return _square_around(mask.shape, subject_extent(mask))
 
@@ -178,14 +169,11 @@ def cut_square(
     """Cuts a square out of a picture, which is mirrored at its edges where the square leaves it.
 
     Args:
-        image: `H W` or `H W 3`.
+        image: `H W` or `H W 3`; the result is `side side` or `side side 3`.
         left: May be negative.
         top: May be negative.
         side: In pixels.
         beyond: What is beyond the edges: the picture's mirror image, or zeros (`constant`).
-
-    Returns:
-        `side side` or `side side 3`.
     """
     height, width = image.shape[:2]
     around = [
@@ -214,8 +202,7 @@ def show(image: Picture, frame: Frame, resolution: int) -> Tensor:
     # Cut first: with resize's own box the filter would look beyond the square.
     cut = Image.fromarray(cut_square(image, frame.left, frame.top, frame.side))
     resized = cut.resize((resolution, resolution), Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float()
-    pixels = pixels / 127.5 - 1
+    pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float() / 127.5 - 1
     return (pixels.flip(-1) if frame.flip else pixels).contiguous()
 
 

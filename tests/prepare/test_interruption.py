@@ -9,8 +9,8 @@ import pytest
 from idgen import files
 from idgen.errors import UserError
 from idgen.files import TEMPORARY_PREFIX
-from idgen.prepare.index import Kind
-from idgen.prepare.store import PICTURES, png_bytes
+from idgen.prepare.index import PICTURES, Kind
+from idgen.prepare.store import png_bytes
 from tests.prepare.parts import (
     CPU,
     TinyBackbone,

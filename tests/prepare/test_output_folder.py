@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from idgen.errors import UserError
-from idgen.prepare.index import KINDS, Kind
-from idgen.prepare.store import PICTURES, Store
+from idgen.prepare.index import KINDS, PICTURES, Kind
+from idgen.prepare.store import Store
 from idgen.prepare.subject import PreparedSubject
 from tests.prepare.parts import (
     CPU,

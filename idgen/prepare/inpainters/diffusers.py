@@ -231,7 +231,5 @@ def context_square(hole: Mask) -> tuple[int, int, int]:
 
 def trained_resolution(pipeline: Any) -> int:
     """Pixels on a side that a pipeline's denoiser was trained on."""
-    denoiser = getattr(pipeline, "unet", None) or pipeline.transformer
-    size = denoiser.config.sample_size
-    size = size if isinstance(size, int) else min(size)
-    return int(size * pipeline.vae_scale_factor)
+    size = (getattr(pipeline, "unet", None) or pipeline.transformer).config.sample_size
+    return int((size if isinstance(size, int) else min(size)) * pipeline.vae_scale_factor)

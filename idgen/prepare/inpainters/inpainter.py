@@ -46,14 +46,11 @@ def no_background() -> UnfitPhotoError:
 
 
 def dilate(mask: Mask, fraction: float) -> Mask:
-    """Widens a mask by a fraction of the square root of its area, at least one pixel unless 0.
+    """Widens a mask `H W` by a Euclidean distance, at least one pixel unless 0.
 
     Args:
         mask: `H W`.
-        fraction: Of the square root of the mask's area in pixels.
-
-    Returns:
-        `H W`: the mask and all within that Euclidean distance.
+        fraction: The distance, in square roots of the mask's area.
     """
     if fraction == 0 or not mask.any():
         return mask.copy()

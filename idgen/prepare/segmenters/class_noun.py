@@ -29,11 +29,7 @@ class ClassNouns:
     table: Path | None = None
 
     def of(self, photo: Photo) -> str:
-        """The class noun of a photo's subject.
-
-        Raises:
-            UserError: If there is none, or a file that should say it cannot be read.
-        """
+        """The class noun of a photo's subject; a UserError if there is none."""
         named = self.own(photo) or self.noun
         if named is None:
             folder = photo.path.absolute().parent
@@ -44,15 +40,9 @@ class ClassNouns:
         return named
 
     def own(self, photo: Photo) -> str | None:
-        """The class noun that is given for this photo's folder; None if none is.
-
-        Raises:
-            UserError: If a file that should say it cannot be read.
-        """
-        return _beside(photo.path.absolute().parent) or self._listed(photo.subject)
-
-    def _listed(self, subject: str) -> str | None:
-        return None if self.table is None else read_class_nouns(self.table).get(subject)
+        """The class noun that is given for this photo's folder; None if none is."""
+        listed = {} if self.table is None else read_class_nouns(self.table)
+        return _beside(photo.path.absolute().parent) or listed.get(photo.subject)
 
 
 def _beside(folder: Path) -> str | None:
@@ -66,16 +56,10 @@ def _beside(folder: Path) -> str | None:
 
 
 def read_class_nouns(path: Path) -> Mapping[str, str]:
-    """Reads a table of class nouns.
+    """The noun of each subject in a table of lines `subject,noun`.
 
     Lines of another form, such as headings and prompts, are passed over: DreamBench's file holds
     both.
-
-    Args:
-        path: Its lines `subject,noun` count.
-
-    Returns:
-        The noun of each subject.
 
     Raises:
         UserError: If it cannot be read, or holds no such line.

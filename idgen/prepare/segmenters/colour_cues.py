@@ -96,16 +96,13 @@ def histogram(bins: NDArray[np.int64], weight: Floats) -> Floats:
 def centre_prior(
     height: int, width: int, spread: float = 0.66, middle: tuple[float, float] = (0.0, 0.0)
 ) -> Floats:
-    """A bell that is 1 at a place of the picture.
+    """A bell, `H W`, that is 1 at a place of the picture.
 
     Args:
         height: Of the picture.
         width: Of the picture.
         spread: Standard deviation; half the picture's height or width is 1.
         middle: Its place, x and y in [-1, 1].
-
-    Returns:
-        `H W`.
     """
     y = np.linspace(-1, 1, height)[:, None] - middle[1]
     x = np.linspace(-1, 1, width)[None] - middle[0]
@@ -113,15 +110,9 @@ def centre_prior(
 
 
 def without_bars(picture: Picture) -> tuple[slice, slice]:
-    """The part of a picture inside black bars that were put around it to make it square.
+    """Rows and columns of a picture, `H W 3`, inside black bars that make it square.
 
     A photo that is dark towards its border has no bars: theirs ends from one row to the next.
-
-    Args:
-        picture: `H W 3`.
-
-    Returns:
-        Its rows and its columns.
     """
     # Channel by channel, for `max` along the last axis takes 20 times as long.
     red, green, blue = (picture[..., channel] > _DARK for channel in range(3))

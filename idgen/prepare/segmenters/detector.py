@@ -44,28 +44,17 @@ class BoxDetector:
 
     @cached_property
     def folder(self) -> Path:
-        """The detector's folder, fetched from the hub if need be.
-
-        Raises:
-            UserError: If there is no such model.
-        """
+        """The detector's folder, fetched from the hub if need be; a UserError without one."""
         folder = model_folder(self.model, key=_KEY, revision=self.revision, patterns=_PATTERNS)
         if not (folder / "config.json").is_file():
             raise UserError(f"{_KEY}: {folder} is no detector's folder: config.json missing")
         return folder
 
     @cached_property
-    def _weights(self) -> str:
-        return fingerprint_path(self.folder, _PATTERNS)
-
-    @property
     def identity(self) -> str:
-        """Hash of the weights and of the threshold.
-
-        Raises:
-            UserError: If there is no such model.
-        """
-        return fingerprint_fields(detector=self._weights, threshold=float(self.threshold))
+        """Hash of the weights and of the threshold."""
+        weights = fingerprint_path(self.folder, _PATTERNS)
+        return fingerprint_fields(detector=weights, threshold=float(self.threshold))
 
     @contextmanager
     def loaded(self, device: torch.device) -> Iterator[Detect]:
@@ -73,9 +62,6 @@ class BoxDetector:
 
         Args:
             device: Where it runs.
-
-        Yields:
-            The function from picture and noun to the best box.
         """
         network, processor = self._load()
         network.eval().requires_grad_(False).to(device)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache
 
 import cv2
 import numpy as np
@@ -21,14 +21,7 @@ from idgen.prepare.segmenters.colour_cues import (
     without_bars,
 )
 from idgen.prepare.segmenters.prompts import PromptedSegmenter, Prompts, prompts_of
-from idgen.prepare.segmenters.seeds import (
-    GROUND,
-    MAYBE_GROUND,
-    MAYBE_SUBJECT,
-    SUBJECT,
-    Seeds,
-    Trimap,
-)
+from idgen.prepare.segmenters.seeds import GROUND, MAYBE_GROUND, MAYBE_SUBJECT, SUBJECT, Seeds
 from idgen.prepare.segmenters.segmenter import Segment
 
 _VERSION = 1
@@ -50,10 +43,7 @@ class GrabCutSegmenter(PromptedSegmenter):
         """Sets the size.
 
         Args:
-            long_side: Pixels; a larger photo is segmented at this size.
-
-        Raises:
-            UserError: If that is too small.
+            long_side: Pixels, 64 or more; a larger photo is segmented at this size.
         """
         if long_side < 64:
             raise UserError(f"GrabCutSegmenter: long_side must be 64 or more; it is {long_side}")
@@ -67,34 +57,20 @@ class GrabCutSegmenter(PromptedSegmenter):
     @contextmanager
     def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:
         """Nothing to load; the first call of what it yields looks at the whole set."""
-        shared = _SetCues(photos)
+        # The user's prompts have no say here: one photo's must not change another's mask.
+        ordered = sorted(photos, key=lambda photo: photo.digest)
+        pictures = cache(lambda: [_coarse(photo) for photo in ordered])
+        cues = cache(lambda: find_cues(pictures()))
 
         def segment(photo: Photo) -> Mask:
-            return _segment(photo.pixels(), shared.of(photo), prompts_of(photo), self.long_side)
+            digests = [own.digest for own in ordered]
+            if photo.digest in digests:
+                own = cues()[digests.index(photo.digest)]
+            else:
+                own = find_cues([*pictures(), _coarse(photo)])[-1]
+            return _segment(photo.pixels(), own, prompts_of(photo), self.long_side)
 
         yield segment
-
-
-class _SetCues:
-    """The cues of a set's photos, by digest, computed when the first is asked for."""
-
-    def __init__(self, photos: Sequence[Photo]) -> None:
-        self.photos = sorted(photos, key=lambda photo: photo.digest)
-
-    @cached_property
-    def _pictures(self) -> list[Picture]:
-        return [_coarse(photo) for photo in self.photos]
-
-    @cached_property
-    def _cues(self) -> dict[str, ColourCues]:
-        # The user's prompts have no say here: one photo's must not change another's mask.
-        digests = [photo.digest for photo in self.photos]
-        return dict(zip(digests, find_cues(self._pictures), strict=True))
-
-    def of(self, photo: Photo) -> ColourCues:
-        if any(photo.digest == own.digest for own in self.photos):
-            return self._cues[photo.digest]
-        return find_cues([*self._pictures, _coarse(photo)])[-1]
 
 
 def _coarse(photo: Photo) -> Picture:
@@ -133,7 +109,7 @@ def _best_outcome(cues: ColourCues, seeds: Seeds) -> Mask | None:
     return best
 
 
-def _first_guesses(cues: ColourCues) -> Iterator[Trimap]:
+def _first_guesses(cues: ColourCues) -> Iterator[NDArray[np.uint8]]:
     """Boxes around the middle, and the two cues cut at Otsu's threshold."""
     height, width = cues.bins.shape
     y = np.abs(np.linspace(-1, 1, height))[:, None]
@@ -200,7 +176,7 @@ def _steepness(lab: Picture) -> NDArray[np.float32]:
     return np.asarray(cv2.dilate(np.sqrt(squares.sum(axis=2)), np.ones((3, 3), np.uint8)))
 
 
-def _grabcut(lab: Picture, trimap: Trimap, iterations: int) -> Mask | None:
+def _grabcut(lab: Picture, trimap: NDArray[np.uint8], iterations: int) -> Mask | None:
     """GrabCut's answer, `H W`; None where the trimap leaves it nothing to tell apart."""
     subject = (trimap == SUBJECT) | (trimap == MAYBE_SUBJECT)
     # It fits five colours to each side, and fails on fewer pixels than that.

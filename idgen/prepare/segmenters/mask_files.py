@@ -83,11 +83,7 @@ class MaskFiles(Segmenter):
         ]
 
     def key(self, photo: Photo) -> str:
-        """Hash of the mask file's content; of a photo without one, the other segmenter's key.
-
-        Raises:
-            UserError: If the photo has no mask file, and there is no other segmenter.
-        """
+        """Hash of the mask file's content; of a photo without one, the other segmenter's key."""
         if self.others is not None and self.path(photo) is None:
             return self.others.key(photo)
         path = self._path(photo)

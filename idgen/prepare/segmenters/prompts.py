@@ -60,15 +60,7 @@ def prompts_of(photo: Photo) -> Prompts | None:
 
 
 def prompted_key(identity: str, photo: Photo) -> str:
-    """A segmenter's key of a photo: its identity, and the photo's own prompts if it has any.
-
-    Args:
-        identity: The segmenter's.
-        photo: The photo.
-
-    Raises:
-        UserError: As `prompts_of` does.
-    """
+    """A segmenter's key of a photo: its identity, and the photo's own prompts if it has any."""
     prompts = prompts_of(photo)
     if prompts is None:
         return identity
@@ -83,19 +75,12 @@ class PromptedSegmenter(Segmenter):
         return prompted_key(self.identity, photo)
 
     def check(self, photos: Sequence[Photo]) -> None:
-        """Checks the user's prompts.
-
-        Raises:
-            UserError: If they cannot be used.
-        """
+        """Checks the user's prompts."""
         check_prompts(photos)
 
 
 def check_prompts(photos: Sequence[Photo]) -> None:
     """Checks the prompts beside some photos, against their folder and their sizes.
-
-    Args:
-        photos: The photos that will be segmented.
 
     Raises:
         UserError: If a file of prompts cannot be read, names a photo that is not there, or says
@@ -111,21 +96,15 @@ def check_prompts(photos: Sequence[Photo]) -> None:
                     f"{folder / PROMPTS}: there is no photo {name!r}{_nearest(name, names)}"
                 )
     for photo in photos:
-        prompts = prompts_of(photo)
-        if prompts is not None:
+        if (prompts := prompts_of(photo)) is not None:
             _check_places(prompts, photo)
 
 
 def _check_places(prompts: Prompts, photo: Photo) -> None:
     height, width = photo.size()
     box = () if prompts.box is None else (prompts.box[:2], prompts.box[2:])
-    places = {
-        "points": prompts.points,
-        "background_points": prompts.background_points,
-        "box": box,
-    }
-    for key, found in places.items():
-        for x, y in found:
+    for key, places in zip(_FORMS, (prompts.points, prompts.background_points, box), strict=True):
+        for x, y in places:
             if not (0 <= x <= width and 0 <= y <= height):
                 raise UserError(
                     f"{photo.path.parent / PROMPTS}: {photo.name}.{key}: ({x:g}, {y:g}) lies "

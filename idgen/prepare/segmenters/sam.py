@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import cv2
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -106,11 +107,7 @@ class SamSegmenter(PromptedSegmenter):
 
     @cached_property
     def identity(self) -> str:
-        """Hash of all weights and of how they are used, but for the class noun.
-
-        Raises:
-            UserError: If there is no such checkpoint, encoder or CLIP.
-        """
+        """Hash of all weights and of how they are used, but for the class noun."""
         models = {"encoder": self.encoder, "clip": self.clip, "detector": self.detector}
         return fingerprint_fields(
             segmenter="sam",
@@ -126,11 +123,7 @@ class SamSegmenter(PromptedSegmenter):
         return fingerprint_fields(segmenter=self.identity, class_noun=self.nouns.of(photo))
 
     def check(self, photos: Sequence[Photo]) -> None:
-        """Checks the user's prompts, and that there is a class noun where one is needed.
-
-        Raises:
-            UserError: If prompts cannot be used, or a noun is lacking.
-        """
+        """Checks the user's prompts, and that there is a class noun where one is needed."""
         super().check(photos)
         if self._takes_noun:
             for photo in photos:
@@ -138,11 +131,7 @@ class SamSegmenter(PromptedSegmenter):
                     self.nouns.of(photo)
 
     def check_foreign(self, photo: Photo, subject: str) -> None:
-        """Refuses a reference photo from elsewhere whose class noun would be the subject's.
-
-        Raises:
-            UserError: If a noun is needed, and none is given for this photo's folder.
-        """
+        """Refuses a reference photo from elsewhere whose class noun would be the subject's."""
         if self._takes_noun and prompts_of(photo) is None and self.nouns.own(photo) is None:
             raise UserError(
                 f"the reference {str(photo.path)!r} is no photo of the trained subject, whose "
@@ -193,7 +182,10 @@ class SamSegmenter(PromptedSegmenter):
         if self._is_mini:
             return load_mini_sam(self._path)
         try:
-            state = _read_state(self._path)
+            if self._path.suffix == ".safetensors":
+                state = load_file(self._path)
+            else:
+                state = torch.load(self._path, map_location="cpu", weights_only=True)
             width = state["image_encoder.patch_embed.proj.weight"].shape[0]
             model = sam_model_registry[self.architecture or _ARCHITECTURE_OF_WIDTH[width]]()
             model.load_state_dict(state)
@@ -203,16 +195,6 @@ class SamSegmenter(PromptedSegmenter):
                 f"({first_line(error, 120)}); fetch it again, or check 'architecture'"
             ) from error
         return model
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        state: dict[str, Tensor] = load_file(path)
-        return state
-    loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return loaded
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 import cv2
 import numpy as np
@@ -14,9 +14,6 @@ GROUND: Final = 0
 SUBJECT: Final = 1
 MAYBE_GROUND: Final = 2
 MAYBE_SUBJECT: Final = 3
-
-Trimap: TypeAlias = NDArray[np.uint8]
-"""`H W` of the four values above, which are OpenCV's."""
 
 _RADIUS = 0.015
 _SAME_COLOUR = 20.0
@@ -60,14 +57,14 @@ class Seeds:
             x, y = 0.5, 0.5
         return float(2 * x - 1), float(2 * y - 1)
 
-    def draw(self, trimap: Trimap, lab: NDArray[np.uint8]) -> Trimap:
+    def draw(self, trimap: NDArray[np.uint8], lab: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Puts in what the user says: outside the box, at the points, and in their colours.
 
         What is coloured like a background point and unlike every other point starts as ground,
         or few pixels would have to outvote all of their colour.
 
         Args:
-            trimap: `H W`.
+            trimap: `H W` of the four values above, which are OpenCV's.
             lab: The picture, `H W 3`.
 
         Returns:

@@ -24,18 +24,10 @@ class Segmenter(ABC):
     @property
     @abstractmethod
     def identity(self) -> str:
-        """Hash of what decides its masks: weights, settings, version of the algorithm.
-
-        Raises:
-            UserError: If there is no such model.
-        """
+        """Hash of what decides its masks: weights, settings, version; a UserError without them."""
 
     def key(self, photo: Photo) -> str:
-        """Hash of what, beside the photo itself, decides this photo's mask.
-
-        Raises:
-            UserError: If there is no such model or file.
-        """
+        """Hash of what, beside the photo itself, decides this photo's mask."""
         return self.identity
 
     def path(self, photo: Photo) -> Path | None:
@@ -66,15 +58,7 @@ class Segmenter(ABC):
         """Raises a UserError, before any work, if a photo can have no mask."""
 
     def check_foreign(self, photo: Photo, subject: str) -> None:  # noqa: B027 (the same)
-        """Checks a reference photo from elsewhere, after `check`: it may show something else.
-
-        Args:
-            photo: The photo.
-            subject: The name of the trained subject.
-
-        Raises:
-            UserError: If it would be taken for a photo of the trained subject.
-        """
+        """Raises a UserError if a reference from elsewhere would be taken for the subject's."""
 
 
 def maskable(photos: Sequence[Photo], segmenter: Segmenter) -> tuple[list[Photo], list[str]]:
@@ -132,9 +116,5 @@ class DrawnPicture(Photo):
 
 
 def of_drawings(segment: Segment) -> Callable[[Picture], Mask]:
-    """What finds the subject in photos, as what finds it in drawings `H W 3`.
-
-    Args:
-        segment: A loaded segmenter's function.
-    """
+    """What finds the subject in photos, as what finds it in drawings `H W 3`."""
     return lambda image: segment(DrawnPicture.of(image))

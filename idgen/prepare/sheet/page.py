@@ -79,12 +79,7 @@ def page_key(path: Path) -> str | None:
 
 
 def outlined(photo: Picture, mask: Mask) -> Image.Image:
-    """The photo with what is not the subject dimmed, and a line around the subject.
-
-    Args:
-        photo: `H W 3`.
-        mask: `H W`.
-    """
+    """The photo `H W 3` with what is not the subject dimmed, and a line around the subject."""
     picture = np.array(_sized(photo)).astype(np.float32)
     size = (picture.shape[1], picture.shape[0])
     share = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)

@@ -47,12 +47,7 @@ class Look:
 
 
 def look_of(photo: Picture, mask: Mask) -> Look:
-    """Sums a photo and its mask up.
-
-    Args:
-        photo: `H W 3`.
-        mask: `H W`.
-    """
+    """Sums a photo `H W 3` and its mask `H W` up."""
     grey = sum(photo[..., channel].astype(np.float32) for channel in range(3)) / 3
     small = np.asarray(cv2.resize(grey, (_GRID + 1, _GRID), interpolation=cv2.INTER_AREA))
     lighter = small[:, 1:] > small[:, :-1] + 1
@@ -62,10 +57,7 @@ def look_of(photo: Picture, mask: Mask) -> Look:
 
 
 def mask_warnings(mask: Mask) -> list[str]:
-    """Names what looks wrong with a mask.
-
-    Args:
-        mask: `H W`, true on the subject.
+    """Names what looks wrong with a mask `H W`.
 
     Returns:
         One short text for each of: under 2 % of the picture, over 90 % of it, several large

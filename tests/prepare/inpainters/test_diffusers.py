@@ -122,7 +122,7 @@ def test_values_out_of_range(options: dict[str, Any]) -> None:
 
 def test_what_is_no_pipeline(tmp_path: Path, tiny_encoder: Path) -> None:
     for source in (tmp_path / "absent", tmp_path, tiny_encoder):
-        with pytest.raises(UserError, match=r"inpainter\.init_args\.source") as caught:
+        with pytest.raises(UserError, match=r"DiffusersInpainter\.source") as caught:
             _ = DiffusersInpainter(str(source)).identity
         one_line(caught.value)
 

@@ -85,7 +85,7 @@ def test_a_missing_detector_is_found_before_any_work(
     monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
     for model in ("owner/name", str(tmp_path), str(tmp_path / "absent")):
         segmenter = SamSegmenter(detector=BoxDetector(model), class_noun="dog")
-        with pytest.raises(UserError, match=r"segmenter\.detector\.model") as caught:
+        with pytest.raises(UserError, match=r"BoxDetector\.model") as caught:
             _ = segmenter.identity
         one_line(caught.value)
 
@@ -95,6 +95,6 @@ def test_what_is_no_detector_is_one_line(tmp_path: Path) -> None:
     for model in (str(tmp_path), str(tmp_path / "absent")):
         with pytest.raises(UserError) as caught, BoxDetector(model).loaded(CPU):
             pass
-        assert "segmenter.detector.model" in one_line(caught.value)
+        assert "BoxDetector.model" in one_line(caught.value)
     with pytest.raises(UserError, match="threshold"):
         BoxDetector(str(tmp_path), threshold=2)
