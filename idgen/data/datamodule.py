@@ -32,7 +32,9 @@ from idgen.prepare import (
     find_photos,
     read_photo,
 )
+from idgen.prepare.features import is_mini
 from idgen.prepare.segmenters.segmenter import check_reference
+from idgen.prepare.store import CONTACT_PAGE
 from idgen.sampling import DrawingRequest
 
 Suite = str | list[str]
@@ -226,7 +228,7 @@ class SubjectDataModule(L.LightningDataModule):
             images.check_writable()
         if not self.preparation.is_fresh(photos, folder, self.backbone):
             self.preparation.run(photos, folder, self.backbone, self._device())
-            sheet = f"{folder}/contact_sheet.html"
+            sheet = folder / CONTACT_PAGE
             rank_zero_info(f"prepared {len(self.photos)} photos: look at {sheet}")
         if images is not None and not images.is_complete():
             images.draw(self._device())
@@ -260,9 +262,9 @@ class SubjectDataModule(L.LightningDataModule):
         return _Prior(latents, self.backbone.tokenize([images.prompt]), order)
 
     def _warn_of_real_photos(self) -> None:
-        if self.backbone.source != "mini":
+        if not is_mini(self.backbone):
             return
-        largest = max(max(photo.pixels().shape[:2]) for photo in self.photos)
+        largest = max(max(photo.size()) for photo in self.photos)
         if largest > _MINI_PHOTO:
             rank_zero_warn(
                 "the mini backbone knows only its drawn world: drawings of these photos mean "

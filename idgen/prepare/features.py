@@ -90,14 +90,7 @@ def encode_latents(autoencoder: Autoencoder, pixels: Tensor) -> list[tuple[Tenso
 
 @torch.inference_mode()
 def encode_images(encode: Encode, pixels: Tensor) -> Tensor:
-    """E_I of a batch of views.
-
-    Args:
-        encode: The loaded image encoder.
-        pixels: `B 3 H W` in [-1, 1].
-
-    Returns:
-        `B D`, float32 on the CPU.
+    """E_I of a batch of views `B 3 H W` in [-1, 1]: `B D`, float32 on the CPU.
 
     Raises:
         UnfitPhotoError: If they are not finite, as in half precision where that overflows.

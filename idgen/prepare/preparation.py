@@ -186,14 +186,8 @@ class Preparation:
     ) -> list[Outcome]:
         """Does what `run` does for several subjects, stage by stage: models are loaded once.
 
-        All but the segmenter, that is, which looks at each set of photos as a whole. A subject
-        that cannot be prepared does not stop the others.
-
-        Args:
-            subjects: Of each, `photos_folder` and `output`.
-            backbone: As in `run`.
-            device: As in `run`.
-            progress: As in `run`.
+        All but the segmenter, that is, which looks at each set of photos as a whole. A subject,
+        `photos_folder` and `output`, that cannot be prepared does not stop the others.
 
         Returns:
             What became of each, in their order.
@@ -225,17 +219,17 @@ class Preparation:
             left_out = self._left_out if self.skip_bad else None
             stages = Stages(states, device, progress and bool(states), left_out)
             stages.run(segmenter, self.inpainter, backbone, self.image_encoder)
-        outcomes = []
-        for state, (photos, output) in zip(looked, subjects, strict=True):
-            if isinstance(state, UserError):
-                outcomes.append(Outcome(subject_name(photos), output, 0, 0, 0, state))
-                continue
-            self._warn_of_one(state)
-            index = None if state.error else state.store.index()
-            warned = sum(bool(photo.warnings) for photo in index.photos) if index else 0
-            counts = len(state.targets), len(state.made), warned
-            outcomes.append(Outcome(subject_name(photos), output, *counts, state.error))
-        return outcomes
+        return [self._outcome(state, *pair) for state, pair in zip(looked, subjects, strict=True)]
+
+    def _outcome(self, state: State | UserError, photos: Path, output: Path) -> Outcome:
+        name = subject_name(photos)
+        if isinstance(state, UserError):
+            return Outcome(name, output, photos=0, made=0, warnings=0, error=state)
+        self._warn_of_one(state)
+        index = None if state.error else state.store.index()
+        warned = sum(bool(photo.warnings) for photo in index.photos) if index else 0
+        counts = len(state.targets), len(state.made), warned
+        return Outcome(name, output, *counts, state.error)
 
     def _look(
         self, photos: Path, output: Path, backbone: LatentBackbone, memory: Memory
@@ -282,10 +276,8 @@ class Preparation:
     ) -> tuple[Tensor, Tensor]:
         """f_p and f'_i of one photo, whose scene a drawing is to keep; nothing is written.
 
-        The photo may be of the subject or of anything else; `check_reference` comes first.
-
-        Returns:
-            `1 D` each, float32 on the CPU.
+        The photo may be of the subject or of anything else; `check_reference` comes first. The
+        result is `1 D` each, float32 on the CPU.
 
         Raises:
             UserError: If all of it is taken for its subject, or a model cannot be loaded.
@@ -335,10 +327,7 @@ class Preparation:
         return state
 
     def find(self, photos_folder: Path, backbone: LatentBackbone) -> list[Photo]:
-        """Finds the photos that can be used: all of them, unless bad ones may be left out.
-
-        Returns:
-            At least one photo, sorted by name, each of which can have a mask.
+        """The photos that can be used and can have a mask, one or more, sorted by name.
 
         Raises:
             UserError: If there is none, or one is bad and `skip_bad` is off.

@@ -117,11 +117,7 @@ class Store:
                 path.unlink(missing_ok=True)
 
     def write(self, path: Path, content: bytes) -> None:
-        """Writes a file of the folder atomically.
-
-        Raises:
-            UserError: If there is no space or no right to write.
-        """
+        """Writes a file atomically; a UserError if there is no space or no right to write."""
         with _explained(path):
             atomic_write(path, content)
 
@@ -156,11 +152,7 @@ def is_whole_png(path: Path) -> bool:
 
 
 def read_png(path: Path, key: str) -> NDArray[np.uint8]:
-    """The pixels, `H W` or `H W 3`, of a PNG file that has to carry a key.
-
-    Raises:
-        UserError: If it is missing, damaged, or carries another key.
-    """
+    """The pixels, `H W` or `H W 3`, of a PNG file; a UserError if it carries another key."""
     try:
         with opened_picture(path) as image:
             if image.info.get(_KEY) == key:

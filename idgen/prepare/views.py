@@ -187,17 +187,9 @@ def cut_square(
 
 
 def show(image: Picture, frame: Frame, resolution: int) -> Tensor:
-    """A view's pixels: cut out, and resized with a Lanczos filter.
+    """A view of a picture `H W 3`, resized with a Lanczos filter: `3 R R`, float32 in [-1, 1].
 
     A photo and its background get the same frame from the same mask, and stay in register.
-
-    Args:
-        image: `H W 3`, sRGB in [0, 255].
-        frame: The square.
-        resolution: Pixels on a side of the result.
-
-    Returns:
-        `3 resolution resolution`, float32 in [-1, 1].
     """
     # Cut first: with resize's own box the filter would look beyond the square.
     cut = Image.fromarray(cut_square(image, frame.left, frame.top, frame.side))
@@ -215,10 +207,7 @@ def show_mask(mask: Mask, frame: Frame, height: int, width: int) -> Tensor:
         mask: `H W`, of the photo.
         frame: The square.
         height: h, places from top to bottom, such as the latents'.
-        width: w, places from left to right.
-
-    Returns:
-        `1 h w`, float32 in [0, 1].
+        width: w, places from left to right; the result is `1 h w`, float32 in [0, 1].
     """
     cut = cut_square(mask.astype(np.uint8), frame.left, frame.top, frame.side, beyond="constant")
     shares = cv2.resize(cut.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
