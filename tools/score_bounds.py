@@ -39,7 +39,7 @@ from idgen.mini.subjects import DEMO_SUBJECTS, MiniSubject, sample_subject
 from idgen.mini.wishes import asked_for
 from idgen.mini.world import HELD_OUT_FROM, Drawing, Factors, draw, sample_pose
 from idgen.prepare import OpenCVInpainter, SamSegmenter
-from idgen.prepare.drawn_picture import of_drawings
+from idgen.prepare.segmenters.segmenter import of_drawings
 from idgen.sampling import DrawingRequest
 from tools.command import run
 

@@ -13,7 +13,7 @@ from idgen.commands.run_config import STORED
 from idgen.commands.train import IdgenCLI
 from idgen.data.prompts import suite_identity
 from idgen.errors import UserError
-from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.segmenters.segmenter import Segmenter
 
 
 @dataclass(frozen=True)

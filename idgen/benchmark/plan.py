@@ -21,7 +21,7 @@ from idgen.benchmark.verify import check_scores, check_weights
 from idgen.data.prompts import read_suite
 from idgen.errors import UserError
 from idgen.prepare import lone_photo_note
-from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.store import CONTACT_PAGE
 
 # Of a config, what says where and how it runs, not what comes out.

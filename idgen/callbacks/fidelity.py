@@ -37,7 +37,7 @@ from idgen.metrics.truth_scores import (
 from idgen.mini.subjects import MiniSubject, read_subject
 from idgen.module import PersonalizationModule
 from idgen.prepare import MaskFiles, Segmenter
-from idgen.prepare.drawn_picture import of_drawings
+from idgen.prepare.segmenters.segmenter import of_drawings
 from idgen.sampling import DrawingRequest, Drawings
 
 FIDELITY = ("dino", "clip_i", "clip_t")

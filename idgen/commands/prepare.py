@@ -14,10 +14,10 @@ from idgen.backbones.backbone import Backbone
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
 from idgen.commands.parser import OneLineParser, one_line_errors
 from idgen.commands.quiet import quieten
-from idgen.errors import UserError
+from idgen.commands.summary import peak_memory, print_summary
+from idgen.errors import UserError, printable
 from idgen.prepare import MaskFiles, Outcome, Preparation, find_subjects, subject_name
 from idgen.prepare.store import CONTACT_PAGE
-from idgen.prepare.summary import peak_memory, print_summary, printable
 
 _OUTPUT = Path("prepared")
 _DESCRIPTION = (

@@ -31,7 +31,8 @@ from idgen.prepare import (
     find_photos,
     read_photo,
 )
-from idgen.prepare.reference import check_reference
+from idgen.prepare.segmenters.segmenter import check_reference
+from idgen.prepare.store import CONTACT_PAGE
 from idgen.sampling import DrawingRequest
 from idgen.sources import MINI, is_mini
 
@@ -216,7 +217,7 @@ class SubjectDataModule(L.LightningDataModule):
             images.check_writable()
         if not self.preparation.is_fresh(photos, folder, self.backbone):
             self.preparation.run(photos, folder, self.backbone, self._device())
-            sheet = f"{folder}/contact_sheet.html"
+            sheet = folder / CONTACT_PAGE
             rank_zero_info(f"prepared {len(self.photos)} photos: look at {sheet}")
         if images is not None and not images.is_complete():
             images.draw(self._device())
@@ -252,7 +253,7 @@ class SubjectDataModule(L.LightningDataModule):
     def _warn_of_real_photos(self) -> None:
         if not is_mini(self.backbone.source):
             return
-        largest = max(max(photo.pixels().shape[:2]) for photo in self.photos)
+        largest = max(max(photo.size()) for photo in self.photos)
         if largest > _MINI_PHOTO:
             rank_zero_warn(
                 "the mini backbone knows only its drawn world: drawings of these photos mean "
