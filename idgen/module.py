@@ -17,7 +17,12 @@ from idgen.backbones.latents import sample_latents
 from idgen.backbones.text import SubjectWords
 from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
 from idgen.errors import UserError
-from idgen.models.conditioning import Condition, ConditioningCallable, ConditioningFactory
+from idgen.models.conditioning import (
+    Condition,
+    Conditioning,
+    ConditioningCallable,
+    ConditioningFactory,
+)
 from idgen.models.fusion import expert_load, router_entropy
 from idgen.models.origin import Origin
 from idgen.models.tuning import Tuning
@@ -38,6 +43,8 @@ class PersonalizationModule(L.LightningModule):
     It is light until `configure_model`, Lightning's hook, brings the weights in. Checkpoints hold
     what is trained, and no frozen weight.
     """
+
+    conditioning: Conditioning
 
     def __init__(
         self,
@@ -78,8 +85,11 @@ class PersonalizationModule(L.LightningModule):
             backbone.add_word(word)
         self._conditioning = ConditioningFactory(conditioning)
         with torch.device("meta"):
-            self.conditioning = conditioning(backbone.features)
-        self.objective = Objective(terms, self.conditioning, tuning)
+            light = conditioning(backbone.features)
+        # Not yet a part of the module: what has no data cannot be moved, as Lightning moves modules
+        # even where a run is refused. `configure_model` puts the real one in its place.
+        self.__dict__["conditioning"] = light
+        self.objective = Objective(terms, light, tuning)
         self.optimization = Optimization(optimizer, scheduler)
         self.sampler = sampler or Sampler()
         self.seed = seed
