@@ -249,11 +249,11 @@ class Preparation:
         prepared = {photo.digest: photo.name for photo in subject.photos}
         lacking = [repr(photo.name) for photo in photos if photo.digest not in prepared]
         extra = prepared.keys() - {photo.digest for photo in photos}
-        if lacking or extra:
-            others = sorted(repr(prepared[digest]) for digest in extra)
-            which = f"lacks {', '.join(lacking)}" if lacking else "holds other photos: "
-            which += "" if lacking else ", ".join(others)
-            raise UserError(f"{str(output)!r} {which}; run idgen prepare again")
+        others = sorted(repr(prepared[digest]) for digest in extra)
+        if lacking or others:
+            what = f"lacks {', '.join(lacking)}" if lacking else ""
+            what = what or f"holds other photos: {', '.join(others)}"
+            raise UserError(f"{str(output)!r} {what}; run idgen prepare again")
         return subject
 
     def masks_and_backgrounds(

@@ -354,12 +354,12 @@ def test_a_refused_resume_leaves_the_prepared_subject_alone(
     workspace: Workspace, refusal: Refusal, tmp_path: Path
 ) -> None:
     assert workspace.fit("--trainer.max_steps=1") == 0
-    features = workspace.folder / "prepared" / "features"
-    before = sorted(path.name for path in features.iterdir())
+    prepared = workspace.folder / "prepared"
+    before = sorted(prepared.rglob("*"))
     other = save_pipeline(tmp_path / "other", seed=5)
     option = f"--model.backbone.init_args.source={other}"
     assert "backbone" in refusal("fit", f"--ckpt_path={workspace.last}", option)
-    assert sorted(path.name for path in features.iterdir()) == before
+    assert sorted(prepared.rglob("*")) == before
 
 
 def test_a_loss_that_is_not_finite_keeps_the_checkpoint(

@@ -15,6 +15,7 @@ from PIL import Image
 from idgen.cli import main
 from idgen.metrics.encoders import DinoScorer
 from idgen.metrics.protocol import Protocol
+from idgen.prepare.index import FEATURES
 from tests.workspace import Workspace
 
 MASKED = ("leakage", "masked_dino", "masked_clip_i")
@@ -94,9 +95,9 @@ def test_masked_scores_need_nothing_but_masks_and_backgrounds(
 ) -> None:
     older = tmp_path / "older"
     shutil.copytree(trained.folder / "prepared", older)
-    shutil.rmtree(older / "features")
+    for kind in FEATURES:
+        shutil.rmtree(older / kind)
     (older / "contact_sheet.html").unlink()
-    (older / "masks" / "0.png").rename(older / "masks" / "called-otherwise.png")
     options = (*CENTRE, f"--data.subject.prepared={older}", "--data.test_images=1")
     metrics = scored(trained, tmp_path / "scores", *options)
     whole = scored(trained, tmp_path / "whole", *CENTRE, "--data.test_images=1")
