@@ -130,9 +130,13 @@ class State:
         belongs |= {self.store.folder / p.files[kind].file for p in photos if p.digest in here}
         held = set()
         for path, key in self.store.files(kind).items():
-            if key is not None and _as_made(path, recorded.get(key), kind):
+            # One that neither the index nor its name knows may be of an earlier version, and
+            # edited: it is left alone.
+            named = key is not None and path == self.store.path(kind, key)
+            known = named or key in recorded
+            if key is not None and known and _as_made(path, recorded.get(key), kind):
                 self._ours.add(path)
-                if path == self.store.path(kind, key):
+                if named:
                     held.add(key)
             # What cannot be decoded is damage, not work, and is made anew.
             elif kind in PICTURES and path in belongs and is_whole_png(path):

@@ -129,3 +129,15 @@ def test_an_index_of_another_form_is_none(photos: Path, output: Path, damage: by
     assert parts.plan(photos, output, backbone) == ["index.json"]
     parts.run(photos, output, backbone, CPU, False)
     assert contents(output) == whole
+
+
+def test_files_of_an_earlier_version_are_left_alone(photos: Path, output: Path) -> None:
+    """One of them may be a mask that its user has mended."""
+    subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
+    kept = subject.path(subject.photos[0], "masks").read_bytes()
+    for path in output.rglob("[!.]*.*"):
+        path.unlink()
+    (output / "masks" / "photo.png").write_bytes(kept)
+    (output / "index.json").write_text(json.dumps({"format": "idgen prepared subject 1"}))
+    preparation(share=0.5).run(photos, output, TinyBackbone(), CPU, False)
+    assert (output / "masks" / "photo.png").read_bytes() == kept
