@@ -372,6 +372,7 @@ class PersonalizationModule(L.LightningModule):
         trainer = self._trainer
         self.check_origin(made, trainer is not None and trainer.state.fn == TrainerFn.FITTING)
         self.trained_steps = checkpoint["global_step"]
+        _begin_next_epoch(checkpoint)
 
     def check_origin(self, made: Mapping[str, Any], resumed: bool) -> None:
         """Compares what a checkpoint was trained on with this module.
@@ -391,6 +392,18 @@ class PersonalizationModule(L.LightningModule):
             )
         free = () if resumed else self.conditioning.of_inference
         self.origin.check(made, free)
+
+
+def _begin_next_epoch(checkpoint: dict[str, Any]) -> None:
+    """Lets a run whose last epoch is done begin the next one, and not go on in it.
+
+    Lightning would count the next batch as one more of that epoch, and its last: an epoch of one
+    batch, after which the optimizer steps whether its gradients are all gathered or not.
+    """
+    progress = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress")
+    if progress and progress["is_last_batch"]:
+        progress["current"] = dict.fromkeys(progress["current"], 0)
+        progress["is_last_batch"] = False
 
 
 def _without_frozen_keys(module: torch.nn.Module, keys: Any) -> None:

@@ -149,6 +149,7 @@ class IdgenCLI(LightningCLI):
             kwargs["logger"] = False
         elif trainer.logger in (None, True):
             kwargs["logger"] = TensorBoardLogger(save_dir=root, name="", version="")
+        kwargs["val_check_interval"] = _in_batches(trainer)
         kwargs["plugins"] = [*_as_list(trainer.plugins), AtomicCheckpointIO()]
         callbacks = [*_as_list(trainer.callbacks), self.termination]
         has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
@@ -212,6 +213,16 @@ def _seed(value: bool | int) -> int:
     if isinstance(value, bool) or not 0 <= value < 2**32:
         raise UserError("--seed_everything takes a number from 0 to 4294967295, such as 0")
     return value
+
+
+def _in_batches(trainer: Any) -> Any:
+    """`val_check_interval`, which counts steps of the optimizer as `max_steps` does, in batches.
+
+    With Lightning's own count, validation and the checkpoint after it would fall between two
+    steps, where gradients are gathered that no checkpoint holds.
+    """
+    interval = trainer.val_check_interval
+    return interval * trainer.accumulate_grad_batches if isinstance(interval, int) else interval
 
 
 def _as_list(value: Any) -> list[Any]:

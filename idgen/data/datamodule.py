@@ -81,7 +81,8 @@ class SubjectDataModule(L.LightningDataModule):
                 the tuning has added.
             preparation: How photos become features; None for the mini models' way.
             batch_size: Views a step on each process.
-            steps_per_epoch: Steps that are called an epoch; the photos' order runs on across.
+            steps_per_epoch: Steps of the optimizer that are called an epoch; the photos' order runs
+                on across.
             validation_prompts: `mini`, a file in DreamBench's form, or a list of prompts with
                 [V] in them, in which `{class_noun}` is filled in.
             validation_images: Images of each in validation.
@@ -270,7 +271,8 @@ class SubjectDataModule(L.LightningDataModule):
             self._collate,
             views=len(self._views.photo_digests),
             batch_size=self.batch_size,
-            steps_per_epoch=self.steps_per_epoch,
+            # An epoch's end would step the optimizer before its gradients are all gathered.
+            steps_per_epoch=self.steps_per_epoch * self._batches_a_step,
             seed=self.seed,
             rank=rank,
             world_size=world_size,
@@ -330,6 +332,10 @@ class SubjectDataModule(L.LightningDataModule):
 
     def _device(self) -> torch.device:
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+
+    @property
+    def _batches_a_step(self) -> int:
+        return 1 if self.trainer is None else int(self.trainer.accumulate_grad_batches)
 
     def _process(self) -> tuple[int, int]:
         trainer = self.trainer
