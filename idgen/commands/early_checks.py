@@ -6,10 +6,10 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from idgen.callbacks.drawings import check_output
 from idgen.commands.parser import OneLineParser
 from idgen.data.subject import Subject
 from idgen.errors import UserError
+from idgen.evaluation.recorder import check_output
 from idgen.files import check_writable
 from idgen.models.backbone import Backbone
 from idgen.prepare import Preparation, find_photos, read_photo
