@@ -84,7 +84,7 @@ class IdgenCLI(LightningCLI):
         return {self.command: super().subcommands()[self.command]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds the evaluation and the checkpoints that every run has, and the links between the parts."""
+        """Adds the parts that every run has, and the links between them."""
         parser.add_class_arguments(FidelityScores, "fidelity", sub_configs=True)
         parser.add_class_arguments(DrawingRecorder, "drawings", sub_configs=True)
         parser.add_lightning_class_args(AdapterCheckpoint, "checkpoint")

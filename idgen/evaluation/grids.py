@@ -12,9 +12,7 @@ from idgen.pictures import PromptRow, captioned_grid
 _LABELS = dict(zip(FIDELITY, ("DINO", "CLIP-I", "CLIP-T"), strict=True))
 
 
-def draw_grids(
-    evaluation: Evaluation, suite: Suite, title: str, prompts: int
-) -> list[Image.Image]:
+def draw_grids(evaluation: Evaluation, suite: Suite, title: str, prompts: int) -> list[Image.Image]:
     """Lays out all drawings.
 
     Args:

@@ -23,8 +23,10 @@ from idgen.pictures import save_png
 
 Stage = Literal["fit", "validate", "test", "predict"]
 _FOLDERS: dict[Stage, str] = {
-    **{"fit": "validation", "validate": "validation"},
-    **{"test": "test", "predict": "predict"},
+    "fit": "validation",
+    "validate": "validation",
+    "test": "test",
+    "predict": "predict",
 }
 
 
