@@ -70,10 +70,10 @@ class AdapterCheckpoint(ModelCheckpoint):
         """
         if monitor not in _MONITORED:
             raise UserError(
-                f"AdapterCheckpoint.monitor: no score {monitor!r}; there are {', '.join(_MONITORED)}"
+                f"checkpoint.monitor: no score {monitor!r}; there are {', '.join(_MONITORED)}"
             )
         if keep < 0:
-            raise UserError("AdapterCheckpoint.keep must be 0 or more")
+            raise UserError("checkpoint.keep must be 0 or more")
         super().__init__(
             dirpath=dirpath,
             filename="best-step{step:06d}",

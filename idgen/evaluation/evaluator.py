@@ -167,7 +167,7 @@ class Evaluator:
         segmenter = self.fidelity.segmenter or suite.segmenter
         if isinstance(segmenter, MaskFiles):
             self._say_undefined(
-                "drawings have no mask files; give FidelityScores.segmenter, such as "
+                "drawings have no mask files; give fidelity.segmenter, such as "
                 "idgen.prepare.GrabCutSegmenter",
                 _OF_MASKS,
             )

@@ -51,15 +51,13 @@ class FidelityScores:
         """
         if isinstance(self.segmenter, MaskFiles):
             raise UserError(
-                "FidelityScores.segmenter: drawings have no mask files; give another than "
+                "fidelity.segmenter: drawings have no mask files; give another than "
                 "MaskFiles, such as idgen.prepare.SamSegmenter, or leave it out"
             )
         taken = Counter([*TEST_SCORES, "balance", *FACTS, *(score.name for score in self.scores)])
         twice = [score.name for score in self.scores if taken[score.name] > 1]
         if twice:
-            raise UserError(
-                f"FidelityScores.scores: the name {twice[0]!r} is taken; give yours another"
-            )
+            raise UserError(f"fidelity.scores: the name {twice[0]!r} is taken; give yours another")
         self.clip.fetch()
         self.dino.fetch()
         if self.segmenter is not None:

@@ -50,7 +50,7 @@ class DrawingRecorder:
             UserError: If a grid is to show none.
         """
         if grid_prompts < 1:
-            raise UserError("DrawingRecorder.grid_prompts must be 1 or more")
+            raise UserError("drawings.grid_prompts must be 1 or more")
         self.output = output
         self.grid_prompts = grid_prompts
 
@@ -151,7 +151,7 @@ def check_output(folder: Path) -> None:
     Raises:
         UserError: If it is not empty, or cannot be written.
     """
-    check_writable(folder, "DrawingRecorder.output (--out)")
+    check_writable(folder, "drawings.output (--out)")
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty; name a new folder for the drawings")
 

@@ -282,7 +282,7 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         (
             '--fidelity.segmenter={"class_path": "idgen.prepare.MaskFiles", '
             '"init_args": {"folder": "masks"}}',
-            "FidelityScores.segmenter",
+            "fidelity.segmenter",
         ),
         ("--model.conditioning.init_args.experts=-1", "experts"),
         ("--model.conditioning.init_args.explicit=false", "explicit"),
