@@ -7,10 +7,10 @@ from typing import Any
 from jsonargparse import Namespace
 
 from idgen.backbones.backbone import Backbone
-from idgen.callbacks.drawings import check_output
 from idgen.commands.parser import OneLineParser
 from idgen.data.subject import Subject
 from idgen.errors import UserError
+from idgen.evaluation.recorder import check_output
 from idgen.files import check_writable
 from idgen.prepare import Preparation, find_photos, read_photo
 from idgen.prepare.store import Store

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from idgen.backbones.backbone import Backbone
 from idgen.callbacks.checkpoint import AdapterCheckpoint, AtomicCheckpointIO
-from idgen.callbacks.drawings import DrawingRecorder
-from idgen.callbacks.fidelity import FidelityScores
+from idgen.callbacks.evaluation import EvaluateDrawings
 from idgen.callbacks.progress import TrainingProgress
 from idgen.callbacks.termination import GracefulTermination
 from idgen.commands.early_checks import check_folders, check_photos, check_precision
@@ -22,6 +21,8 @@ from idgen.commands.run_config import RunConfig, StoredRun, read_stored_run
 from idgen.data.datamodule import SubjectDataModule
 from idgen.data.subject import Subject
 from idgen.errors import UserError
+from idgen.evaluation.fidelity import FidelityScores
+from idgen.evaluation.recorder import DrawingRecorder
 from idgen.module import PersonalizationModule
 
 _DESCRIPTIONS = {
@@ -83,9 +84,9 @@ class IdgenCLI(LightningCLI):
         return {self.command: super().subcommands()[self.command]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds the callbacks that every run has, and the links between the parts."""
-        parser.add_lightning_class_args(FidelityScores, "fidelity")
-        parser.add_lightning_class_args(DrawingRecorder, "drawings")
+        """Adds the parts that every run has, and the links between them."""
+        parser.add_class_arguments(FidelityScores, "fidelity", sub_configs=True)
+        parser.add_class_arguments(DrawingRecorder, "drawings", sub_configs=True)
         parser.add_lightning_class_args(AdapterCheckpoint, "checkpoint")
         # Of the built model, so that prompts are read once the tuning has added its token.
         parser.link_arguments("model", "data.backbone", _backbone, apply_on="instantiate")
@@ -134,16 +135,14 @@ class IdgenCLI(LightningCLI):
                 self.datamodule.check_reference()
         else:
             self.datamodule.check()
-            callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-            for callback in callbacks:
-                if isinstance(callback, FidelityScores):
-                    callback.check()
+            self.config_init[self.subcommand].fidelity.check()
         if self.held is not None:
             self.held.release()
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Adds TensorBoard where no logger is asked for, atomic checkpoints, and SIGTERM."""
-        trainer = self.config_init[self.subcommand].trainer
+        """Adds the evaluation, TensorBoard where no logger is asked for, and SIGTERM."""
+        built = self.config_init[self.subcommand]
+        trainer = built.trainer
         root = Path(trainer.default_root_dir)
         if self.subcommand != "fit":
             kwargs["logger"] = False
@@ -155,7 +154,7 @@ class IdgenCLI(LightningCLI):
         has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         if trainer.enable_progress_bar is not False and not has_bar:
             callbacks.append(TrainingProgress())
-        kwargs["callbacks"] = callbacks
+        kwargs["callbacks"] = [*callbacks, EvaluateDrawings(built.fidelity, built.drawings)]
         return super().instantiate_trainer(**kwargs)
 
 

@@ -62,13 +62,32 @@ def test_the_seed_and_the_name_of_a_model_may_differ(tmp_path: Path) -> None:
     assert check_comparable([first, second])["protocol"] == first.metrics["protocol"]
 
 
-@pytest.mark.parametrize("field", ["idgen_version", "backbone_identity"])
-def test_other_versions_and_backbones_are_refused(tmp_path: Path, field: str) -> None:
+def test_other_versions_and_backbones_are_refused(tmp_path: Path) -> None:
     first = make_result(tmp_path, "ours", "dog", {"dino": 0.5})
     second = make_result(tmp_path, "ours", "cat", {"dino": 0.5})
-    second.metrics[field] = "another"
-    with pytest.raises(UserError, match=field):
+    second.metrics["backbone_identity"] = "another"
+    with pytest.raises(UserError, match="backbone_identity is 'abc' there and 'another' here"):
         check_comparable([first, second])
+    second.metrics["backbone_identity"] = first.metrics["backbone_identity"]
+    second.metrics["protocol"] = {**first.metrics["protocol"], "idgen_version": "1"}
+    with pytest.raises(UserError, match=r"protocol.idgen_version is '0' there and '1' here"):
+        check_comparable([first, second])
+
+
+def test_a_part_of_a_setting_is_named(tmp_path: Path) -> None:
+    first = make_result(tmp_path, "ours", "dog", {"dino": 0.5})
+    second = make_result(tmp_path, "ours", "cat", {"dino": 0.5})
+    sampler = {"name": "Sampler", "steps": 3}
+    second.metrics["protocol"] = {**first.metrics["protocol"], "sampler": sampler}
+    with pytest.raises(UserError, match=r"protocol.sampler.steps is 2 there and 3 here"):
+        check_comparable([first, second])
+
+
+def test_a_result_of_another_versions_protocol_is_refused_by_its_name(tmp_path: Path) -> None:
+    first = make_result(tmp_path, "ours", "dog", {"dino": 0.5})
+    del first.metrics["protocol"]["pairing"]
+    with pytest.raises(UserError, match="ours / dog / seed 0: protocol: 'pairing' is missing"):
+        check_comparable([first])
 
 
 def test_a_score_that_does_not_exist_is_left_out_of_the_mean(tmp_path: Path) -> None:

@@ -282,7 +282,7 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         (
             '--fidelity.segmenter={"class_path": "idgen.prepare.MaskFiles", '
             '"init_args": {"folder": "masks"}}',
-            "--fidelity.segmenter",
+            "fidelity.segmenter",
         ),
         ("--model.conditioning.init_args.experts=-1", "experts"),
         ("--model.conditioning.init_args.explicit=false", "explicit"),
@@ -314,6 +314,8 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
             '"init_args": {"checkpoint": "/nowhere.pth"}}',
             "/nowhere.pth",
         ),
+        ("--fidelity.scores=[tests.parts_of_users.Brightnes]", "Brightness"),
+        ("--drawings.grid_prompts=0", "grid_prompts"),
         ("--checkpoint.monitor=val/foo", "val/balance"),
         ("--checkpoint.keep=-7", "keep"),
         ("--seed_everything=-1", "seed_everything"),

@@ -13,8 +13,8 @@ import yaml
 from PIL import Image
 
 from idgen.cli import main
+from idgen.evaluation.protocol import Protocol
 from idgen.metrics.encoders import DinoScorer
-from idgen.metrics.protocol import Protocol
 from idgen.prepare.index import FEATURES
 from tests.workspace import Workspace
 
@@ -77,6 +77,28 @@ def test_a_segmenter_of_drawings_brings_the_masked_scores(
     without = Protocol.from_json(scored(trained, tmp_path / "without")["protocol"])
     differences = without.differences(Protocol.from_json(metrics["protocol"]))
     assert [difference.field for difference in differences] == ["segmenter", "inpainter"]
+
+
+def test_a_score_of_ones_own_is_added_by_its_class_path(
+    trained: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = '[{"class_path": "tests.parts_of_users.Brightness", "init_args": {"darkest": %s}}]'
+    out = tmp_path / "scores"
+    metrics = scored(trained, out, f"--fidelity.scores={own % 0}")
+    rows = list(csv.DictReader((out / "images.csv").open()))
+    for row, picture in zip(rows, pixels(out), strict=True):
+        assert float(row["brightness"]) == pytest.approx(picture.mean() / 255, abs=1e-6)
+    mean = sum(float(row["brightness"]) for row in rows) / len(rows)
+    assert metrics["brightness"] == pytest.approx(mean, abs=1e-6)
+    assert metrics["protocol"]["scores"] == {"brightness": "brightness above 0.0"}
+    assert "test/brightness" in capsys.readouterr().out
+    page = (out / "report.html").read_text()
+    assert f"{mean:.3f}" in page
+    assert ">brightness<" in page
+    out = tmp_path / "none"
+    metrics = scored(trained, out, f"--fidelity.scores={own % 1}")
+    assert metrics["brightness"] is None
+    assert {row["brightness"] for row in csv.DictReader((out / "images.csv").open())} == {""}
 
 
 def test_without_a_prepared_subject_masked_scores_are_empty_and_say_why(

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from idgen.errors import UserError
-from idgen.metrics.protocol import PAIRING, Protocol
+from idgen.evaluation.protocol import PAIRING, Protocol
 
 PROTOCOL = Protocol(
     dino="facebook/dino-vits16",
@@ -47,6 +47,18 @@ def test_differences_name_both_values_in_order() -> None:
     first, second = PROTOCOL.differences(other)
     assert first == ("sampler", PROTOCOL.sampler, other.sampler)
     assert second == ("images_per_prompt", 4, 1)
+
+
+def test_fields_can_be_left_out() -> None:
+    other = replace(PROTOCOL, images_per_prompt=1, drawing_seed=7)
+    differences = PROTOCOL.differences(other, but=("drawing_seed",))
+    assert [difference.field for difference in differences] == ["images_per_prompt"]
+
+
+def test_a_result_from_before_scores_of_ones_own_is_read_as_one_without() -> None:
+    earlier = PROTOCOL.to_json()
+    del earlier["scores"]
+    assert Protocol.from_json(earlier).differences(PROTOCOL) == []
 
 
 @pytest.mark.parametrize(

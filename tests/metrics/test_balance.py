@@ -1,6 +1,6 @@
 import pytest
 
-from idgen.callbacks.fidelity import balance
+from idgen.metrics.balance import balance
 
 
 def test_balance_wants_both() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -60,6 +61,16 @@ class Found:
     rows: list[int]
     embeddings: Tensor
     count: int
+
+    @classmethod
+    def all(cls, embeddings: Tensor) -> Self:
+        """Of a batch in which there is something everywhere, `B E`."""
+        return cls(list(range(len(embeddings))), embeddings, len(embeddings))
+
+    def where(self, wanted: Callable[[int], bool]) -> "Found":
+        """Those whose place in the batch is wanted."""
+        kept = [n for n, row in enumerate(self.rows) if wanted(row)]
+        return Found([self.rows[n] for n in kept], self.embeddings[kept], self.count)
 
     def spread(self, scores: Tensor) -> list[float | None]:
         """Scores of those pictures, `F`, as one a picture of the batch, None for the others."""

@@ -2,25 +2,20 @@
 
 import random
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from idgen.metrics.drawing_scores import DrawingScore, fidelity_scores, overfitting_scores
+from idgen.evaluation.observed import Observed, Observer
+from idgen.evaluation.score import Score
+from idgen.evaluation.scores import fidelity_scores, overfitting_scores
 from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.metrics.identity import identity_hits
-from idgen.metrics.observed import Observed, Observer
-from idgen.metrics.truth_scores import (
-    embed_lineup,
-    embed_scenes,
-    truth_scores,
-    wants_a_photos_scene,
-)
 from idgen.mini.lineup import lineup_seeds
 from idgen.mini.scenes import SCENES
 from idgen.mini.subjects import DEMO_SUBJECTS
+from idgen.mini.truth import MiniTruth, embed_lineup
 from idgen.mini.world import Drawing, Factors, draw, sample_pose
 from idgen.prepare import OpenCVInpainter
 from idgen.sampling import DrawingRequest
@@ -58,8 +53,7 @@ class World:
         self.observer = Observer(
             ClipScorer().load(CPU), DinoScorer().load(CPU), None, OpenCVInpainter()._inpaint
         )
-        self.lineup = embed_lineup(SUBJECT, self.observer.dino)
-        self.scenes = embed_scenes(SUBJECT.noun, self.observer.clip)
+        self.truth = MiniTruth(SUBJECT, embed_lineup(SUBJECT, self.observer.dino))
 
     def observed(
         self, pictures: Sequence[Drawing], requests: Sequence[DrawingRequest] = ()
@@ -68,13 +62,12 @@ class World:
         images = torch.from_numpy(np.stack([p.picture for p in pictures])).permute(0, 3, 1, 2)
         return Observed(images, self.observer, requests, [p.mask for p in pictures])
 
-    def scores(self) -> list[DrawingScore]:
+    def started(self, *scores: Score) -> list[Score]:
         photos = self.observed(SUBJECT.photos())
-        return [
-            *fidelity_scores(photos, CPU),
-            *overfitting_scores(photos, len(UNSEEN), CPU),
-            *truth_scores(SUBJECT, self.lineup, self.scenes, CPU),
-        ]
+        return [score.start(photos, len(UNSEEN), CPU) for score in scores]
+
+    def scores(self) -> list[Score]:
+        return self.started(*fidelity_scores(), *overfitting_scores(), *self.truth.scores())
 
     def results(self, pictures: Sequence[Drawing]) -> dict[str, float]:
         drawings, scores = self.observed(pictures, REQUESTS), self.scores()
@@ -130,7 +123,9 @@ def test_others_are_found_for_what_they_are(world: World) -> None:
     seeds = lineup_seeds(SUBJECT)[:24]
     pictures = drawn(seeds, ["snow"] * len(seeds), "each")
     subjects = world.observed(pictures).subject_dino.embeddings
-    hits = [identity_hits(subjects[n : n + 1], world.lineup, n).item() for n in range(len(seeds))]
+    hits = [
+        identity_hits(subjects[n : n + 1], world.truth.lineup, n).item() for n in range(len(seeds))
+    ]
     assert sum(hits) / len(hits) >= 0.8
 
 
@@ -141,7 +136,7 @@ def test_what_a_prompt_does_not_ask_for_has_no_truth(world: World) -> None:
     ]
     pictures = drawn([SUBJECT.identity_seed] * 4, ["snow"] * 4, "asked")
     drawings = world.observed(pictures, [request(prompt) for prompt in prompts])
-    identity, background = truth_scores(SUBJECT, world.lineup, world.scenes, CPU)
+    identity, background = world.started(*world.truth.scores())
     # The photos show the beach; a red robot is another; the last names no scene.
     assert [value is None for value in background.add(drawings)] == [False, True, False, True]
     assert [value is None for value in identity.add(drawings)] == [False, False, True, False]
@@ -151,10 +146,9 @@ def test_drawing_the_scene_of_a_photo_that_was_asked_for_is_no_leakage(world: Wo
     prompts = ["a robot on the beach", "a robot in the snow", "a red robot"]
     pictures = drawn([SUBJECT.identity_seed] * 3, ["beach", "snow", "beach"], "leaks")
     drawings = world.observed(pictures, [request(prompt) for prompt in prompts])
-    photos = world.observed(SUBJECT.photos())
-    known = partial(wants_a_photos_scene, SUBJECT)
+    known = world.truth.wants_a_photos_scene
     every, others = (
-        next(s for s in overfitting_scores(photos, 3, CPU, *asks) if s.name == "leakage")
+        next(s for s in world.started(*overfitting_scores(*asks)) if s.name == "leakage")
         for asks in ((), (known,))
     )
     beach, snow, red = (value or 0.0 for value in every.add(drawings))
@@ -168,7 +162,7 @@ def test_a_drawing_without_a_subject_has_no_identity(world: World) -> None:
     pictures = drawn([SUBJECT.identity_seed] * 2, ["snow"] * 2, "lost")
     drawings = world.observed(pictures, [request("a robot in the snow")] * 2)
     drawings.masks = [None, None]
-    identity, background = truth_scores(SUBJECT, world.lineup, world.scenes, CPU)
+    identity, background = world.started(*world.truth.scores())
     assert identity.add(drawings) == [None, None]
     assert identity.result() is None
     assert background.add(drawings) == [1.0, 1.0]

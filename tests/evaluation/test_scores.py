@@ -14,16 +14,18 @@ from PIL import Image
 from torch import Tensor
 from transformers import ViTModel
 
+from idgen.errors import UserError
+from idgen.evaluation.fidelity import FidelityScores
+from idgen.evaluation.observed import Observed, Observer
+from idgen.evaluation.score import DrawingScore, Score, Values
+from idgen.evaluation.scores import fidelity_scores, overfitting_scores
 from idgen.masks import Mask
-from idgen.metrics.drawing_scores import DrawingScore, fidelity_scores, overfitting_scores
 from idgen.metrics.encoders import ClipScorer, DinoScorer
-from idgen.metrics.observed import Observed, Observer
 from idgen.metrics.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from idgen.prepare import OpenCVInpainter
 from idgen.sampling import DrawingRequest
-
-from .processes import in_processes
-from .tiny_models import save_clip, save_dino
+from tests.metrics.processes import in_processes
+from tests.metrics.tiny_models import save_clip, save_dino
 
 CPU = torch.device("cpu")
 PROMPTS = ["a dog on the beach", "a teapot on the moon", "a dog"]
@@ -73,12 +75,13 @@ class World:
         vit: Any = ViTModel.from_pretrained(dino, add_pooling_layer=False)
         self.vit = vit.eval()
 
-    def scores(self, masks: bool = True, prompts: int = 3) -> list[DrawingScore]:
+    def scores(self, masks: bool = True, prompts: int = 3) -> list[Score]:
         observer = Observer(self.clip, self.dino)
         known: list[Any] = [red(p) if masks else None for p in PHOTOS]
         grounds: list[Any] = [self.inpaint(p, red(p)) if masks else None for p in PHOTOS]
         photos = Observed(tensors(PHOTOS), observer, (), known, grounds)
-        return [*fidelity_scores(photos, CPU), *overfitting_scores(photos, prompts, CPU)]
+        scores = [*fidelity_scores(), *overfitting_scores()]
+        return [score.start(photos, prompts, CPU) for score in scores]
 
     def drawings(self, rows: Sequence[int]) -> Observed:
         observer = Observer(self.clip, self.dino, red, self.inpaint)
@@ -252,3 +255,32 @@ def test_what_several_scores_look_at_is_embedded_once(
         score.add(drawings)
     # DINO: the whole and the subject. CLIP: those, and the background.
     assert counts == {"dino": 6, "clip": 9}
+
+
+class Redness(DrawingScore):
+    """Undefined for the first drawing, not a number for the second."""
+
+    name = "redness"
+
+    def each(self, drawings: Observed) -> Values:
+        return [None, float("nan"), *[1.0] * (len(drawings) - 2)]
+
+
+def test_undefined_is_neither_nan_nor_zero(world: World) -> None:
+    score = Redness().start(world.drawings([]), 3, CPU)
+    values = score.add(world.drawings(range(4)))
+    assert str(values) == "[None, nan, 1.0, 1.0]"
+    assert str(score.result()) == "nan"
+    # Started anew, it knows nothing of what was before.
+    assert score.start(world.drawings([]), 3, CPU).result() is None
+    assert score.identity == "tests.evaluation.test_scores.Redness"
+
+
+def test_a_name_that_is_taken_is_refused() -> None:
+    for name in ("dino", "balance", "images", "protocol"):
+        score = Redness()
+        score.name = name
+        with pytest.raises(UserError, match=rf"fidelity.scores: the name '{name}' is taken"):
+            FidelityScores(scores=[score]).check()
+    with pytest.raises(UserError, match="'redness' is taken"):
+        FidelityScores(scores=[Redness(), Redness()]).check()

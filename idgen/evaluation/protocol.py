@@ -1,6 +1,7 @@
 """What decides scores: two results can be compared where their protocols are the same."""
 
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, NamedTuple, Self
 
 from idgen.errors import UserError
@@ -55,6 +56,7 @@ class Protocol:
         prompts: Hash of the prompts' templates.
         images_per_prompt: Drawings of each prompt.
         idgen_version: The version that scored.
+        scores: What decides the scores that the user added, by name.
     """
 
     dino: str = field(metadata=_READ_ONLY)
@@ -74,6 +76,7 @@ class Protocol:
     prompts: str
     images_per_prompt: int
     idgen_version: str
+    scores: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As plain data that JSON gives back unchanged."""
@@ -87,8 +90,9 @@ class Protocol:
             UserError: If a field is missing, or unknown: another version wrote it.
         """
         known = [entry.name for entry in fields(cls)]
+        needed = [entry.name for entry in fields(cls) if entry.default_factory is MISSING]
         found = list(data) if isinstance(data, dict) else []
-        wrong = [name for name in known if name not in found]
+        wrong = [name for name in needed if name not in found]
         wrong += [name for name in found if name not in known]
         if wrong:
             raise UserError(
@@ -97,14 +101,16 @@ class Protocol:
             )
         return cls(**data)
 
-    def differences(self, other: "Protocol") -> list[Difference]:
+    def differences(self, other: "Protocol", but: Collection[str] = ()) -> list[Difference]:
         """The fields in which another protocol differs, in their order; empty if it is the same.
 
         Args:
             other: The other one.
+            but: Fields that may differ, such as `drawing_seed`.
         """
         ours, theirs = self.to_json(), other.to_json()
-        names = [f.name for f in fields(self) if f.metadata.get("compared", True)]
+        compared = [f.name for f in fields(self) if f.metadata.get("compared", True)]
+        names = [name for name in compared if name not in but]
         return [Difference(n, ours[n], theirs[n]) for n in names if ours[n] != theirs[n]]
 
 
