@@ -6,7 +6,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import escape
 
@@ -200,7 +200,7 @@ def _draw_front(axes: "Axes", front: Sequence[ScatterPoint]) -> None:
     if front:
         x = [axes.get_xlim()[0], *(p.x for p in front), front[-1].x]
         y = [front[0].y, *(p.y for p in front), axes.get_ylim()[0]]
-        style = {"color": "#9a9aa3", "linewidth": 1.5, "dashes": (4, 3)}
+        style: dict[str, Any] = {"color": "#9a9aa3", "linewidth": 1.5, "dashes": (4, 3)}
         axes.plot(x, y, drawstyle="steps-pre", gid="front", **style)
 
 
@@ -217,7 +217,12 @@ def _draw_points(axes: "Axes", points: Sequence[ScatterPoint], frame: Box) -> No
     pixels = IdentityTransform()
     for index, (point, (x, y), box) in enumerate(zip(points, spots, boxes, strict=True)):
         colour = _COLOURS[index % len(_COLOURS)]
-        thin = {"color": colour, "linewidth": 1.5, "alpha": 0.45, "solid_capstyle": "butt"}
+        thin: dict[str, Any] = {
+            "color": colour,
+            "linewidth": 1.5,
+            "alpha": 0.45,
+            "solid_capstyle": "butt",
+        }
         if point.x_interval is not None:
             axes.plot(point.x_interval, (point.y, point.y), gid=f"across-{index}", **thin)
         if point.y_interval is not None:
