@@ -48,12 +48,13 @@ def render_run_page(
     """
     scores = score_values(metrics, find_scores([metrics]))
     columns = min(_BESIDE, max((len(d.pictures) for d in drawings), default=1))
+    protocol = metrics.get("protocol") or {}
     facts = {
         "checkpoint": metrics.get("checkpoint") or "none: the untrained model",
         "idgen": metrics.get("idgen_version"),
         "backbone": metrics.get("backbone"),
-        "sampler": metrics.get("sampler") or {},
-        **(metrics.get("protocol") or {}),
+        **protocol,
+        "sampler": {**(metrics.get("sampler") or {}), **(protocol.get("sampler") or {})},
     }
     return render_page(
         "run.html",

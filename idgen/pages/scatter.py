@@ -15,11 +15,11 @@ from idgen.errors import printable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDTH, HEIGHT = 720, 440
+WIDTH, HEIGHT = 640, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 20, 16, 52
 _FONT, _LINE = 13, 17
 _RADIUS = 5.5
-_LONGEST = 40  # letters of a label; tables show the whole name
+_LONGEST = 56  # letters of a label; tables show the whole name
 # Distinct for most kinds of colour blindness (Okabe & Ito 2008), darker where they were pale.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b3589a", "#8a6d00", "#3a86c8", "#555555")
 _GRID, _EDGE, _FAINT, _INK = "#eeeef1", "#b9b9c0", "#65656b", "#1d1d1f"

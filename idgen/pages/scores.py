@@ -37,10 +37,19 @@ _KNOWN = {
         ScoreName("clip_i", "CLIP-I", 1, "likeness to the photos, CLIP cosine"),
         ScoreName("clip_t", "CLIP-T", 1, "agreement with the prompt, CLIP cosine"),
         ScoreName("balance", "balance", 1, "geometric mean of DINO and CLIP-T"),
-        ScoreName("masked_dino", "masked DINO", 1, "likeness of subject to subject alone"),
-        ScoreName("masked_clip_i", "masked CLIP-I", 1, "the same by CLIP"),
-        ScoreName("identity_accuracy", "identity", 1, "share drawn as this very identity"),
-        ScoreName("background_accuracy", "background", 1, "share that shows the asked-for scene"),
+        ScoreName("masked_dino", "masked DINO", 1, "likeness of the subjects alone, DINO cosine"),
+        ScoreName(
+            "masked_clip_i", "masked CLIP-I", 1, "likeness of the subjects alone, CLIP cosine"
+        ),
+        ScoreName(
+            "identity_accuracy", "identity", 1, "share of drawings that show this very identity"
+        ),
+        ScoreName(
+            "background_accuracy",
+            "background",
+            1,
+            "share of drawings that show the scene asked for",
+        ),
         ScoreName("leakage", "leakage", -1, "likeness to the photos' backgrounds"),
         ScoreName("copying", "copying", -1, "largest likeness to any one photo"),
         ScoreName("diversity", "diversity", 1, "distance among drawings of one prompt"),
@@ -49,15 +58,14 @@ _KNOWN = {
 
 
 def score_name(key: str) -> ScoreName:
-    """How a score is shown; one that is not known here by its key."""
+    """How a score is shown; an unknown one is shown by its key."""
     return _KNOWN.get(key) or ScoreName(key, key.replace("_", " "), 0, "")
 
 
 def find_scores(all_metrics: Iterable[Mapping[str, Any]]) -> list[str]:
     """The keys of metrics.json that hold scores.
 
-    A score is a number in one run at least, and a number or null in all: null says that it does
-    not exist there.
+    A score is a number in at least one run, and a number or null (it does not exist there) in all.
 
     Args:
         all_metrics: The contents of the files.
@@ -84,7 +92,7 @@ def score_values(metrics: Mapping[str, Any], keys: Iterable[str]) -> dict[str, f
 
 
 def photo_values(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    """What a subject's photos score among themselves; nothing where that was not scored."""
+    """How a subject's photos score against each other; empty where that was not scored."""
     block = metrics.get("photos")
     return score_values(block, block) if isinstance(block, dict) else {}
 

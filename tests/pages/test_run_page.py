@@ -30,6 +30,27 @@ def test_photos_that_are_not_there_leave_the_rest() -> None:
     assert len(page.sources) == 1
 
 
+def test_no_name_breaks_the_page() -> None:
+    content = {
+        **metrics(dino=0.5),
+        "subject": 'my "dog" <1>',
+        "method": "A & B",
+        "backbone": "\x07",
+    }
+    page = Page(render_run_page(content, [], [drawn('say "<hi>" & go', 1)], "a\nb").decode())
+    assert page.open == []
+    for words in ('Test of my "dog" <1>', "A & B", 'say "<hi>" & go', "\ufffd", "a\ufffdb"):
+        assert words in page.words
+    assert "hi" not in page.tags
+
+
+def test_the_protocol_is_listed_by_its_keys() -> None:
+    words = Page(render_run_page(metrics(), [], [], "idgen test").decode()).words.split("\n")
+    for name, value in (("sampler: steps", "2"), ("drawing seed", "0"), ("sampler: n", "2")):
+        assert words[words.index(name) + 1] == value
+    assert words[words.index("checkpoint") + 1] == "none: the untrained model"
+
+
 def test_the_photos_scores_stand_beside_the_drawings() -> None:
     content = metrics(dino=0.512, clip_t=0.25, masked_dino=0.4)
     content["photos"] = {"dino": 0.934, "masked_dino": None}
