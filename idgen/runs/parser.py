@@ -65,7 +65,7 @@ class OneLineParser(LightningArgumentParser):
         """
         if not self.exit_on_error:
             super().error(message, ex)
-        own = None if ex is None else _user_error(ex)
+        own = next((c for c in _causes(ex) if isinstance(c, UserError)), None) if ex else None
         if own is not None:
             raise own
         raise UserError(_shorten(message) + self._suggestion(message)) from ex
@@ -106,9 +106,7 @@ def one_line_errors() -> Iterator[None]:
     except UserError:
         raise
     except (ValueError, TypeError, MisconfigurationException, ArgumentTypeError) as error:
-        mended = _user_error(error) or UserError(_shorten(str(error)))
-        mark(mended, part_of(mended) or part_of(error))
-        raise mended from error
+        raise _mended(error) from error
 
 
 @contextmanager
@@ -130,8 +128,19 @@ def keys_in_errors(config: Callable[[], Namespace | None]) -> Iterator[None]:
         raise named from error
 
 
-def _user_error(error: BaseException) -> UserError | None:
-    """The error of ours that another one was made from."""
+def _mended(error: BaseException) -> UserError:
+    """One line of an error: what a part of ours said, however libraries have wrapped it."""
+    ours = next((cause for cause in _causes(error) if isinstance(cause, UserError)), None)
+    if ours is not None:
+        return ours
+    said = next((cause for cause in _causes(error) if part_of(cause) is not None), error)
+    line = UserError(_shorten(str(said)))
+    mark(line, part_of(said))
+    return line
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, and those that it was made from."""
     seen: set[int] = set()
     pending: list[BaseException | None] = [error]
     while pending:
@@ -139,11 +148,9 @@ def _user_error(error: BaseException) -> UserError | None:
         if cause is None or id(cause) in seen:
             continue
         seen.add(id(cause))
-        if isinstance(cause, UserError):
-            return cause
+        yield cause
         pending += [cause.__cause__, cause.__context__]
         pending += [arg for arg in cause.args if isinstance(arg, BaseException)]
-    return None
 
 
 # jsonargparse's words about an optional part: that it is one, and that null would do as well.
