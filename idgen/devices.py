@@ -6,11 +6,13 @@ import torch
 
 
 def free(device: torch.device) -> None:
-    """Gives memory back after a model has gone out of use, to the accelerator as well.
+    """Gives an accelerator's memory back after a model has gone out of use.
+
+    On a CPU nothing needs doing, and looking through all objects takes half a second.
 
     Args:
         device: Where the model was.
     """
-    gc.collect()
     if device.type == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()

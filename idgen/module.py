@@ -17,7 +17,12 @@ from idgen.backbones.latents import sample_latents
 from idgen.backbones.text import SubjectWords
 from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
 from idgen.errors import UserError
-from idgen.models.conditioning import Condition, ConditioningCallable
+from idgen.models.conditioning import (
+    Condition,
+    Conditioning,
+    ConditioningCallable,
+    ConditioningFactory,
+)
 from idgen.models.fusion import expert_load, router_entropy
 from idgen.models.origin import Origin
 from idgen.models.tuning import Tuning
@@ -38,6 +43,8 @@ class PersonalizationModule(L.LightningModule):
     It is light until `configure_model`, Lightning's hook, brings the weights in. Checkpoints hold
     what is trained, and no frozen weight.
     """
+
+    conditioning: Conditioning
 
     def __init__(
         self,
@@ -76,16 +83,20 @@ class PersonalizationModule(L.LightningModule):
         self.words = SubjectWords(token, class_noun)
         for word in tuning.words(self.words):
             backbone.add_word(word)
-        self._make_conditioning = conditioning
+        self._conditioning = ConditioningFactory(conditioning)
         with torch.device("meta"):
-            self.conditioning = conditioning(backbone.features)
-        self.objective = Objective(terms, self.conditioning, tuning)
+            light = conditioning(backbone.features)
+        # Not yet a part of the module: what has no data cannot be moved, as Lightning moves modules
+        # even where a run is refused. `configure_model` puts the real one in its place.
+        self.__dict__["conditioning"] = light
+        self.objective = Objective(terms, light, tuning)
         self.optimization = Optimization(optimizer, scheduler)
         self.sampler = sampler or Sampler()
         self.seed = seed
         self.trained_steps = 0
         self._frozen_keys: frozenset[str] | None = None
         self._drawing = ExitStack()
+        self.register_load_state_dict_post_hook(_without_frozen_keys)  # type: ignore[no-untyped-call]
 
     # Before there are weights
 
@@ -156,10 +167,21 @@ class PersonalizationModule(L.LightningModule):
             self.backbone.load()
             torch.manual_seed(self.seed)
             self.backbone.attach(self.tuning, self.words)
-            self.conditioning = self._make_conditioning(self.backbone.features)
+            self.conditioning = self._conditioning.build(self.backbone.features)
         self._frozen_keys = self._find_frozen_keys()
 
     # Training
+
+    def on_train_start(self) -> None:
+        """Lets the configured optimizer and schedule win over those of a resumed checkpoint."""
+        if self.global_step == 0:
+            return
+        configs = self.trainer.lr_scheduler_configs
+        schedule = configs[0].scheduler if configs else None
+        optimizer = self.trainer.optimizers[0]
+        going_on = self.optimization.resumed(optimizer, schedule, self.global_step)
+        if going_on is not None:
+            configs[0].scheduler = going_on
 
     def on_train_batch_start(self, batch: SubjectBatch, batch_idx: int) -> None:
         """Makes the step's randomness a function of seed, batch and rank.
@@ -335,6 +357,7 @@ class PersonalizationModule(L.LightningModule):
             **checkpoint.get(CHECKPOINT_KEY, {}),
             **asdict(self.origin),
             "seed": self.seed,
+            "optimizer": self.optimization.kind,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -349,6 +372,7 @@ class PersonalizationModule(L.LightningModule):
         trainer = self._trainer
         self.check_origin(made, trainer is not None and trainer.state.fn == TrainerFn.FITTING)
         self.trained_steps = checkpoint["global_step"]
+        _begin_next_epoch(checkpoint)
 
     def check_origin(self, made: Mapping[str, Any], resumed: bool) -> None:
         """Compares what a checkpoint was trained on with this module.
@@ -358,10 +382,37 @@ class PersonalizationModule(L.LightningModule):
             resumed: Whether it is to be trained further, and not only drawn with.
 
         Raises:
-            UserError: If the backbone or the method is another.
+            UserError: If the backbone or the method is another, or the optimizer of a resumed run.
         """
+        optimizer = made.get("optimizer")
+        if resumed and optimizer not in (None, self.optimization.kind):
+            raise UserError(
+                f"optimizer: the checkpoint holds the state of {optimizer}, which "
+                f"{self.optimization.kind} cannot go on from; take that one, or start a new run"
+            )
         free = () if resumed else self.conditioning.of_inference
         self.origin.check(made, free)
+
+
+def _begin_next_epoch(checkpoint: dict[str, Any]) -> None:
+    """Lets a run whose last epoch is done begin the next one, and not go on in it.
+
+    Lightning would count the next batch as one more of that epoch, and its last: an epoch of one
+    batch, after which the optimizer steps whether its gradients are all gathered or not.
+    """
+    progress = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress")
+    if progress and progress["is_last_batch"]:
+        progress["current"] = dict.fromkeys(progress["current"], 0)
+        progress["is_last_batch"] = False
+
+
+def _without_frozen_keys(module: torch.nn.Module, keys: Any) -> None:
+    """Frozen weights are not missing in a checkpoint, nor in one of an averaged model."""
+    assert isinstance(module, PersonalizationModule)
+    frozen = module._frozen_keys or frozenset()
+    keys.missing_keys[:] = [
+        key for key in keys.missing_keys if key.removeprefix("module.") not in frozen
+    ]
 
 
 def _shape(shape: torch.Size | None) -> str:

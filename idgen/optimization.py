@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.nn import Parameter
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from idgen.errors import UserError
+
+# What a plateau's schedule has seen, as against what it is set to.
+_GATHERED = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,10 @@ class Optimization:
 
     optimizer: OptimizerCallable
     scheduler: LRSchedulerCallable | None
+
+    def __deepcopy__(self, memo: Any) -> "Optimization":
+        # What the command line makes of a config holds on to it, and cannot be copied.
+        return self
 
     def configured(self, trained: Iterable[Parameter]) -> Any:
         """Builds both.
@@ -41,6 +48,50 @@ class Optimization:
         schedule = {"scheduler": self.scheduler(optimizer), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
+    @property
+    def kind(self) -> str:
+        """The optimizer's class, whose state a checkpoint holds."""
+        kind = type(self.optimizer([_unimportant()]))
+        return f"{kind.__module__}.{kind.__qualname__}"
+
+    def resumed(
+        self, optimizer: torch.optim.Optimizer, schedule: Any, steps: int
+    ) -> LRScheduler | None:
+        """Makes what a checkpoint restored do what the configuration says from here on.
+
+        A checkpoint's state brings the settings that it was saved with. What was gathered (moments,
+        the best score of a plateau) is kept, the settings are the configured ones, and the
+        schedule stands where it would after so many steps.
+
+        Args:
+            optimizer: With the checkpoint's state.
+            schedule: The same; None without one.
+            steps: That were trained.
+
+        Returns:
+            The schedule that goes on; None without one.
+        """
+        fresh = self.optimizer([_unimportant()])
+        settings = {k: v for k, v in fresh.param_groups[0].items() if k != "params"}
+        plateau = isinstance(schedule, ReduceLROnPlateau)
+        for group in optimizer.param_groups:
+            reduced = group["lr"] if plateau else settings["lr"]
+            group.pop("initial_lr", None)
+            group.update(settings, lr=reduced)
+        if self.scheduler is None:
+            return None
+        going_on = self.scheduler(optimizer)
+        if isinstance(going_on, ReduceLROnPlateau):
+            for name in _GATHERED:
+                setattr(going_on, name, getattr(schedule, name, getattr(going_on, name)))
+            return going_on
+        with warnings.catch_warnings():
+            # torch wants a step of the optimizer before each of these.
+            warnings.simplefilter("ignore")
+            for _ in range(steps):
+                going_on.step()
+        return going_on
+
     def check(self) -> None:
         """Builds both, over a parameter of no consequence, for nothing but what they refuse.
 
@@ -48,7 +99,7 @@ class Optimization:
             UserError: If a value of theirs is out of range.
         """
         try:
-            optimizer = self.optimizer([Parameter(torch.zeros(1))])
+            optimizer = self.optimizer([_unimportant()])
         except Exception as error:  # libraries refuse values in many ways
             raise UserError(f"optimizer: {_reason(error)}") from error
         if self.scheduler is not None:
@@ -66,6 +117,10 @@ class Optimization:
                     scheduler.step()
         except Exception as error:
             raise UserError(f"scheduler: {_reason(error)}") from error
+
+
+def _unimportant() -> Parameter:
+    return Parameter(torch.zeros(1))
 
 
 def _reason(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """The examples of docs/extending.md, run through the real command line as they stand there."""
 
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ LINES = 30
 
 def test_every_kind_of_part_has_an_example() -> None:
     titles = " ".join(match["title"] for match in EXAMPLES.values())
-    for kind in ("term", "tuning", "conditioning", "backbone", "segmenter", "inpainter"):
+    for kind in ("term", "tuning", "conditioning", "backbone", "segmenter", "inpainter", "score"):
         assert kind in titles
 
 
@@ -67,7 +68,10 @@ def test_an_example_trains_and_draws(name: str, importable: Path, workspace: Wor
     assert all(weight.isfinite().all() for weight in weights.values())
     out = workspace.folder / "test"
     assert main(["test", f"--ckpt_path={workspace.last}", f"--drawings.output={out}"]) == 0
-    assert (out / "metrics.json").exists()
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["images"] == 6
+    if name == "brightness.py":
+        assert 0 <= metrics["brightness_distance"] <= 1
 
 
 def _trimmed(settings: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Imports point one way, read from the source of every module."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ ROOT = Path(idgen.__file__).parent
 # a benchmark of runs, and commands start either.
 LAYERS = (
     ("errors", "files", "locks", "seeds", "devices", "fingerprint", "masks", "pictures"),
-    ("mini", "pages", "report"),
+    ("mini", "pages"),
     ("sources", "losses"),
     ("models", "processes", "backbones"),
     ("sampling",),
@@ -24,6 +24,7 @@ LAYERS = (
     ("data",),
     ("terms", "optimization"),
     ("module",),
+    ("evaluation",),
     ("callbacks",),
     ("runs",),
     ("benchmark",),
@@ -32,7 +33,7 @@ LAYERS = (
     ("__main__",),
 )
 LAYER = {part: number for number, layer in enumerate(LAYERS) for part in layer}
-PLAIN = ("models", "processes", "backbones", "losses", "sampling", "metrics")
+PLAIN = ("models", "processes", "backbones", "losses", "sampling", "metrics", "evaluation")
 """Parts that work without Lightning; torchmetrics they may have."""
 
 
@@ -43,7 +44,12 @@ def modules(*parts: str) -> list[Path]:
 
 def part_of(path: Path) -> str:
     """The package or module directly in idgen that a file is of."""
-    return path.relative_to(ROOT).with_suffix("").parts[0]
+    return part_named(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def part_named(names: Sequence[str]) -> str:
+    """The same by the names below `idgen`; what scores the mini world is of the evaluation."""
+    return "evaluation" if tuple(names[:2]) == ("mini", "truth") else "".join(names[:1])
 
 
 def imported(source: str) -> Iterator[str]:
@@ -62,7 +68,7 @@ def upwards(part: str, source: str) -> list[str]:
     return [
         ".".join(name)
         for name in names
-        if name[0] == "idgen" and LAYER.get("".join(name[1:2]), -1) > LAYER[part]
+        if name[0] == "idgen" and LAYER.get(part_named(name[1:]), -1) > LAYER[part]
     ]
 
 
@@ -88,6 +94,8 @@ def test_an_import_against_the_direction_is_found() -> None:
     hidden = "def function():\n    from idgen.prepare.photos import Photo\n"
     assert upwards("metrics", hidden) == ["idgen.prepare.photos.Photo"]
     assert upwards("data", hidden) == []
+    assert upwards("metrics", "from idgen.mini.truth import MiniTruth")
+    assert upwards("metrics", "from idgen.mini.subjects import MiniSubject") == []
     assert upwards("data", "from idgen import __version__, module") == ["idgen.module"]
     assert upwards("models", "import idgen.data.batch as batch") == ["idgen.data.batch"]
     assert upwards("runs", "from idgen.benchmark import plan") == ["idgen.benchmark.plan"]

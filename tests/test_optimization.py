@@ -50,3 +50,20 @@ def test_what_can_be_built_is_not_refused() -> None:
 def test_values_out_of_range_are_refused(optimization: Optimization, said: str) -> None:
     with pytest.raises(UserError, match=said):
         optimization.check()
+
+
+def test_a_plateau_keeps_what_it_has_seen_and_takes_the_new_settings() -> None:
+    weight = torch.nn.Parameter(torch.ones(1))
+    before = Optimization(SGD, partial(ReduceLROnPlateau, factor=0.5, patience=0))
+    configured = before.configured([weight])
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    for score in (1.0, 2.0):  # worse: the rate is halved
+        schedule.step(score)
+    rate = optimizer.param_groups[0]["lr"]
+    after = Optimization(SGD, partial(ReduceLROnPlateau, factor=0.1, patience=0))
+    going_on = after.resumed(optimizer, schedule, 2)
+    assert isinstance(going_on, ReduceLROnPlateau)
+    assert going_on.best == 1.0
+    assert optimizer.param_groups[0]["lr"] == rate
+    going_on.step(3.0)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * rate)

@@ -2,7 +2,8 @@ import sys
 
 import pytest
 
-from idgen.callbacks.fidelity import TEST_SCORES
+from idgen.evaluation.drawing import Means
+from idgen.evaluation.scores import TEST_SCORES
 from idgen.mini.scenes import SCENES
 from idgen.mini.subjects import sample_subject
 from idgen.mini.world import HELD_OUT_FROM
@@ -10,7 +11,7 @@ from tools import score_bounds
 
 
 def test_a_score_that_does_not_exist_is_no_zero() -> None:
-    none: score_bounds.Scores = dict.fromkeys(TEST_SCORES)
+    none: Means = dict.fromkeys(TEST_SCORES)
     means = score_bounds.mean_scores([none, none | {TEST_SCORES[0]: 0.5}, none])
     assert means == none | {TEST_SCORES[0]: 0.5}
 

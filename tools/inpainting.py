@@ -21,7 +21,7 @@ from rich.progress import track
 from idgen.masks import Mask
 from idgen.mini.world import Drawing, draw, sample_factors
 from idgen.prepare import DiffusersInpainter, Inpainter, OpenCVInpainter
-from idgen.prepare.inpainter import Inpaint, dilate
+from idgen.prepare.inpainters.inpainter import Inpaint, dilate
 
 
 class MeanColour(Inpainter):

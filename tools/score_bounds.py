@@ -13,7 +13,6 @@ which a benchmark calls ``mini:0`` and so on, and shows means.
 import argparse
 import random
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -22,32 +21,30 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from idgen.callbacks.fidelity import TEST_SCORES
 from idgen.data.prompts import read_suite, without_token
-from idgen.metrics.drawing_scores import DrawingScore, fidelity_scores, overfitting_scores
-from idgen.metrics.encoders import ClipScorer, DinoScorer
-from idgen.metrics.leave_one_out import photo_scores
-from idgen.metrics.observed import Observed, Observer
-from idgen.metrics.truth_scores import (
-    embed_lineup,
-    embed_scenes,
-    truth_scores,
-    wants_a_photos_scene,
+from idgen.evaluation.drawing import Means
+from idgen.evaluation.observed import Observed, Observer
+from idgen.evaluation.score import Score
+from idgen.evaluation.scores import (
+    TEST_SCORES,
+    fidelity_scores,
+    overfitting_scores,
+    photo_scores,
 )
+from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.mini.classes import subject_class
 from idgen.mini.subjects import DEMO_SUBJECTS, MiniSubject, sample_subject
+from idgen.mini.truth import MiniTruth, embed_lineup
 from idgen.mini.wishes import asked_for
 from idgen.mini.world import HELD_OUT_FROM, Drawing, Factors, draw, sample_pose
 from idgen.prepare import OpenCVInpainter, SamSegmenter
-from idgen.prepare.drawn_picture import of_drawings
+from idgen.prepare.segmenters.segmenter import of_drawings
 from idgen.sampling import DrawingRequest
 from tools.command import run
 
 CPU = torch.device("cpu")
 MODELS = ("itself", "others of its class", "its photos")
 ROWS = (*MODELS, "its photos, each against the others")
-
-Scores = dict[str, float | None]
 
 
 def pixels(drawings: Sequence[Drawing]) -> Tensor:
@@ -87,22 +84,15 @@ def observed_photos(subject: MiniSubject, observer: Observer) -> Observed:
 
 def all_scores(
     subject: MiniSubject, photos: Observed, observer: Observer, prompts: int
-) -> list[list[DrawingScore]]:
+) -> list[list[Score]]:
     """The scores of `idgen test`, once for each of `MODELS`."""
-    lineup = embed_lineup(subject, observer.dino)
-    scenes = embed_scenes(subject.noun, observer.clip)
-    known = partial(wants_a_photos_scene, subject)
-    return [
-        [
-            *fidelity_scores(photos, CPU),
-            *overfitting_scores(photos, prompts, CPU, known),
-            *truth_scores(subject, lineup, scenes, CPU),
-        ]
-        for _ in MODELS
-    ]
+    truth = MiniTruth(subject, embed_lineup(subject, observer.dino))
+    known = truth.wants_a_photos_scene
+    each = [[*fidelity_scores(), *overfitting_scores(known), *truth.scores()] for _ in MODELS]
+    return [[score.start(photos, prompts, CPU) for score in of_model] for of_model in each]
 
 
-def bounds(subject: MiniSubject, observer: Observer, suite: str, pictures: int) -> list[Scores]:
+def bounds(subject: MiniSubject, observer: Observer, suite: str, pictures: int) -> list[Means]:
     """Each score of each of `ROWS`; None for one that does not exist."""
     photos = observed_photos(subject, observer)
     live = subject_class(subject.noun).live
@@ -115,11 +105,11 @@ def bounds(subject: MiniSubject, observer: Observer, suite: str, pictures: int) 
             seen = Observed(drawn, observer, requests)
             for score in of_model:
                 score.add(seen)
-    of_models: list[Scores] = [{s.name: s.result() for s in of_model} for of_model in scores]
+    of_models: list[Means] = [{s.name: s.result() for s in of_model} for of_model in scores]
     return [*of_models, photo_scores(photos)]
 
 
-def mean_scores(each: Sequence[Scores]) -> Scores:
+def mean_scores(each: Sequence[Means]) -> Means:
     """Means over subjects, of those that have the score."""
     values = {name: [v for of in each if (v := of.get(name)) is not None] for name in TEST_SCORES}
     return {name: float(np.mean(some)) if some else None for name, some in values.items()}
@@ -155,7 +145,7 @@ def main() -> None:
     console.print(table)
 
 
-def _rows(name: str, each: Iterable[Scores]) -> list[list[str]]:
+def _rows(name: str, each: Iterable[Means]) -> list[list[str]]:
     both = zip(ROWS, each, strict=True)
     return [[name, row, *(_shown(scores.get(n)) for n in TEST_SCORES)] for row, scores in both]
 

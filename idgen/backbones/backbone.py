@@ -241,8 +241,10 @@ class Backbone(nn.Module, ABC):
         """By itself, so that it does not matter with which others a prompt was asked for first."""
         found = self._fixed_states.get(prompt)
         if found is None or found.states.device != self.device:
-            # What is made in inference mode could take no part in training later.
-            with torch.inference_mode(False), torch.no_grad():
+            # What is made in inference mode could take no part in training later; and whoever asks
+            # first, in whatever precision, must not decide what the others get.
+            exact = torch.autocast(self.device.type, enabled=False)
+            with torch.inference_mode(False), torch.no_grad(), exact:
                 found = self.encode_text(self.tokenize([prompt]).to(self.device))
             self._fixed_states[prompt] = found
         return found

@@ -8,6 +8,7 @@ from torch import Tensor
 from idgen.backbones.backbone import FeatureSpace
 from idgen.backbones.pipeline import Dtype, PipelineBackbone
 from idgen.backbones.text import TextStates, TextTokens
+from idgen.sources import MINI
 
 # The CLIP whose text encoder a family has, by its width.
 _TWINS = {768: "ViT-L-14 (openai)", 1024: "ViT-H-14 (laion2b_s32b_b79k)"}
@@ -28,7 +29,7 @@ class StableDiffusionBackbone(PipelineBackbone):
 
     def __init__(
         self,
-        source: str = "mini",
+        source: str = MINI,
         revision: str | None = None,
         dtype: Dtype = "float32",
         gradient_checkpointing: bool = False,

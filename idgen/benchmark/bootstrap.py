@@ -1,7 +1,7 @@
 """Means over subjects and their confidence intervals, by the bootstrap over subjects.
 
-Seeds and prompts of one subject are not independent of each other: a subject that is hard is hard
-in all of them. So a subject counts once, by its mean, and it is subjects that are drawn again.
+Seeds and prompts of one subject are not independent of each other: a hard subject is hard in all of
+them. So a subject counts once, by its mean, and the bootstrap resamples subjects.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ Pair = tuple[str, int]
 
 LEVEL = 0.95
 FEWEST_SUBJECTS = 6
-"""Subjects below which no difference is called one."""
+"""With fewer subjects than this, no difference is marked."""
 
 _ROUNDING = 1e-9  # equal scores differ by less than this
 
@@ -37,9 +37,14 @@ class Interval:
     subjects: int
 
     @property
+    def ends(self) -> tuple[float, float] | None:
+        """Both ends; None where there is no interval."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
     def half_width(self) -> float | None:
         """Half the interval's length."""
-        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+        return None if self.ends is None else (self.ends[1] - self.ends[0]) / 2
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,12 @@ class Difference:
     def sign(self) -> int:
         """1 or -1 where the interval lies on one side of 0, else 0.
 
-        Also 0 with fewer than 6 subjects: of 5 that all agree, chance makes as many in 2 of 32
-        cases, more than the 5 % that such a claim stands for.
+        Also 0 with fewer than 6 subjects: 5 subjects all agree by chance in 2 of 32 cases, more
+        often than a 5 % level allows.
         """
-        low, high = self.interval.low, self.interval.high
-        if low is None or high is None or self.interval.subjects < FEWEST_SUBJECTS:
+        if self.interval.ends is None or self.interval.subjects < FEWEST_SUBJECTS:
             return 0
+        low, high = self.interval.ends
         return int(low > _ROUNDING) - int(high < -_ROUNDING)
 
 
@@ -122,8 +127,8 @@ def paired_difference(
 ) -> Difference | None:
     """A method's score minus the reference's, paired over subjects and seeds.
 
-    What makes a subject hard for both drops out, so the interval is narrower than those of the
-    two scores suggest.
+    What makes a subject hard for both cancels out, so the interval is narrower than the intervals
+    of the two scores suggest.
 
     Args:
         values: The method's score by subject and seed.

@@ -1,4 +1,4 @@
-"""What the subjects' own photos score among themselves: the scale that methods are read against."""
+"""How the subjects' photos score against each other: the scale for the methods' scores."""
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 from idgen.benchmark.bootstrap import Interval, bootstrap_interval
 from idgen.benchmark.results import CellResult
-from idgen.report.scores import photo_values
+from idgen.pages.scores import photo_values
 
 
 @dataclass(frozen=True)
 class PhotosRow:
-    """A row of the table that is no method's.
+    """The photos' row of the table.
 
     Attributes:
         scored: Subjects whose photos have a score.
         planned: Subjects in all.
         scores: Mean and interval by score; None where no subject has it.
-        partial: Scores that lack a subject which a method's has.
+        partial: Scores that lack a subject which a method has.
         subjects: Every score by subject, None for one that does not exist.
     """
 
@@ -34,16 +34,16 @@ def photos_row(
     of_methods: Mapping[str, AbstractSet[str]],
     resamples: int = 10_000,
 ) -> PhotosRow | None:
-    """Gathers the row; photos score alike in all cells of a subject, so that one of them will do.
+    """Gathers the row from any cell of each subject: the photos score the same in all of them.
 
     Args:
         results: Every cell.
         scores: Keys of the table's scores.
-        of_methods: By score, the subjects of which some method has it: the row is over no others.
+        of_methods: By score, the subjects for which a method has it; the row covers no others.
         resamples: Bootstrap samples.
 
     Returns:
-        The row; None if no finished cell scored the photos, as those of earlier versions did not.
+        The row; None if no finished cell scored the photos: earlier versions of idgen did not.
     """
     found: dict[str, dict[str, float | None]] = {}
     for result in results:

@@ -20,7 +20,7 @@ from idgen.benchmark.verify import check_scores, check_weights
 from idgen.data.prompts import read_suite
 from idgen.errors import UserError
 from idgen.prepare import lone_photo_note
-from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.store import CONTACT_PAGE
 from idgen.runs.freezing import ConfigReader, Identified
 

@@ -1,4 +1,4 @@
-"""What is being run, for the terminal: a bar over all cells, a line for each that ended."""
+"""Progress on the terminal: a bar over all cells, and a line for each cell that ends."""
 
 import threading
 from types import TracebackType
@@ -16,12 +16,13 @@ from rich.progress import (
 from rich.text import Text
 
 from idgen.benchmark.cell import Cell, Outcome
+from idgen.errors import printable
 
 _LONGEST = 60
 
 
 class CellProgress:
-    """A bar on stderr; where that is a file, a line for each cell that ended alone."""
+    """A bar on stderr and a line for each cell that ends; where stderr is a file, lines only."""
 
     def __init__(self, what: str, cells: int, finished: int = 0) -> None:
         """Starts counting.
@@ -59,13 +60,13 @@ class CellProgress:
         self._bars.stop()
 
     def started(self, cell: Cell) -> None:
-        """Notes a cell that is being run; from any thread."""
+        """Notes that a cell has started; may be called from any thread."""
         with self._lock:
             self._running.append(cell.name)
             self._show()
 
     def ended(self, outcome: Outcome) -> None:
-        """Counts a cell, and says how it ended."""
+        """Counts a cell and says how it ended."""
         with self._lock:
             if outcome.cell.name in self._running:
                 self._running.remove(outcome.cell.name)
@@ -74,17 +75,13 @@ class CellProgress:
             self._show()
         said = "failed: " + outcome.reason if outcome.failed else outcome.reason or "done"
         line = f"{self._ended}/{self._cells} {outcome.cell.name}: {said}"
-        self._console.print(Text(_printable(line), style="red" if outcome.failed else ""))
+        self._console.print(Text(printable(line), style="red" if outcome.failed else ""))
 
     def say(self, line: str) -> None:
         """Prints a line above the bar."""
         self._console.print(Text(line))
 
     def _show(self) -> None:
-        names = _printable(", ".join(self._running))
+        names = printable(", ".join(self._running))
         names = names if len(names) <= _LONGEST else f"{names[: _LONGEST - 1]}…"
         self._bars.update(self._task, description=names or self._what)
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -9,13 +9,10 @@ from typing import Any, Literal
 from idgen.benchmark.cell import difference, read_json
 from idgen.benchmark.plan import PlannedCell
 from idgen.errors import UserError
+from idgen.evaluation.protocol import Protocol
 
-# What of a metrics.json two cells have to share.
-_SHARED = ("protocol", "backbone_identity", "sampler", "idgen_version")
-_SHOWN = ("backbone", *_SHARED)
-# Fields of a protocol that belong to the cell (its subject, its seed), or to the machine: models'
-# names may be folders; their identities are compared.
-_OF_THE_CELL = ("subject", "class_noun", "photos", "drawing_seed", "dino", "clip")
+# What of a metrics.json two cells share.
+_SHOWN = ("backbone", "protocol", "backbone_identity", "sampler", "idgen_version")
 
 
 @dataclass(frozen=True)
@@ -99,15 +96,20 @@ def check_comparable(results: Sequence[CellResult]) -> dict[str, Any]:
         What the finished ones share, of the first of them; empty if none is finished.
 
     Raises:
-        UserError: If two differ in a field that does not name the subject.
+        UserError: If two differ in their protocols, the drawings' seed left out, or in their
+            backbones.
     """
     finished = [result for result in results if result.status == "done"]
     if not finished:
         return {}
     first = finished[0]
-    shared = _shared(first.metrics)
+    protocol = _protocol(first)
     for result in finished[1:]:
-        differing = difference(shared, _shared(result.metrics))
+        fields = protocol.differences(_protocol(result), but=("drawing_seed",))
+        differing = difference(
+            {"protocol": {f.field: f.ours for f in fields}, **_backbone(first)},
+            {"protocol": {f.field: f.theirs for f in fields}, **_backbone(result)},
+        )
         if differing is not None:
             raise UserError(
                 f"scores of two protocols: {differing} ({first.name} there, {result.name} here); "
@@ -116,15 +118,15 @@ def check_comparable(results: Sequence[CellResult]) -> dict[str, Any]:
     return {key: first.metrics[key] for key in _SHOWN if key in first.metrics}
 
 
-def _shared(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {key: _without_cell(metrics[key]) for key in _SHARED if key in metrics}
+def _protocol(result: CellResult) -> Protocol:
+    try:
+        return Protocol.from_json(result.metrics.get("protocol"))
+    except UserError as error:
+        raise UserError(f"{result.name}: {error}") from error
 
 
-def _without_cell(part: Any) -> Any:
-    if not isinstance(part, dict):
-        return part
-    kept = {key: value for key, value in part.items() if key not in _OF_THE_CELL}
-    return {key: _without_cell(value) for key, value in kept.items()}
+def _backbone(result: CellResult) -> dict[str, Any]:
+    return {"backbone_identity": result.metrics.get("backbone_identity")}
 
 
 def read_images(folder: Path) -> list[DrawnImage]:

@@ -9,7 +9,7 @@ from idgen.benchmark.config import DreamBench, SubjectPhotos, check_distinct, fo
 from idgen.data.dreambench import read_class_nouns
 from idgen.errors import UserError
 from idgen.files import TEMPORARY_PREFIX
-from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.segmenters.segmenter import Segmenter
 
 _MINI = "mini:"
 

@@ -13,10 +13,10 @@ from idgen.benchmark.bootstrap import (
 )
 from idgen.benchmark.photos_row import PhotosRow, photos_row
 from idgen.benchmark.results import CellResult
-from idgen.report.scores import ScoreName, find_scores, score_values
+from idgen.pages.scores import ScoreName, find_scores, score_values
 
 DIGITS = 3
-"""Digits behind the point that tables show."""
+"""Decimal places that tables show."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class MethodSummary:
 
     Attributes:
         name: The method.
-        finished: Cells that were finished.
-        planned: Cells in all.
+        finished: How many of its cells are finished.
+        planned: How many cells it has.
         scores: Mean and interval by score; None where no cell has the score.
         differences: Against the reference, by score; None where there is nothing to pair, and for
             the reference itself.
-        partial: Scores that lack a subject or a seed which another method's has: the two means are
-            not of the same, and only the paired difference compares them.
+        partial: Scores that lack a subject or a seed which another method has. Their means do not
+            compare with the other method's; only the paired difference does.
     """
 
     name: str
@@ -52,8 +52,7 @@ class Summary:
         methods: One for each method, in the config's order.
         results: Every cell.
         protocol: What all finished cells share.
-        photos: What the photos score among themselves, None where no cell says; no method, so that
-            it is neither the best nor part of a difference.
+        photos: How the photos score against each other; None where no cell says.
     """
 
     reference: str
@@ -74,9 +73,9 @@ class Summary:
         return [result for result in self.results if result.status == "missing"]
 
     def best(self, name: ScoreName) -> list[str]:
-        """The methods with the best mean of a score, as tables show it; none if all are level.
+        """The methods with the best mean of a score, as tables round it; none if all are equal.
 
-        A mean over fewer subjects or seeds than another's is not among them.
+        A partial mean never counts as the best.
         """
         rounded = {
             method.name: name.better * round(interval.mean, DIGITS)
@@ -105,7 +104,7 @@ def summarise(
         resamples: Bootstrap samples.
 
     Returns:
-        The table's numbers. Cells that failed count nowhere; the row says how many there were.
+        The table's numbers. Failed cells are in no mean; each row says how many cells it covers.
     """
     finished = [result for result in results if result.status == "done"]
     scores = find_scores(result.metrics for result in finished)

@@ -3,20 +3,22 @@
 import csv
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from idgen.benchmark.bootstrap import FEWEST_SUBJECTS, Difference, Interval
+from idgen.benchmark.bootstrap import FEWEST_SUBJECTS, Interval
 from idgen.benchmark.photos_row import PhotosRow
 from idgen.benchmark.summary import MethodSummary, Summary
-from idgen.report.scores import ScoreName, photo_values, score_name, score_values
+from idgen.pages.scores import photo_values, score_name, score_values
 
 EMPTY = "–"
 PARTIAL = "†"
 PHOTOS = "photos (each against the others)"
 """The row of what the subjects' photos score among themselves."""
+_MARKS = {1: " ▲", -1: " ▼", 0: ""}
 _LATEX_ARROWS = {1: r"$\uparrow$", -1: r"$\downarrow$", 0: ""}
 _LATEX_MARKS = {1: r"\,$\blacktriangle$", -1: r"\,$\blacktriangledown$", 0: ""}
+_LATEX_SIGNS = {"±": r"$\pm$", EMPTY: "--", PARTIAL: r"$^\dagger$"}
 _LATEX_LETTERS = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -25,9 +27,58 @@ _LATEX_LETTERS = {
 }
 
 
-def significance(difference: Difference | None, better: int) -> int:
-    """1 where a method is better than the reference beyond the interval, -1 worse, else 0."""
-    return 0 if difference is None else difference.sign * better
+@dataclass(frozen=True)
+class Entry:
+    """A score in the table.
+
+    Attributes:
+        interval: Mean and interval; None where there is no score.
+        partial: `PARTIAL` where the mean lacks a subject or a seed, else empty.
+        best: Whether it is the best of its column.
+        direction: 1 where it is better than the reference's beyond the interval, -1 worse, else 0.
+    """
+
+    interval: Interval | None
+    partial: str = ""
+    best: bool = False
+    direction: int = 0
+
+    def __str__(self) -> str:
+        """Mean ± half the interval, a dash where there is no score."""
+        if self.interval is None:
+            return EMPTY
+        half = self.interval.half_width
+        spread = "" if half is None else f" ± {half:.3f}"
+        return f"{self.interval.mean:.3f}{spread}{self.partial}"
+
+
+def method_entries(summary: Summary, method: MethodSummary) -> list[Entry]:
+    """A method's row, a score a column.
+
+    Args:
+        summary: The numbers.
+        method: One of its methods.
+    """
+    entries = []
+    for name in map(score_name, summary.scores):
+        difference = method.differences[name.key]
+        entries.append(
+            Entry(
+                method.scores[name.key],
+                PARTIAL if name.key in method.partial else "",
+                method.name in summary.best(name),
+                0 if difference is None else difference.sign * name.better,
+            )
+        )
+    return entries
+
+
+def photos_entries(photos: PhotosRow) -> list[Entry]:
+    """The row of the photos, a score a column."""
+    return [
+        Entry(interval, PARTIAL if key in photos.partial else "")
+        for key, interval in photos.scores.items()
+    ]
 
 
 def as_json(summary: Summary, made_by: dict[str, Any]) -> str:
@@ -69,18 +120,11 @@ def as_csv(summary: Summary) -> str:
     names = [*summary.scores, *(f"photos_{key}" for key in photo_keys)]
     writer.writerow(["method", "subject", "seed", "status", *names, "exit_code", "reason"])
     for result, photos in zip(summary.results, of_photos, strict=True):
-        values = [
-            *score_values(result.metrics, summary.scores).values(),
-            *(photos.get(key) for key in photo_keys),
-        ]
+        scores = score_values(result.metrics, summary.scores)
+        values = [*scores.values(), *map(photos.get, photo_keys)]
         shown = ["" if value is None else f"{value:.6f}" for value in values]
-        writer.writerow(
-            [
-                *(result.method, result.subject, result.seed, result.status),
-                *shown,
-                *(result.exit_code, result.reason),
-            ]
-        )
+        cell = (result.method, result.subject, result.seed, result.status)
+        writer.writerow([*cell, *shown, result.exit_code, result.reason])
     return buffer.getvalue()
 
 
@@ -88,13 +132,14 @@ def as_markdown(summary: Summary) -> str:
     """A row a method: mean ± half the 95 % interval, marked against the reference."""
     names = [score_name(score) for score in summary.scores]
     head = ["method", "cells", *(f"{name.label} {name.arrow}".strip() for name in names)]
-    lines = [_markdown_row(head), _markdown_row(["---"] * len(head))]
+    rows = [head, ["---"] * len(head)]
     for method in summary.methods:
-        cells = [_markdown_entry(summary, method, name) for name in names]
-        lines.append(_markdown_row([_escaped(method.name), counted(method), *cells]))
+        cells = map(_markdown_entry, method_entries(summary, method))
+        rows.append([_escaped(method.name), counted(method), *cells])
     if summary.photos is not None:
-        cells = [photos_text(summary.photos, name.key) for name in names]
-        lines.append(_markdown_row([f"*{PHOTOS}*", counted_subjects(summary.photos), *cells]))
+        cells = map(_markdown_entry, photos_entries(summary.photos))
+        rows.append([f"*{PHOTOS}*", counted_subjects(summary.photos), *cells])
+    lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([*lines, "", _escaped(footnote(summary)), ""])
 
 
@@ -106,25 +151,17 @@ def as_latex(summary: Summary) -> str:
         f"% {' '.join(footnote(summary).split())}",
         rf"\begin{{tabular}}{{lr{'c' * len(names)}}}",
         r"\toprule",
-        " & ".join(["Method", "Cells", *head]) + r" \\",
+        _latex_row(["Method", "Cells", *head]),
         r"\midrule",
     ]
     for method in summary.methods:
-        cells = [_latex_entry(summary, method, name) for name in names]
-        lines.append(" & ".join([_latex(method.name), counted(method), *cells]) + r" \\")
+        cells = map(_latex_entry, method_entries(summary, method))
+        lines.append(_latex_row([_latex(method.name), counted(method), *cells]))
     if summary.photos is not None:
-        cells = [_latex_text(photos_text(summary.photos, name.key)) for name in names]
-        head = [rf"\textit{{{_latex(PHOTOS)}}}", counted_subjects(summary.photos)]
-        lines += [r"\midrule", " & ".join([*head, *cells]) + r" \\"]
+        cells = map(_latex_entry, photos_entries(summary.photos))
+        label = rf"\textit{{{_latex(PHOTOS)}}}"
+        lines += [r"\midrule", _latex_row([label, counted_subjects(summary.photos), *cells])]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
-
-
-def interval_text(interval: Interval | None) -> str:
-    """Mean ± half the interval, a dash where there is no score."""
-    if interval is None:
-        return EMPTY
-    half = interval.half_width
-    return f"{interval.mean:.3f}" + ("" if half is None else f" ± {half:.3f}")
 
 
 def counted(method: MethodSummary) -> str:
@@ -139,11 +176,6 @@ def counted_subjects(photos: PhotosRow) -> str:
     return f"{some}{photos.planned} subject{'' if photos.planned == 1 else 's'}"
 
 
-def photos_text(photos: PhotosRow, key: str) -> str:
-    """The photos' mean ± half the interval, with the sign of one that lacks subjects."""
-    return interval_text(photos.scores[key]) + (PARTIAL if key in photos.partial else "")
-
-
 def footnote(summary: Summary) -> str:
     """What the numbers and marks say."""
     said = f"Mean over subjects ± half the 95 % bootstrap interval, best in bold. {marks(summary)}"
@@ -153,61 +185,45 @@ def footnote(summary: Summary) -> str:
 def photos_note(photos: PhotosRow) -> str:
     """What the row of the photos is, and of which subjects."""
     said = (
-        "The last row is no method but the scale: each of a subject's photos against its other "
-        "ones, over the subjects of the methods"
+        "The last row is not a method: it compares each photo with the other photos of its "
+        "subject, and so gives the scale for the rows above."
     )
     if photos.scored < photos.planned:
         said += (
-            f", {photos.scored} of {photos.planned} here: the others have a single photo, or no "
-            "finished cell that scored the photos"
+            f" It covers {photos.scored} of {photos.planned} subjects: the others have a single "
+            "photo, or no finished cell that scored the photos."
         )
-    return f"{said}."
+    return said
 
 
 def marks(summary: Summary) -> str:
     """What the signs say, or why there are none."""
     most = max((i.subjects for m in summary.methods for i in m.scores.values() if i), default=0)
     if most < FEWEST_SUBJECTS:
-        few = "1 subject is" if most == 1 else f"{most} subjects are"
-        said = f"{few} too few to call any difference one."
+        few = f"{most} subject{'' if most == 1 else 's'}"
+        said = f"With {few}, no difference is marked: at least {FEWEST_SUBJECTS} are needed."
     else:
         said = f"▲ better, ▼ worse than {summary.reference}: the paired interval excludes 0."
     photos = () if summary.photos is None else summary.photos.partial
     if photos or any(method.partial for method in summary.methods):
         said += (
-            f" {PARTIAL} over fewer subjects or seeds than another method: no mean to compare with "
-            "others."
+            f" {PARTIAL} covers fewer subjects or seeds than another method's mean: do not compare "
+            "the two."
         )
     return said
 
 
-def partial_mark(method: MethodSummary, key: str) -> str:
-    """The sign of a mean that lacks a subject or a seed, empty for others."""
-    return PARTIAL if key in method.partial else ""
+def _markdown_entry(entry: Entry) -> str:
+    return (f"**{entry}**" if entry.best else str(entry)) + _MARKS[entry.direction]
 
 
-def _markdown_entry(summary: Summary, method: MethodSummary, name: ScoreName) -> str:
-    text = interval_text(method.scores[name.key]) + partial_mark(method, name.key)
-    text = f"**{text}**" if method.name in summary.best(name) else text
-    mark = {1: " ▲", -1: " ▼"}.get(significance(method.differences[name.key], name.better), "")
-    return text + mark
+def _latex_entry(entry: Entry) -> str:
+    text = "".join(_LATEX_SIGNS.get(c, c) for c in str(entry))
+    return (rf"\textbf{{{text}}}" if entry.best else text) + _LATEX_MARKS[entry.direction]
 
 
-def _latex_entry(summary: Summary, method: MethodSummary, name: ScoreName) -> str:
-    text = _latex_text(interval_text(method.scores[name.key]))
-    text = rf"\textbf{{{text}}}" if method.name in summary.best(name) else text
-    text += _latex_text(partial_mark(method, name.key))
-    return text + _LATEX_MARKS[significance(method.differences[name.key], name.better)]
-
-
-def _latex_text(text: str) -> str:
-    for sign, latex in (("±", r"$\pm$"), (EMPTY, "--"), (PARTIAL, r"$^\dagger$")):
-        text = text.replace(sign, latex)
-    return text
-
-
-def _markdown_row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _latex_row(cells: list[str]) -> str:
+    return " & ".join(cells) + r" \\"
 
 
 def _escaped(text: str) -> str:

@@ -1,1 +1,1 @@
-"""Fidelity scores, kept drawings, adapter-only checkpoints, clean termination."""
+"""Evaluation of what is drawn, adapter-only checkpoints, clean termination."""

@@ -46,10 +46,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class AdapterCheckpoint(ModelCheckpoint):
     """Keeps the best checkpoints by a score, and `last.ckpt`, in the run's folder.
 
-    The default score, `val/balance`, is the geometric mean of DINO and CLIP-T: a model that
-    copies the photos whatever the prompt says has a high DINO and a low CLIP-T, one that ignores
-    the subject the other way round, and either lowers the product. A mean of logarithms does not
-    care that the two live on different scales.
+    The default score, `val/balance`, is the geometric mean of DINO and CLIP-T, which neither a
+    copy of the photos nor a stranger can raise; see `idgen.metrics.balance`.
     """
 
     def __init__(
@@ -72,10 +70,10 @@ class AdapterCheckpoint(ModelCheckpoint):
         """
         if monitor not in _MONITORED:
             raise UserError(
-                f"--checkpoint.monitor: no score {monitor!r}; there are {', '.join(_MONITORED)}"
+                f"checkpoint.monitor: no score {monitor!r}; there are {', '.join(_MONITORED)}"
             )
         if keep < 0:
-            raise UserError("--checkpoint.keep must be 0 or more")
+            raise UserError("checkpoint.keep must be 0 or more")
         super().__init__(
             dirpath=dirpath,
             filename="best-step{step:06d}",

@@ -29,6 +29,7 @@ class GracefulTermination(Callback):
     def __init__(self) -> None:
         self.received: int | None = None
         self._training = False
+        self._step = 0
         self._previous: dict[int, Any] = {}
 
     @property
@@ -57,6 +58,7 @@ class GracefulTermination(Callback):
         """From here on there is something to save."""
         self.install()
         self._training = True
+        self._step = trainer.global_step
 
     def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Takes the signals over."""
@@ -65,9 +67,12 @@ class GracefulTermination(Callback):
     on_validation_start = on_test_start = on_predict_start = on_sanity_check_start
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Stops once any process was told to."""
-        if self._is_told(trainer):
-            self._save(trainer)
+        """Stops once any process was told to, after a step of the optimizer.
+
+        Between two of them, gradients are gathered that no checkpoint holds.
+        """
+        stepped, self._step = trainer.global_step > self._step, trainer.global_step
+        if stepped and self._is_told(trainer):
             # Lightning would validate before it stops: minutes that a cluster does not give.
             trainer.limit_val_batches = 0
             trainer.should_stop = True
@@ -97,5 +102,8 @@ class GracefulTermination(Callback):
             rank_zero_info(f"stopped by a signal; resume with --ckpt_path {checkpoint.last_path}")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """From here on there is nothing to save."""
+        """Saves a run that was stopped; from here on there is nothing to save."""
+        if self.received is not None:
+            # Not sooner: within a batch, Lightning has not counted it as done yet.
+            self._save(trainer)
         self._training = False

@@ -12,10 +12,10 @@ from jsonargparse import Namespace
 
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
-from idgen.errors import UserError
+from idgen.commands.summary import peak_memory, print_summary
+from idgen.errors import UserError, printable
 from idgen.prepare import MaskFiles, Outcome, Preparation, find_subjects, subject_name
 from idgen.prepare.store import CONTACT_PAGE
-from idgen.prepare.summary import peak_memory, print_summary, printable
 from idgen.runs.building import note_parts
 from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
 from idgen.runs.quiet import quieten

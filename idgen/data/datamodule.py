@@ -31,7 +31,8 @@ from idgen.prepare import (
     find_photos,
     read_photo,
 )
-from idgen.prepare.reference import check_reference
+from idgen.prepare.segmenters.segmenter import check_reference
+from idgen.prepare.store import CONTACT_PAGE
 from idgen.sampling import DrawingRequest
 from idgen.sources import MINI, is_mini
 
@@ -80,7 +81,8 @@ class SubjectDataModule(L.LightningDataModule):
                 the tuning has added.
             preparation: How photos become features; None for the mini models' way.
             batch_size: Views a step on each process.
-            steps_per_epoch: Steps that are called an epoch; the photos' order runs on across.
+            steps_per_epoch: Steps of the optimizer that are called an epoch; the photos' order runs
+                on across.
             validation_prompts: `mini`, a file in DreamBench's form, or a list of prompts with
                 [V] in them, in which `{class_noun}` is filled in.
             validation_images: Images of each in validation.
@@ -216,7 +218,7 @@ class SubjectDataModule(L.LightningDataModule):
             images.check_writable()
         if not self.preparation.is_fresh(photos, folder, self.backbone):
             self.preparation.run(photos, folder, self.backbone, self._device())
-            sheet = f"{folder}/contact_sheet.html"
+            sheet = folder / CONTACT_PAGE
             rank_zero_info(f"prepared {len(self.photos)} photos: look at {sheet}")
         if images is not None and not images.is_complete():
             images.draw(self._device())
@@ -252,7 +254,7 @@ class SubjectDataModule(L.LightningDataModule):
     def _warn_of_real_photos(self) -> None:
         if not is_mini(self.backbone.source):
             return
-        largest = max(max(photo.pixels().shape[:2]) for photo in self.photos)
+        largest = max(max(photo.size()) for photo in self.photos)
         if largest > _MINI_PHOTO:
             rank_zero_warn(
                 "the mini backbone knows only its drawn world: drawings of these photos mean "
@@ -269,7 +271,8 @@ class SubjectDataModule(L.LightningDataModule):
             self._collate,
             views=len(self._views.photo_digests),
             batch_size=self.batch_size,
-            steps_per_epoch=self.steps_per_epoch,
+            # An epoch's end would step the optimizer before its gradients are all gathered.
+            steps_per_epoch=self.steps_per_epoch * self._batches_a_step,
             seed=self.seed,
             rank=rank,
             world_size=world_size,
@@ -329,6 +332,10 @@ class SubjectDataModule(L.LightningDataModule):
 
     def _device(self) -> torch.device:
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+
+    @property
+    def _batches_a_step(self) -> int:
+        return 1 if self.trainer is None else int(self.trainer.accumulate_grad_batches)
 
     def _process(self) -> tuple[int, int]:
         trainer = self.trainer

@@ -71,17 +71,4 @@ class BackgroundAccuracy(MeanScore):
 
     plot_lower_bound = 0.0
 
-    def update(  # type: ignore[override]
-        self, drawings: Tensor, scenes: Tensor, asked: Tensor
-    ) -> None:
-        """Adds some drawings of one subject.
-
-        Args:
-            drawings: CLIP embeddings of drawings, ``B E``. B may be 0.
-            scenes: Embeddings of all scenes, ``S E``.
-            asked: The scene that was asked for, ``B`` int64.
-
-        Raises:
-            ValueError: If the shapes do not fit.
-        """
-        super().update(background_hits(drawings, scenes, asked))
+    each = staticmethod(background_hits)

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from idgen.errors import UserError
+from idgen.errors import UserError, first_line
 from idgen.fingerprint import fingerprint_fields, fingerprint_path
 from idgen.metrics.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from idgen.metrics.scorer import ImageScorer, LoadedEncoder
@@ -19,8 +19,7 @@ from idgen.mini.assets import mini_path
 from idgen.models.open_clip_source import OpenClipSource
 from idgen.sources import model_folder
 
-_CLIP_KEY = "--fidelity.clip.init_args.model"
-_DINO_KEY = "--fidelity.dino.init_args.model"
+_CLIP_KEY, _DINO_KEY = "ClipScorer.model", "DinoScorer.model"
 _DINO_FILES = ("*.json", "*.safetensors", "pytorch_model.bin")
 
 
@@ -185,7 +184,7 @@ class DinoScorer(ImageScorer):
             network, report = loaded
             mean, std = _normalisation(folder)
         except Exception as error:  # transformers passes on the bare errors of several libraries
-            raise UserError(f"{_DINO_KEY}: cannot load {folder} ({_reason(error)})") from error
+            raise UserError(f"{_DINO_KEY}: cannot load {folder} ({first_line(error)})") from error
         missing = sorted(report["missing_keys"])
         if kind != "vit" or missing:
             # transformers would draw what is missing at random and only log a warning.
@@ -206,8 +205,3 @@ def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     config: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     mean = tuple(config.get("image_mean", IMAGENET_MEAN))
     return mean, tuple(config.get("image_std", IMAGENET_STD))
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__

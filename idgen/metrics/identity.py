@@ -62,17 +62,4 @@ class IdentityAccuracy(MeanScore):
 
     plot_lower_bound = 0.0
 
-    def update(  # type: ignore[override]
-        self, subjects: Tensor, candidates: Tensor, right: int
-    ) -> None:
-        """Adds some drawings of one subject.
-
-        Args:
-            subjects: Embeddings of the drawings' subjects, ``B E``. B may be 0.
-            candidates: Of K pictures of each of I identities, ``I K E``.
-            right: The subject's own place among them.
-
-        Raises:
-            ValueError: If the shapes do not fit.
-        """
-        super().update(identity_hits(subjects, candidates, right))
+    each = staticmethod(identity_hits)

@@ -7,7 +7,6 @@ cosine is 1 and says nothing.
 import torch
 from torch import Tensor
 
-from idgen.metrics.observed import Observed
 from idgen.metrics.similarity import MeanScore, require_embeddings, unit
 
 
@@ -46,38 +45,4 @@ class LeaveOneOutSimilarity(MeanScore):
     nothing, so that the mean may not exist.
     """
 
-    def update(self, photos: Tensor) -> None:
-        """Adds all the photos of one subject.
-
-        Args:
-            photos: Their embeddings, ``R E``.
-
-        Raises:
-            ValueError: If the shape or type is another.
-        """
-        super().update(leave_one_out_similarity(photos))
-
-
-def photo_scores(photos: Observed) -> dict[str, float | None]:
-    """DINO, CLIP-I and their masked kinds of one subject's photos against each other.
-
-    Args:
-        photos: All of them, with their masks. Every process has them all and comes to the same.
-
-    Returns:
-        The means by name; None for one that does not exist: of a single photo, or masked where
-        fewer than two masks are known.
-    """
-    embeddings = {
-        "dino": photos.dino,
-        "clip_i": photos.clip,
-        "masked_dino": photos.subject_dino.embeddings,
-        "masked_clip_i": photos.subject_clip.embeddings,
-    }
-    return {name: _mean(of_photos) for name, of_photos in embeddings.items()}
-
-
-def _mean(photos: Tensor) -> float | None:
-    metric = LeaveOneOutSimilarity(sync_on_compute=False).to(photos.device)
-    metric.update(photos)
-    return metric.mean()
+    each = staticmethod(leave_one_out_similarity)

@@ -60,14 +60,4 @@ class MaskedSimilarity(MeanScore):
     no subject is found have no masked score, and do not count.
     """
 
-    def update(self, drawings: Tensor, photos: Tensor) -> None:  # type: ignore[override]
-        """Adds some drawings of one subject.
-
-        Args:
-            drawings: Embeddings of the drawings' subjects, ``B E``. B may be 0.
-            photos: Embeddings of the photos' subjects, ``R E``.
-
-        Raises:
-            ValueError: If the shapes do not fit, or there is no photo.
-        """
-        super().update(masked_similarity(drawings, photos))
+    each = staticmethod(masked_similarity)

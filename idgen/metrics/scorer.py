@@ -1,6 +1,5 @@
 """What the encoders of all scores share: loading, freezing, batches, unit length."""
 
-import gc
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from idgen.devices import free
 from idgen.metrics.preprocessing import Preprocessing
 
 
@@ -100,9 +100,7 @@ class ImageScorer(ABC):
     def release(self) -> None:
         """Frees the weights; `load` brings them back."""
         self._encoder = None
-        gc.collect()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        free(self._device)
 
     @contextmanager
     def loaded(self, device: torch.device) -> Iterator[Self]:

@@ -6,7 +6,7 @@ Neither the factor 2.5 nor the clipping at 0 of CLIPScore is applied.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -75,12 +75,23 @@ def keep_dtype(
     return Metric._apply(self, moved, exclude_state)
 
 
+def _as_they_are(scores: Tensor) -> Tensor:
+    if scores.ndim != 1:
+        raise ValueError(f"scores: one dimension is needed, got shape {tuple(scores.shape)}")
+    return scores
+
+
 class MeanScore(Metric):
     """Mean of scores over all drawings of all processes.
 
+    A subclass names the pure function whose values it averages; by itself it takes the values.
     The states are a float64 sum and an int64 count, both summed over processes, so the mean does
     not depend on how the drawings were shared out, batched or ordered, beyond float64 rounding.
     A process without a drawing adds zero to both.
+
+    Attributes:
+        each: What is compared to a score of each drawing, `B` real numbers.
+        latest: What `each` gave in the last `update`.
     """
 
     is_differentiable = False
@@ -89,6 +100,9 @@ class MeanScore(Metric):
     plot_lower_bound = -1.0
     plot_upper_bound = 1.0
 
+    each: ClassVar[Callable[..., Tensor]] = staticmethod(_as_they_are)
+
+    latest: Tensor
     total: Tensor
     count: Tensor
 
@@ -99,23 +113,23 @@ class MeanScore(Metric):
             **kwargs: Settings of `torchmetrics.Metric`, such as ``sync_on_compute``.
         """
         super().__init__(**kwargs)
+        self.latest = torch.empty(0, dtype=torch.float64)
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, scores: Tensor) -> None:
-        """Adds scores of some drawings.
+    def update(self, *compared: Any) -> None:
+        """Adds some drawings.
 
         Args:
-            scores: ``B`` real numbers, one a drawing. B may be 0.
+            *compared: What `each` takes, the drawings first. There may be none of them.
 
         Raises:
-            ValueError: If ``scores`` has another number of dimensions.
+            ValueError: If `each` does.
         """
-        if scores.ndim != 1:
-            raise ValueError(f"scores: one dimension is needed, got shape {tuple(scores.shape)}")
+        self.latest = self.each(*compared)
         # Out of place: a state made under inference mode could not be changed outside of it.
-        self.total = self.total + scores.to(self.total).sum()
-        self.count = self.count + scores.numel()
+        self.total = self.total + self.latest.to(self.total).sum()
+        self.count = self.count + self.latest.numel()
 
     def compute(self) -> Tensor:
         """The mean over all drawings.
@@ -145,17 +159,7 @@ class ImageSimilarity(MeanScore):
     as readily as a faithful subject.
     """
 
-    def update(self, drawings: Tensor, references: Tensor) -> None:  # type: ignore[override]
-        """Adds some drawings of one subject.
-
-        Args:
-            drawings: Embeddings of drawings, ``B E``. B may be 0.
-            references: Embeddings of all photos of the subject, ``R E``.
-
-        Raises:
-            ValueError: If the shapes do not fit, or there is no reference.
-        """
-        super().update(mean_reference_similarity(drawings, references))
+    each = staticmethod(mean_reference_similarity)
 
 
 class TextAlignment(MeanScore):
@@ -164,17 +168,7 @@ class TextAlignment(MeanScore):
     Range [-1, 1]; with CLIP ViT-B/32 real captions of real photos lie around 0.3.
     """
 
-    def update(self, drawings: Tensor, prompts: Tensor) -> None:  # type: ignore[override]
-        """Adds some drawings with their prompts.
-
-        Args:
-            drawings: Image embeddings of drawings, ``B E``. B may be 0.
-            prompts: Text embeddings of their prompts, ``B E``.
-
-        Raises:
-            ValueError: If the shapes differ.
-        """
-        super().update(text_alignment(drawings, prompts))
+    each = staticmethod(text_alignment)
 
 
 def unit(embeddings: Tensor) -> Tensor:

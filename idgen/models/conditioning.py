@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -247,3 +248,19 @@ class DecoupledFusion(Conditioning):
 
 ConditioningCallable = Callable[[FeatureSpace], Conditioning]
 """Builds a conditioning for a backbone's feature space."""
+
+
+@dataclass(frozen=True)
+class ConditioningFactory:
+    """A callable that modules keep; copies of a module share it.
+
+    What the command line makes of a config holds on to the command line, which cannot be copied.
+
+    Attributes:
+        build: Builds a conditioning for a backbone's feature space.
+    """
+
+    build: ConditioningCallable
+
+    def __deepcopy__(self, memo: Any) -> "ConditioningFactory":
+        return self

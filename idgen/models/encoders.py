@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 
 from idgen.devices import free
 from idgen.models.open_clip_source import OpenClipSource
+from idgen.sources import MINI
 
 
 class ImageEncoder:
@@ -20,7 +21,7 @@ class ImageEncoder:
     for SD 1.x, `mini` for the mini backbone.
     """
 
-    def __init__(self, model: str = "mini", pretrained: str | None = None) -> None:
+    def __init__(self, model: str = MINI, pretrained: str | None = None) -> None:
         """Names the model; `width` reads its configuration, `loaded` brings in the weights.
 
         Args:

@@ -17,12 +17,13 @@ _QUALITY = 86
 def render_page(template: str, **content: Any) -> bytes:
     """Fills in a template of `idgen/pages/templates`.
 
-    Templates extend `base.html`, which takes `title` and `lead`. The filter `printable` replaces
-    characters that cannot be shown, the filter `picture(side, caption)` makes an image element.
+    Templates extend `base.html`, which takes `title` and `lead`. The filter `picture(side,
+    caption)` makes an image element.
 
     Args:
         template: Its file name.
-        **content: What it shows. Text is escaped; a `markupsafe.Markup` is taken as it is.
+        **content: What it shows. In text, characters that cannot be shown are replaced, and it is
+            escaped; a `markupsafe.Markup` is taken as it is.
 
     Returns:
         The page, UTF-8: no script, no address of anything outside it.
@@ -61,9 +62,14 @@ def _environment() -> Environment:
         loader=PackageLoader("idgen.pages"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["printable"] = lambda text: printable(str(text))
+    environment.filters["printable"] = _shown
     environment.filters["picture"] = picture
     return environment
+
+
+def _shown(value: Any) -> Any:
+    return value if isinstance(value, Markup) else printable(str(value))

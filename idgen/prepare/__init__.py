@@ -1,15 +1,15 @@
 """Photos to a prepared subject, offline: masks, backgrounds, features, a contact sheet."""
 
-from idgen.prepare.detector import BoxDetector
-from idgen.prepare.diffusers_inpainter import DiffusersInpainter
-from idgen.prepare.grabcut import GrabCutSegmenter
-from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
-from idgen.prepare.jobs import Outcome
-from idgen.prepare.mask_files import MaskFiles
+from idgen.prepare.inpainters.diffusers import DiffusersInpainter
+from idgen.prepare.inpainters.inpainter import Inpainter
+from idgen.prepare.inpainters.opencv import OpenCVInpainter
 from idgen.prepare.photos import Photo, find_photos, lone_photo_note, read_photo, subject_name
-from idgen.prepare.preparation import Preparation
-from idgen.prepare.sam import SamSegmenter
-from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.preparation import Outcome, Preparation
+from idgen.prepare.segmenters.detector import BoxDetector
+from idgen.prepare.segmenters.grabcut import GrabCutSegmenter
+from idgen.prepare.segmenters.mask_files import MaskFiles
+from idgen.prepare.segmenters.sam import SamSegmenter
+from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.subject import PreparedSubject, SubjectViews
 from idgen.prepare.subject_folders import find_subjects
 

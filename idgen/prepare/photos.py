@@ -3,18 +3,20 @@
 import hashlib
 import io
 import os
+import threading
 import warnings
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from idgen.errors import UserError
-from idgen.prepare.opened_picture import opened_picture
+from idgen.errors import UserError, first_line
+from idgen.masks import Picture
+from idgen.prepare.memory import Memory
 
 SMALLEST_SIDE = 32
 _IGNORED_SUFFIXES = frozenset({".txt", ".yaml", ".yml", ".json", ".md"})
@@ -24,6 +26,8 @@ _SIDEWAYS = frozenset({5, 6, 7, 8})
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 # Formats whose further pictures are depth maps and previews, not frames.
 _ONE_PHOTO = frozenset({"MPO", "HEIF"})
+_FILTERS = threading.Lock()
+"""Pictures are read by threads, and the filters of warnings are the process's."""
 
 
 class UnfitPhotoError(UserError):
@@ -41,10 +45,12 @@ class Photo:
     Attributes:
         path: The file.
         digest: SHA-256 of its bytes, 64 hexadecimal digits.
+        memory: Keeps its pixels for the next to ask; None to read the file each time.
     """
 
     path: Path
     digest: str
+    memory: Memory | None = field(default=None, compare=False, repr=False, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -57,7 +63,8 @@ class Photo:
         return subject_name(self.path.parent)
 
     def _bytes(self) -> bytes:
-        content = _read_bytes(self.path)
+        with _named_errors(self.path):
+            content = _read(self.path)
         if hashlib.sha256(content).hexdigest() != self.digest:
             raise UserError(f"{self.path} has changed since it was first read; start again")
         return content
@@ -75,7 +82,7 @@ class Photo:
             sideways = turns and image.getexif().get(_ORIENTATION) in _SIDEWAYS
             return (width, height) if sideways else (height, width)
 
-    def pixels(self) -> NDArray[np.uint8]:
+    def pixels(self) -> Picture:
         """The picture as it is meant to be seen.
 
         EXIF rotation is applied, an embedded colour profile is converted to sRGB, transparency is
@@ -87,15 +94,19 @@ class Photo:
         Raises:
             UserError: If the file cannot be read, or its content is no longer `digest`.
         """
-        with _named_errors(self.path), _opened(self._bytes()) as image:
-            return _to_srgb(image)
+        content = self._bytes()
+
+        def read() -> Picture:
+            with _named_errors(self.path), _opened(content) as image:
+                return _to_srgb(image)
+
+        return read() if self.memory is None else self.memory.get(self.digest, read).copy()
 
 
 def subject_name(folder: Path) -> str:
     """What a subject is called: as its folder of photos is given, a link by its own name.
 
-    Args:
-        folder: The folder; `.` and `..` stand for the name of the folder that they lead to.
+    `.` and `..` stand for the name of the folder that they lead to.
     """
     return folder.resolve().name if folder.name in ("", "..") else folder.name
 
@@ -140,10 +151,9 @@ def find_photos(
             warnings.warn(f"left out {fault}", stacklevel=2)
     elif bad:
         raise UserError(f"photos in {folder} cannot be used: {'; '.join(bad)}")
-    photos = list(found.values())
-    if not photos:
+    if not found:
         raise UserError(f"no photo in {folder} can be used: {'; '.join(bad)}")
-    return photos
+    return list(found.values())
 
 
 def lone_photo_note(folder: Path) -> str:
@@ -156,12 +166,6 @@ def lone_photo_note(folder: Path) -> str:
 
 def read_photo(path: Path) -> Photo:
     """Checks one photo, such as a reference whose scene is to be kept.
-
-    Args:
-        path: An image file.
-
-    Returns:
-        The photo.
 
     Raises:
         UserError: If it is no usable image; names the reason and the mend.
@@ -234,11 +238,6 @@ def _read(path: Path) -> bytes:
         raise _BadPhotoError(f"cannot be read ({error.strerror}): copy it again") from error
 
 
-def _read_bytes(path: Path) -> bytes:
-    with _named_errors(path):
-        return _read(path)
-
-
 @contextmanager
 def _named_errors(path: Path) -> Iterator[None]:
     try:
@@ -247,8 +246,18 @@ def _named_errors(path: Path) -> Iterator[None]:
         raise UserError(f"photo {str(path)!r} {error}") from error
 
 
-def _is_heif(content: bytes) -> bool:
-    return content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS
+@contextmanager
+def opened_picture(source: Path | IO[bytes]) -> Iterator[Image.Image]:
+    """Opens a picture without Pillow's warning on large ones, which names no file.
+
+    Between one and two times Pillow's limit lie honest photos; beyond, it refuses. On what is no
+    image it raises errors of many kinds.
+    """
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image = Image.open(source)
+    with image:
+        yield image
 
 
 def _read_heif() -> None:
@@ -265,7 +274,7 @@ def _read_heif() -> None:
 @contextmanager
 def _opened(content: bytes) -> Iterator[Image.Image]:
     """Opens an image and turns what Pillow raises meanwhile into reasons."""
-    if _is_heif(content):
+    if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS:
         _read_heif()
     try:
         with warnings.catch_warnings():
@@ -287,11 +296,11 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
     except _BadPhotoError:
         raise
     except Exception as error:  # decoders raise all kinds on damaged input
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise _BadPhotoError(f"is truncated or damaged ({reason[:80]}): copy it again") from error
+        reason = first_line(error, 80)
+        raise _BadPhotoError(f"is truncated or damaged ({reason}): copy it again") from error
 
 
-def _to_srgb(image: Image.Image) -> NDArray[np.uint8]:
+def _to_srgb(image: Image.Image) -> Picture:
     profile = image.info.get("icc_profile")
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I"):

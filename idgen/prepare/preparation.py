@@ -1,38 +1,64 @@
 """Photos to prepared subject: what is missing or stale is made, the rest is kept."""
 
-from collections.abc import Container, Sequence
+import logging
+import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from idgen.devices import free
 from idgen.errors import UserError
-from idgen.masks import Mask
+from idgen.masks import Mask, Picture
 from idgen.models.encoders import ImageEncoder
-from idgen.prepare.features import FeatureRecipe, LatentBackbone
-from idgen.prepare.grabcut import GrabCutSegmenter
-from idgen.prepare.inpainter import Inpainter, OpenCVInpainter
-from idgen.prepare.jobs import Job, Outcome, Steps, outcome_of, unfit
-from idgen.prepare.notices import Notices
-from idgen.prepare.open_files import allow_locks
-from idgen.prepare.photos import Photo, subject_name
-from idgen.prepare.reference import reference_embeddings
-from idgen.prepare.sam import SamSegmenter
-from idgen.prepare.segmenter import Segmenter
-from idgen.prepare.shared_masks import keep_apart
-from idgen.prepare.shared_outputs import keep_outputs_apart
-from idgen.prepare.stages import Stages
+from idgen.prepare.apart import allow_locks, keep_masks_apart, keep_outputs_apart
+from idgen.prepare.features import (
+    FeatureRecipe,
+    LatentBackbone,
+    encode_images,
+    working_dtype,
+)
+from idgen.prepare.index import LeftOut
+from idgen.prepare.inpainters.inpainter import Inpainter
+from idgen.prepare.inpainters.opencv import OpenCVInpainter
+from idgen.prepare.memory import Memory
+from idgen.prepare.photos import Photo, UnfitPhotoError, find_photos, lone_photo_note, subject_name
+from idgen.prepare.segmenters.grabcut import GrabCutSegmenter
+from idgen.prepare.segmenters.sam import SamSegmenter
+from idgen.prepare.segmenters.segmenter import Segmenter, maskable
+from idgen.prepare.stages import Stages, checked_mask
 from idgen.prepare.state import State, list_targets
-from idgen.prepare.store import Store
-from idgen.prepare.subject import PreparedSubject, read_index
-from idgen.prepare.usable_photos import usable_photos
-from idgen.prepare.views import list_views
+from idgen.prepare.store import CONTACT_PAGE, Store
+from idgen.prepare.subject import PreparedSubject
+from idgen.prepare.views import list_views, square
 from idgen.sources import is_mini
 
+_log = logging.getLogger(__name__)
 _SMALLEST_RESOLUTION = 8
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one subject.
+
+    Attributes:
+        name: What its folder of photos is called.
+        output: The prepared subject's folder.
+        photos: How many photos it has; 0 if they cannot be used.
+        made: Of how many of them anything was made.
+        warnings: Photos that look wrong.
+        error: What stopped it, if anything did.
+    """
+
+    name: str
+    output: Path
+    photos: int
+    made: int
+    warnings: int
+    error: UserError | None
 
 
 class Preparation:
@@ -42,21 +68,16 @@ class Preparation:
 
     - a mask by the photo and the segmenter;
     - a background by the mask and the inpainter;
-    - latents by photo, mask (it places the square), view, resolution and backbone;
-    - f_p by photo, mask, view, resolution, image encoder and its precision, which is the
-      backbone's; f'_i by the background instead of the photo.
+    - latents by photo, mask (it places the square), views, resolution and backbone;
+    - embeddings (f_p and f'_i) by photo, background, views, resolution, image encoder and its
+      precision, which is the backbone's.
 
     So a change makes anew exactly what depends on it. Models are loaded one after the other, each
     only if something is missing, and freed before the next.
 
-    Attributes:
-        segmenter: Finds the subject; None for `segmenter_for` to choose.
-        inpainter: Takes it out.
-        image_encoder: E_I.
-        flip: Whether mirror images are views too.
-        views: Augmented views of each photo, beside the plain one and its mirror image.
-        skip_bad: Whether photos that cannot be used are left out.
-        resolution: Pixels on a side of a view, or None for the backbone's own.
+    Its methods take `photos_folder`, a subject's photos, which are only read; `output`, the
+    prepared subject's folder, existing or not; the `backbone`, whose autoencoder encodes the
+    photos; and the `device` that models run on.
     """
 
     def __init__(
@@ -104,16 +125,14 @@ class Preparation:
         self.views = views
         self.skip_bad = skip_bad
         self._defaults: dict[bool, Segmenter] = {}
-        self._notices = Notices()
+        self._decoded: set[str] = set()
+        self._said: set[str] = set()
 
     def segmenter_for(self, backbone: LatentBackbone) -> Segmenter:
         """What finds the subject: the segmenter that was given, or the backbone's default.
 
         The mini segment-anything knows the drawn world alone, as the mini backbone does; photos
         for a real backbone are real, and without a checkpoint GrabCut does better on them.
-
-        Args:
-            backbone: Whose subject is prepared.
         """
         if self.segmenter is not None:
             return self.segmenter
@@ -124,18 +143,13 @@ class Preparation:
     def plan(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> list[str]:
         """Names what is missing or stale, without changing anything.
 
-        Args:
-            photos_folder: The subject's photos.
-            output: The prepared subject's folder, existing or not.
-            backbone: Whose autoencoder encodes the photos.
-
         Returns:
             One short text each, such as ``mask of '00.jpg'``; empty if all is there.
 
         Raises:
             UserError: On bad photos, masks, settings, or an output folder that is not ours.
         """
-        return self._state(photos_folder, output, backbone).missing()
+        return self._state(photos_folder, output, backbone, Memory()).missing()
 
     def is_fresh(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> bool:
         """Whether nothing is missing or stale; takes and raises what `plan` does."""
@@ -152,17 +166,7 @@ class Preparation:
         """Makes what is missing or stale, and removes what no photo needs any more.
 
         A killed run leaves only whole files; the next one goes on from them. Runs at the same
-        time wait for each other. The photos are only read.
-
-        Args:
-            photos_folder: The subject's photos.
-            output: The prepared subject's folder.
-            backbone: Whose autoencoder encodes the photos.
-            device: Where models run.
-            progress: Whether to show progress bars on the terminal (stderr).
-
-        Returns:
-            The prepared subject.
+        time wait for each other. `progress` shows a bar on the terminal (stderr).
 
         Raises:
             UserError: On bad photos, masks or settings, before work starts; if a model cannot be
@@ -182,14 +186,8 @@ class Preparation:
     ) -> list[Outcome]:
         """Does what `run` does for several subjects, stage by stage: models are loaded once.
 
-        All but the segmenter, that is, which looks at each set of photos as a whole. A subject
-        that cannot be prepared does not stop the others.
-
-        Args:
-            subjects: Of each, the folder of photos and the prepared subject's folder.
-            backbone: Whose autoencoder encodes the photos.
-            device: Where models run.
-            progress: Whether to show a progress bar on the terminal (stderr).
+        All but the segmenter, that is, which looks at each set of photos as a whole. A subject,
+        `photos_folder` and `output`, that cannot be prepared does not stop the others.
 
         Returns:
             What became of each, in their order.
@@ -197,66 +195,52 @@ class Preparation:
         Raises:
             UserError: On settings or models that no subject can do with.
         """
-        self._check_parts(backbone)
-        looked = [self._look(photos, output, backbone) for photos, output in subjects]
-        looked = keep_apart(keep_outputs_apart(looked), self.segmenter_for(backbone))
-        todo = [at for at, job in enumerate(looked) if isinstance(job, Job) and job.state.missing()]
-        self._fetch([job for at in todo if isinstance(job := looked[at], Job)])
-        allow_locks(len(todo))
+        self._check_models(backbone)
+        segmenter, memory = self.segmenter_for(backbone), Memory()
+        looked = [self._look(photos, output, backbone, memory) for photos, output in subjects]
+        looked = keep_masks_apart(keep_outputs_apart(looked), segmenter)
+        lacking = {at: s for at, s in enumerate(looked) if isinstance(s, State) and s.missing()}
+        if any(state.lacking("embeddings") for state in lacking.values()):
+            # Before the others' work, lest it fail after that.
+            self.image_encoder.fetch()
+        allow_locks(len(lacking))
         with ExitStack() as locks:
             # In the order of their names, or two runs might wait for each other.
-            for at in sorted(todo, key=lambda at: str(subjects[at][1].absolute())):
-                looked[at] = self._locked(locks, *subjects[at], backbone)
-            jobs = [job for at in todo if isinstance(job := looked[at], Job)]
-            if self.segmenter is None and isinstance(
-                self.segmenter_for(backbone), GrabCutSegmenter
-            ):
-                self._notices.grabcut_by_default(jobs)
-            steps = Steps(progress and bool(jobs), jobs)
-            left_out = self._notices.left_out if self.skip_bad else None
-            with steps.shown():
-                stages = Stages(jobs, device, steps, left_out)
-                stages.masks(self.segmenter_for(backbone))
-                stages.backgrounds(self.inpainter)
-                stages.features(backbone, self.image_encoder)
-                stages.finish()
-        for job, (photos, _) in zip(looked, subjects, strict=True):
-            if isinstance(job, Job):
-                self._notices.lone(photos, job.state)
-        return [
-            outcome_of(job, photos, output)
-            for job, (photos, output) in zip(looked, subjects, strict=True)
-        ]
+            for at in sorted(lacking, key=lambda at: str(subjects[at][1].absolute())):
+                try:
+                    locks.enter_context(Store(subjects[at][1]).locked())
+                    # Looked at anew: another run may have been at work until now.
+                    looked[at] = self._look(*subjects[at], backbone, memory)
+                except UserError as error:
+                    looked[at] = error
+            states = [state for at in lacking if isinstance(state := looked[at], State)]
+            if self.segmenter is None and isinstance(segmenter, GrabCutSegmenter):
+                _say_that_it_is_grabcut(states)
+            left_out = self._left_out if self.skip_bad else None
+            stages = Stages(states, device, progress and bool(states), left_out)
+            stages.run(segmenter, self.inpainter, backbone, self.image_encoder)
+        return [self._outcome(state, *pair) for state, pair in zip(looked, subjects, strict=True)]
 
-    def _look(self, photos: Path, output: Path, backbone: LatentBackbone) -> Job | UserError:
+    def _outcome(self, state: State | UserError, photos: Path, output: Path) -> Outcome:
+        name = subject_name(photos)
+        if isinstance(state, UserError):
+            return Outcome(name, output, photos=0, made=0, warnings=0, error=state)
+        self._warn_of_one(state)
+        index = None if state.error else state.store.index()
+        warned = sum(bool(photo.warnings) for photo in index.photos) if index else 0
+        counts = len(state.targets), len(state.made), warned
+        return Outcome(name, output, *counts, state.error)
+
+    def _look(
+        self, photos: Path, output: Path, backbone: LatentBackbone, memory: Memory
+    ) -> State | UserError:
         try:
-            return Job(subject_name(photos), self._state(photos, output, backbone))
+            return self._state(photos, output, backbone, memory)
         except UserError as error:
             return error
-
-    def _locked(
-        self, locks: ExitStack, photos: Path, output: Path, backbone: LatentBackbone
-    ) -> Job | UserError:
-        """Locks a subject and looks at it anew: another run may have been at work until now."""
-        try:
-            locks.enter_context(Store(output).locked())
-            state = self._state(photos, output, backbone)
-            state.arrange()
-        except UserError as error:
-            return error
-        return Job(subject_name(photos), state)
-
-    def _fetch(self, jobs: Sequence[Job]) -> None:
-        """Downloads what the last stage needs, lest it fail after the others' work."""
-        if any(job.state.lacking("features") for job in jobs):
-            self.image_encoder.fetch()
 
     def open(self, photos: Sequence[Photo], output: Path) -> PreparedSubject:
         """Opens what was prepared for exactly these photos.
-
-        Args:
-            photos: The subject's photos.
-            output: The prepared subject's folder.
 
         Raises:
             UserError: If nothing is prepared there, or it is of other photos.
@@ -265,31 +249,24 @@ class Preparation:
         prepared = {photo.digest: photo.name for photo in subject.photos}
         lacking = [repr(photo.name) for photo in photos if photo.digest not in prepared]
         extra = prepared.keys() - {photo.digest for photo in photos}
-        if lacking or extra:
-            which = (
-                "lacks " + ", ".join(lacking)
-                if lacking
-                else ("holds other photos: " + ", ".join(sorted(repr(prepared[d]) for d in extra)))
-            )
-            raise UserError(f"{str(output)!r} {which}; run idgen prepare again")
+        others = sorted(repr(prepared[digest]) for digest in extra)
+        if lacking or others:
+            what = f"lacks {', '.join(lacking)}" if lacking else ""
+            what = what or f"holds other photos: {', '.join(others)}"
+            raise UserError(f"{str(output)!r} {what}; run idgen prepare again")
         return subject
 
     def masks_and_backgrounds(
         self, photos_folder: Path, output: Path, backbone: LatentBackbone
-    ) -> dict[str, tuple[Mask, NDArray[np.uint8]]]:
+    ) -> dict[str, tuple[Mask, Picture]]:
         """The photos' masks `H W` and backgrounds `H W 3`, by the photos' digests.
 
         Features, index and contact sheet may be missing or stale.
 
-        Args:
-            photos_folder: The subject's photos.
-            output: The prepared subject's folder, existing or not.
-            backbone: Whose subject it is.
-
         Raises:
             UserError: If one is missing or stale, or where `plan` raises one.
         """
-        state = self._state(photos_folder, output, backbone)
+        state = self._state(photos_folder, output, backbone, Memory())
         if missing := state.missing_files(("masks", "backgrounds")):
             raise UserError(f"{output} lacks {missing[0]}: run idgen prepare")
         return {t.photo.digest: (state.mask(t), state.background(t)) for t in state.targets}
@@ -299,34 +276,41 @@ class Preparation:
     ) -> tuple[Tensor, Tensor]:
         """f_p and f'_i of one photo, whose scene a drawing is to keep; nothing is written.
 
-        Args:
-            photo: The photo, of the subject or of anything else.
-            backbone: For its resolution.
-            device: Where models run.
-
-        Returns:
-            `1 D` each, float32 on the CPU.
+        The photo may be of the subject or of anything else; `check_reference` comes first. The
+        result is `1 D` each, float32 on the CPU.
 
         Raises:
             UserError: If all of it is taken for its subject, or a model cannot be loaded.
         """
-        return reference_embeddings(
-            photo,
-            self.segmenter_for(backbone),
-            self.inpainter,
-            self.image_encoder,
-            self.resolution or backbone.resolution,
-            backbone.dtype,
-            device,
-        )
+        segmenter, resolution = self.segmenter_for(backbone), self.resolution or backbone.resolution
+        image = background = photo.pixels()
+        with segmenter.loaded(device, [photo]) as segment:
+            mask = segment(photo)
+        free(device)
+        try:
+            # A photo without a subject is all background: f'_i = E_I of the photo.
+            if mask.any():
+                with self.inpainter.loaded(device) as inpaint:
+                    background = inpaint(image, checked_mask(mask))
+                free(device)
+            pictures = torch.stack([square(p, mask, resolution) for p in (image, background)])
+            dtype = working_dtype(backbone.dtype, device)
+            with self.image_encoder.loaded(device, dtype) as encode:
+                f_p, f_i = encode_images(encode, pictures)
+        except UnfitPhotoError as error:
+            raise UserError(f"photo {photo.name!r}: {error}") from error
+        free(device)
+        return f_p[None], f_i[None]
 
-    def _state(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> State:
-        self._check_parts(backbone)
+    def _state(
+        self, photos_folder: Path, output: Path, backbone: LatentBackbone, memory: Memory
+    ) -> State:
+        self._check_models(backbone)
         store = Store(output)
         store.check()
-        index = read_index(store)
-        checked = {photo.digest for photo in index.photos} if index else set()
-        photos = self.find(photos_folder, backbone, checked)
+        index = store.index()
+        self._decoded |= {photo.digest for photo in index.photos} if index else set()
+        photos = [replace(photo, memory=memory) for photo in self.find(photos_folder, backbone)]
         recipe = FeatureRecipe(
             autoencoder=backbone.identity,
             image_encoder=self.image_encoder.identity,
@@ -335,51 +319,67 @@ class Preparation:
             views=list_views(self.flip, self.views),
         )
         targets = list_targets(photos, self.segmenter_for(backbone), self.inpainter, recipe)
-        state = State(store, recipe, targets, index)
-        state.take_stock()
-        if faults := state.known_faults():
-            if not self.skip_bad:
-                raise unfit(faults)
-            state.leave_out(faults)
-            for fault in faults:
-                self._notices.left_out(photos_folder, fault)
-        self._notices.lone(photos_folder, state)
+        state = State(store, index, recipe, targets, memory)
+        state.note_known_faults()
+        for fault in state.settle(self.skip_bad):
+            self._left_out(photos_folder, fault)
+        self._warn_of_one(state)
         return state
 
-    def find(
-        self, photos_folder: Path, backbone: LatentBackbone, checked: Container[str] = frozenset()
-    ) -> list[Photo]:
-        """Finds the photos that can be used: all of them, unless bad ones may be left out.
-
-        Args:
-            photos_folder: The subject's photos.
-            backbone: Whose subject is prepared.
-            checked: Digests of photos that were decoded before and need not be again.
-
-        Returns:
-            At least one photo, sorted by name, each of which can have a mask.
+    def find(self, photos_folder: Path, backbone: LatentBackbone) -> list[Photo]:
+        """The photos that can be used and can have a mask, one or more, sorted by name.
 
         Raises:
             UserError: If there is none, or one is bad and `skip_bad` is off.
         """
         segmenter = self.segmenter_for(backbone)
-        photos, notes = usable_photos(photos_folder, segmenter, checked, self.skip_bad)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            photos = find_photos(photos_folder, self._decoded, self.skip_bad)
+            self._decoded |= {photo.digest for photo in photos}
+            usable, faults = maskable(photos, segmenter) if self.skip_bad else (photos, [])
+            if usable:
+                segmenter.check(usable)
+        # What a segmenter says of its folder, it says for each photo that it is asked about.
+        notes = [*dict.fromkeys(str(warning.message) for warning in caught), *faults]
+        if not usable:
+            raise UserError(f"no photo in {photos_folder} can have a mask; " + "; ".join(notes))
         for note in notes:
-            self._notices.warn(note)
-        return photos
+            self._warn(f"{photos_folder}: {note}")
+        return usable
 
     def but_left_out(self, photos: Sequence[Photo], output: Path) -> list[Photo]:
-        """Of some photos, those that were not left out when they were prepared.
-
-        Args:
-            photos: The subject's photos, as `find` gives them.
-            output: The prepared subject's folder, existing or not.
-        """
-        index = read_index(Store(output)) if self.skip_bad else None
+        """Of the photos that `find` gives, those that were not left out in preparation."""
+        index = Store(output).index() if self.skip_bad else None
         left_out = {photo.digest for photo in index.left_out} if index else set()
         return [photo for photo in photos if photo.digest not in left_out]
 
-    def _check_parts(self, backbone: LatentBackbone) -> None:
-        """Raises a UserError if a model is missing."""
+    def _check_models(self, backbone: LatentBackbone) -> None:
+        """Raises a UserError if one is missing."""
         for part in (self.segmenter_for(backbone), self.inpainter, self.image_encoder):
             _ = part.identity
+
+    def _warn(self, note: str) -> None:
+        """Warns once: photos are looked at again when their folder is locked."""
+        if note not in self._said:
+            self._said.add(note)
+            warnings.warn(note, stacklevel=3)
+
+    def _left_out(self, photos_folder: Path, fault: LeftOut) -> None:
+        self._warn(f"{photos_folder}: left out {fault}")
+
+    def _warn_of_one(self, state: State) -> None:
+        if len(state.targets) == 1:
+            self._warn(lone_photo_note(state.photos_folder))
+
+
+def _say_that_it_is_grabcut(states: Sequence[State]) -> None:
+    """Says, before it makes masks, that GrabCut was not asked for."""
+    lacking = [state.store.folder for state in states if state.lacking("masks")]
+    if lacking:
+        sheets = f"{lacking[0] / CONTACT_PAGE}{' and its like' if len(lacking) > 1 else ''}"
+        _log.warning(
+            "masks by GrabCut, which tells colours apart and needs no weights: look at %s; "
+            "for others set preparation.segmenter (SamSegmenter, MaskFiles)",
+            sheets,
+        )

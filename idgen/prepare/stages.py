@@ -1,40 +1,53 @@
 """The stages of preparation, in order; each makes what is lacking and loads one model for it."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from torch import Tensor
 
-from idgen.masks import Mask
+from idgen.backbones.backbone import Autoencoder
+from idgen.devices import free
+from idgen.errors import UserError, printable
+from idgen.masks import Mask, Picture
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.features import (
+    Encode,
     LatentBackbone,
-    Parts,
     encode_images,
     encode_latents,
-    features_bytes,
-    free,
-    read_parts,
     working_dtype,
 )
-from idgen.prepare.finish import finish
-from idgen.prepare.inpainter import Inpainter
-from idgen.prepare.jobs import Job, Steps, Work, named
+from idgen.prepare.index import KINDS, Index, Kind, LeftOut, PreparedPhoto
+from idgen.prepare.inpainters.inpainter import Inpaint, Inpainter
 from idgen.prepare.photos import UnfitPhotoError
-from idgen.prepare.segmenter import Segmenter
-from idgen.prepare.state import Target
-from idgen.prepare.store import Kind, png_bytes
-from idgen.prepare.subject import LeftOut
-from idgen.prepare.views import batches
+from idgen.prepare.segmenters.segmenter import Segmenter
+from idgen.prepare.sheet.page import SheetRow, draw_contact_page
+from idgen.prepare.sheet.review import Look, look_of, mask_warnings, set_warnings
+from idgen.prepare.state import State, Target
+from idgen.prepare.store import CONTACT_PAGE, INDEX, read_features
+from idgen.prepare.views import Frame, show_mask
 
+Work: TypeAlias = list[tuple[State, Target]]
+Model = TypeVar("Model")
 Read = TypeVar("Read")
+Item = TypeVar("Item")
+_LONGEST_NAME = 24
 _READERS = 2
 _AHEAD = 2
 """Photos whose pictures are in memory before their turn."""
@@ -49,130 +62,153 @@ class Stages:
 
     def __init__(
         self,
-        jobs: Sequence[Job],
+        states: Sequence[State],
         device: torch.device,
-        steps: Steps,
+        progress: bool = True,
         left_out: Callable[[Path, LeftOut], None] | None = None,
     ) -> None:
-        """Puts them together.
+        """Counts the steps: each file that is lacking, and the contact sheets.
 
         Args:
-            jobs: The subjects.
+            states: The subjects.
             device: Where models run.
-            steps: Shows how far they are.
+            progress: Whether to show one bar over all steps on the terminal (stderr).
             left_out: Told, with its folder, of each photo of which nothing can be made, and which
                 is left out then; None if such a photo stops its subject.
         """
-        self.jobs = jobs
+        self.states = states
         self.device = device
-        self.steps = steps
         self.left_out = left_out
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not progress,
+        )
+        total = sum(len(state.missing_files(KINDS)) + 1 for state in states)
+        self._task = self._bars.add_task("preparing", total=total)
 
-    def _going(self) -> list[Job]:
-        return [job for job in self.jobs if job.error is None]
+    def run(
+        self,
+        segmenter: Segmenter,
+        inpainter: Inpainter,
+        backbone: LatentBackbone,
+        image_encoder: ImageEncoder,
+    ) -> None:
+        """Goes through all of them with these models."""
+        with self._bars:
+            self._masks(segmenter)
+            self._backgrounds(inpainter)
+            self._latents(backbone)
+            self._embeddings(image_encoder, working_dtype(backbone.dtype, self.device))
+            for state in self._going():
+                for _ in self._stepped([(state, None)], "contact sheet"):
+                    with state.guarded():
+                        finish(state)
 
-    def _lacking(self, kind: Kind) -> Work:
-        return [(job, target) for job in self._going() for target in job.state.lacking(kind)]
+    def _going(self) -> list[State]:
+        return [state for state in self.states if state.error is None]
 
     def _settle(self) -> None:
-        for job in self._going():
-            with job.guarded():
-                for fault in job.settle(skip_bad=self.left_out is not None):
+        for state in self._going():
+            with state.guarded():
+                for fault in state.settle(skip_bad=self.left_out is not None):
                     if self.left_out is not None:
-                        self.left_out(job.state.photos[0].path.parent, fault)
+                        self.left_out(state.photos_folder, fault)
 
-    def masks(self, segmenter: Segmenter) -> None:
+    def _masks(self, segmenter: Segmenter) -> None:
         """Masks of the photos that lack one; subject by subject, for a set is looked at whole."""
-        for job in self._going():
-            work = [(job, target) for target in job.state.lacking("masks")]
+        for state in self._going():
+            work = [(state, target) for target in state.lacking("masks")]
             if not work:
                 continue
-            with job.guarded(), segmenter.loaded(self.device, job.state.photos) as segment:
-                for _, target in self.steps.each(work, "masks"):
-                    with job.trying(target, "masks"):
+            with state.guarded(), segmenter.loaded(self.device, state.photos) as segment:
+                for _, target in self._stepped(work, "masks"):
+                    with state.trying(target, "masks"):
                         mask = checked_mask(segment(target.photo))
-                        content = png_bytes(mask.astype(np.uint8) * 255, target.mask_key)
-                        _keep(job, target, "masks", content)
+                        state.keep(target, "masks", mask.astype(np.uint8) * 255)
             free(self.device)
         self._settle()
 
-    def backgrounds(self, inpainter: Inpainter) -> None:
+    def _backgrounds(self, inpainter: Inpainter) -> None:
         """Backgrounds of the photos that lack one."""
-        work = self._lacking("backgrounds")
+
+        def read(state: State, target: Target) -> tuple[Picture, Mask]:
+            return target.photo.pixels(), state.mask(target)
+
+        def make(inpaint: Inpaint, pictures: tuple[Picture, Mask]) -> Picture:
+            return inpaint(*pictures)
+
+        self._each("backgrounds", lambda: inpainter.loaded(self.device), read, make)
+
+    def _latents(self, backbone: LatentBackbone) -> None:
+        """Latents of the photos that lack them, and the subject's share of each of their places."""
+
+        def read(state: State, target: Target) -> tuple[list[Tensor], Mask, list[Frame]]:
+            frames = state.frames(target)
+            return state.views(target.photo.pixels(), frames), state.mask(target), frames
+
+        def make(
+            autoencoder: Autoencoder, inputs: tuple[list[Tensor], Mask, list[Frame]]
+        ) -> dict[str, Tensor]:
+            views, mask, frames = inputs
+            found = [p for b in views for p in encode_latents(autoencoder, b.to(self.device))]
+            mean, log_variance = (torch.stack(part) for part in zip(*found, strict=True))
+            shares = [show_mask(mask, frame, *mean.shape[-2:]) for frame in frames]
+            return {
+                "latent_mean": mean,
+                "latent_log_variance": log_variance,
+                "subject_mask": torch.stack(shares),
+            }
+
+        self._each("latents", lambda: backbone.autoencoder(self.device), read, make)
+
+    def _embeddings(self, image_encoder: ImageEncoder, dtype: torch.dtype) -> None:
+        """f_p and f'_i of the photos that lack them."""
+
+        def read(state: State, target: Target) -> tuple[list[Tensor], list[Tensor]]:
+            frames = state.frames(target)
+            photo, background = target.photo.pixels(), state.background(target)
+            return state.views(photo, frames), state.views(background, frames)
+
+        def make(encode: Encode, inputs: tuple[list[Tensor], list[Tensor]]) -> dict[str, Tensor]:
+            photo, background = (
+                torch.cat([encode_images(encode, batch) for batch in views]) for views in inputs
+            )
+            return {"photo_embedding": photo, "background_embedding": background}
+
+        self._each("embeddings", lambda: image_encoder.loaded(self.device, dtype), read, make)
+
+    def _each(
+        self,
+        kind: Kind,
+        loaded: Callable[[], AbstractContextManager[Model]],
+        read: Callable[[State, Target], Read],
+        make: Callable[[Model, Read], Picture | dict[str, Tensor]],
+    ) -> None:
+        """Makes what is lacking of a kind, all subjects' with one model."""
+        work = [(state, target) for state in self._going() for target in state.lacking(kind)]
         if not work:
             return
-
-        def read(job: Job, target: Target) -> tuple[NDArray[np.uint8], Mask]:
-            return target.photo.pixels(), job.state.mask(target)
-
-        with inpainter.loaded(self.device) as inpaint:
-            for job, target, inputs in self._read_ahead(work, "backgrounds", read):
-                with job.guarded(), named(target.photo), job.trying(target, "backgrounds"):
-                    content = png_bytes(inpaint(*inputs()), target.background_key)
-                    _keep(job, target, "backgrounds", content)
+        with loaded() as model:
+            for state, target, pictures in self._read_ahead(work, kind, read):
+                with state.guarded(), state.trying(target, kind):
+                    try:
+                        state.keep(target, kind, make(model, pictures()))
+                    except UnfitPhotoError:
+                        raise
+                    except UserError as error:
+                        raise UserError(f"photo {target.photo.name!r}: {error}") from error
+        del model
         free(self.device)
         self._settle()
-
-    def features(self, backbone: LatentBackbone, image_encoder: ImageEncoder) -> None:
-        """Features of the photos that lack some; what older files hold of them is taken over."""
-        work = self._lacking("features")
-        for job in {id(job): job for job, _ in work}.values():
-            for path in job.state.held["features"].values():
-                job.parts.update(read_parts(path))
-        unseen = [(j, t) for j, t in work if not _has_latents(t, j.parts)]
-        self._latents(backbone, unseen)
-        self._settle()
-        work = self._lacking("features")
-        unread = [(j, t) for j, t in work if not _embedded(t, j.parts)]
-        self._embeddings(image_encoder, working_dtype(backbone.dtype, self.device), unread)
-        self._settle()
-        self.steps.advance(2 * len(work) - len(unseen) - len(unread))
-        for job, target in self._lacking("features"):
-            with job.guarded():
-                _keep_features(job, target)
-        for job in self.jobs:
-            job.parts.clear()
-
-    def _latents(self, backbone: LatentBackbone, work: Work) -> None:
-        if not work:
-            return
-
-        def read(job: Job, target: Target) -> Tensor:
-            return job.state.views(target, target.photo.pixels())
-
-        with backbone.autoencoder(self.device) as autoencoder:
-            for job, target, views in self._read_ahead(work, "latents", read):
-                keys = [view.latents for view in target.features.views]
-                with job.guarded(), named(target.photo), job.trying(target, "features"):
-                    pixels = views()
-                    for places in _lacking_batches(job, keys):
-                        latents = encode_latents(autoencoder, pixels[places].to(self.device))
-                        job.parts.update(zip([keys[at] for at in places], latents, strict=True))
-        free(self.device)
-
-    def _embeddings(self, image_encoder: ImageEncoder, dtype: torch.dtype, work: Work) -> None:
-        if not work:
-            return
-
-        def read(job: Job, target: Target) -> tuple[Tensor, Tensor]:
-            photo = job.state.views(target, target.photo.pixels())
-            return photo, job.state.views(target, job.state.background(target))
-
-        with image_encoder.loaded(self.device, dtype) as encode:
-            for job, target, views in self._read_ahead(work, "embeddings", read):
-                photo_keys = [view.photo_embedding for view in target.features.views]
-                background_keys = [view.background_embedding for view in target.features.views]
-                with job.guarded(), named(target.photo), job.trying(target, "features"):
-                    for keys, pixels in zip((photo_keys, background_keys), views(), strict=True):
-                        for places in _lacking_batches(job, keys):
-                            found = encode_images(encode, pixels[places])
-                            job.parts.update(zip([keys[at] for at in places], found, strict=True))
-                    _keep_features(job, target)
-        free(self.device)
 
     def _read_ahead(
-        self, work: Work, stage: str, read: Callable[[Job, Target], Read]
-    ) -> Iterator[tuple[Job, Target, Callable[[], Read]]]:
+        self, work: Work, stage: str, read: Callable[[State, Target], Read]
+    ) -> Iterator[tuple[State, Target, Callable[[], Read]]]:
         """The work, each with what gives its pictures: threads read while the model computes."""
         with ThreadPoolExecutor(_READERS) as readers:
             waiting: deque[Future[Read]] = deque()
@@ -184,52 +220,22 @@ class Stages:
                 return waiting.popleft()
 
             try:
-                for job, target in self.steps.each(work, stage):
+                for state, target in self._stepped(work, stage):
                     reading = next_reading()
-                    if job.error is None:
-                        yield job, target, reading.result
+                    if state.error is None:
+                        yield state, target, reading.result
             finally:
                 readers.shutdown(cancel_futures=True)
 
-    def finish(self) -> None:
-        """Contact sheets and indexes."""
-        for job in self._going():
-            self.steps.show("contact sheet", job)
-            with job.guarded():
-                finish(job.state)
-            self.steps.advance()
-
-
-def _keep(job: Job, target: Target, kind: Kind, content: bytes) -> None:
-    job.state.keep(target, kind, content)
-    job.made.add(target.photo.digest)
-
-
-def _keep_features(job: Job, target: Target) -> None:
-    """Writes what was computed, and the subject's masks, which take no model."""
-    mean, _ = job.parts[target.features.views[0].latents]
-    masks = job.state.subject_masks(target, mean.shape[-2], mean.shape[-1])
-    _keep(job, target, "features", features_bytes(target.features, job.parts, masks))
-
-
-def _lacking_batches(job: Job, keys: Sequence[str]) -> list[list[int]]:
-    """Batches of views of which one is lacking: what is in a batch decides its last bits."""
-    return [
-        places
-        for places in batches(job.state.recipe.views)
-        if any(keys[place] not in job.parts for place in places)
-    ]
-
-
-def _has_latents(target: Target, parts: Parts) -> bool:
-    return all(view.latents in parts for view in target.features.views)
-
-
-def _embedded(target: Target, parts: Parts) -> bool:
-    keys = [
-        key for v in target.features.views for key in (v.photo_embedding, v.background_embedding)
-    ]
-    return all(key in parts for key in keys)
+    def _stepped(
+        self, work: Iterable[tuple[State, Item]], stage: str
+    ) -> Iterator[tuple[State, Item]]:
+        """The work, each item a step of the bar, which says what is being done."""
+        for state, item in work:
+            description = f"{stage} of {printable(state.name)[:_LONGEST_NAME]}"
+            self._bars.update(self._task, description=description)
+            yield state, item
+            self._bars.advance(self._task)
 
 
 def checked_mask(mask: Mask) -> Mask:
@@ -245,3 +251,63 @@ def checked_mask(mask: Mask) -> Mask:
             "or leave this photo out"
         )
     return mask
+
+
+def finish(state: State) -> None:
+    """Draws the contact sheet; then what is left over goes; last of all, writes the index.
+
+    Args:
+        state: Of a subject whose masks, backgrounds and features are all there.
+
+    Raises:
+        UserError: If a file cannot be read or written.
+    """
+    looks = _looks(state)
+    warnings = _warnings(state, looks)
+    if not state.has_sheet():
+        rows = (
+            SheetRow(
+                target.photo.name,
+                target.photo.pixels(),
+                state.mask(target),
+                state.background(target),
+                warned,
+            )
+            for target, warned in zip(state.targets, warnings, strict=True)
+        )
+        page = draw_contact_page(rows, state.sheet_key())
+        state.store.write(state.store.folder / CONTACT_PAGE, page)
+    photos = [
+        PreparedPhoto(target.photo.name, target.photo.digest, state.files(target), look, warned)
+        for target, look, warned in zip(state.targets, looks, warnings, strict=True)
+    ]
+    state.tidy()
+    names = [view.name for view in state.recipe.views]
+    index = Index(photos, names, state.recipe.resolution, state.left_out)
+    if index != state.index:
+        state.store.write(state.store.folder / INDEX, index.to_bytes())
+
+
+def _looks(state: State) -> list[Look]:
+    """Sums each photo up; what was seen before is not read again."""
+    before = state.index.photos if state.index else []
+    known = {(photo.digest, photo.files["masks"].key): photo.look for photo in before}
+    return [
+        known.get((target.photo.digest, target.keys["masks"]))
+        or look_of(target.photo.pixels(), state.mask(target))
+        for target in state.targets
+    ]
+
+
+def _warnings(state: State, looks: list[Look]) -> list[list[str]]:
+    subjects = []
+    for target in state.targets:
+        tensors = read_features(state.path(target, "embeddings"), target.keys["embeddings"])
+        # Of the plain view, which is the first.
+        subjects.append(tensors["photo_embedding"][0] - tensors["background_embedding"][0])
+    names = [target.photo.name for target in state.targets]
+    beside_others = set_warnings(names, looks, torch.stack(subjects))
+    return [
+        mask_warnings(state.mask(target)) + warned
+        for target, warned in zip(state.targets, beside_others, strict=True)
+    ]

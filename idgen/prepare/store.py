@@ -1,71 +1,58 @@
-"""The prepared subject's folder on disk: keyed files, written whole, one writer at a time."""
+"""The prepared subject's folder on disk: files named by their keys, one writer at a time."""
 
 import errno
-import fcntl
 import io
 import json
 import logging
 import os
-import secrets
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from safetensors.torch import load, save
+from torch import Tensor
 
 from idgen.errors import UserError
 from idgen.files import TEMPORARY_PREFIX, atomic_write
-from idgen.prepare.features import features_key
-from idgen.prepare.opened_picture import opened_picture
+from idgen.locks import locked
+from idgen.prepare.index import KINDS, PICTURES, Index, Kind
+from idgen.prepare.photos import opened_picture
 
-Kind: TypeAlias = Literal["masks", "backgrounds", "features"]
-KINDS: Final[tuple[Kind, ...]] = ("masks", "backgrounds", "features")
 INDEX = "index.json"
-CONTACT_SHEET = "contact_sheet.png"
 CONTACT_PAGE = "contact_sheet.html"
-FORMAT = "idgen prepared subject 1"
-PNG_KEY = "idgen-key"
 _LOCK = ".idgen-prepare.lock"
-_MOVING = ".moving-"
-_SUFFIX: Final[dict[Kind, str]] = {
-    "masks": ".png",
-    "backgrounds": ".png",
-    "features": ".safetensors",
-}
+_KEY = "idgen-key"
+_DIGITS = 20
+"""Of a key, in a file's name; the file carries all of it."""
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class StoredFile:
-    """A file of the folder and the key it was made under; None if it is none of ours."""
-
-    path: Path
-    key: str | None
-
-
 class Store:
-    """One subject's folder.
-
-    Attributes:
-        folder: Where it lies.
-    """
+    """One subject's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def path(self, kind: Kind, name: str) -> Path:
-        """Where a mask, a background or a features file lies, by its name without suffix."""
-        return self.folder / kind / f"{name}{_SUFFIX[kind]}"
+    def path(self, kind: Kind, key: str) -> Path:
+        """Where the file of a kind and a key lies."""
+        suffix = ".png" if kind in PICTURES else ".safetensors"
+        return self.folder / kind / f"{key[:_DIGITS]}{suffix}"
+
+    def index(self) -> Index | None:
+        """The index; None if there is none, or none that can be used."""
+        try:
+            return Index.from_bytes((self.folder / INDEX).read_bytes())
+        except OSError:
+            return None
 
     def is_ours(self) -> bool:
         """Whether it is a prepared subject, complete or not."""
-        return os.path.exists(self.folder / _LOCK) or self.read_index() is not None
+        return os.path.exists(self.folder / _LOCK) or self.index() is not None
 
     def check(self) -> None:
         """Refuses a folder that holds anything but a prepared subject.
@@ -79,9 +66,8 @@ class Store:
                 return
             if not self.folder.is_dir():
                 raise UserError(f"output {shown} is not a folder: give another one")
-            names = {entry.name for entry in self.folder.iterdir()}
-        visible = {name for name in names if not name.startswith(".")}
-        if visible and self.read_index() is None and _LOCK not in names:
+            holds_any = any(not entry.name.startswith(".") for entry in self.folder.iterdir())
+        if holds_any and not self.is_ours():
             raise UserError(
                 f"output folder {shown} holds other files and no prepared subject: "
                 "give an empty or a new folder"
@@ -98,57 +84,31 @@ class Store:
         Raises:
             UserError: If the folder cannot be written.
         """
-        with _explained(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            # Before anything else: by this file the next run knows the folder for its own.
-            lock = (self.folder / _LOCK).open("ab")
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                _log.warning("waiting for another run that prepares %r", str(self.folder))
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        with ExitStack() as held:
             with _explained(self.folder):
-                for kind in KINDS:
-                    (self.folder / kind).mkdir(exist_ok=True)
-                self._remove_unfinished()
+                self.folder.mkdir(parents=True, exist_ok=True)
+                # Before anything else: by this file the next run knows the folder for its own.
+                held.enter_context(locked(self.folder / _LOCK, on_wait=self._say_that_it_waits))
+                for folder in (self.folder, *(self.folder / kind for kind in KINDS)):
+                    folder.mkdir(exist_ok=True)
+                    self.remove(folder.glob(f"{TEMPORARY_PREFIX}*"))
             yield
 
-    def _remove_unfinished(self) -> None:
-        for folder in (self.folder, *(self.folder / kind for kind in KINDS)):
-            for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-                path.unlink(missing_ok=True)
+    def _say_that_it_waits(self) -> None:
+        _log.warning("waiting for another run that prepares %r", str(self.folder))
 
-    def files(self, kind: Kind) -> list[StoredFile]:
-        """All files of a kind, ours or not, sorted by name."""
+    def files(self, kind: Kind) -> dict[Path, str | None]:
+        """All files of a kind, ours or not, with the keys that they carry if they are ours."""
         folder = self.folder / kind
         if not os.path.isdir(folder):
-            return []
-        read = features_key if kind == "features" else png_key
+            return {}
+        read = png_key if kind in PICTURES else features_key
         with _explained(folder):
-            return [
-                StoredFile(path, read(path))
+            return {
+                path: read(path)
                 for path in sorted(folder.iterdir())
                 if path.is_file() and not path.name.startswith(TEMPORARY_PREFIX)
-            ]
-
-    def arrange(self, moves: Mapping[Path, Path]) -> None:
-        """Moves files to the names their photos have now.
-
-        Two photos may have exchanged their names, so every file steps aside first. A run killed
-        in between loses nothing: files are found by their keys, whatever they are called.
-
-        Args:
-            moves: Old path to new path, in the same folder each.
-        """
-        aside: list[tuple[Path, Path]] = []
-        with _explained(self.folder):
-            for number, (path, target) in enumerate(moves.items()):
-                waiting = path.with_name(f"{_MOVING}{secrets.token_hex(4)}-{number}{path.suffix}")
-                os.replace(path, waiting)
-                aside.append((waiting, target))
-            for waiting, target in aside:
-                os.replace(waiting, target)
+            }
 
     def remove(self, paths: Iterable[Path]) -> None:
         """Removes files of the folder."""
@@ -157,36 +117,17 @@ class Store:
                 path.unlink(missing_ok=True)
 
     def write(self, path: Path, content: bytes) -> None:
-        """Writes a file of the folder atomically.
-
-        Raises:
-            UserError: If there is no space or no right to write.
-        """
+        """Writes a file atomically; a UserError if there is no space or no right to write."""
         with _explained(path):
             atomic_write(path, content)
 
-    def read_index(self) -> dict[str, Any] | None:
-        """The index, or None if there is none of ours."""
-        try:
-            index = json.loads((self.folder / INDEX).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        if not isinstance(index, dict) or index.get("format") != FORMAT:
-            return None
-        return cast(dict[str, Any], index)
-
 
 def png_bytes(pixels: NDArray[np.uint8], key: str) -> bytes:
-    """A PNG file that carries the key it was made under.
-
-    Args:
-        pixels: `H W` or `H W 3`.
-        key: The key.
-    """
+    """A PNG file, of pixels `H W` or `H W 3`, that carries the key it was made under."""
     text = PngInfo()
-    text.add_text(PNG_KEY, key)
+    text.add_text(_KEY, key)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=text, compress_level=4)
+    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=text, compress_level=2)
     return buffer.getvalue()
 
 
@@ -194,7 +135,7 @@ def png_key(path: Path) -> str | None:
     """The key that a PNG file carries; None if it carries none. Reads its head only."""
     try:
         with opened_picture(path) as image:
-            key = image.info.get(PNG_KEY)
+            key = image.info.get(_KEY)
     except Exception:  # anything wrong means: not one of ours
         return None
     return key if isinstance(key, str) else None
@@ -211,27 +152,55 @@ def is_whole_png(path: Path) -> bool:
 
 
 def read_png(path: Path, key: str) -> NDArray[np.uint8]:
-    """Decodes a PNG file that has to carry a key.
-
-    Returns:
-        `H W` or `H W 3`.
-
-    Raises:
-        UserError: If it is missing, damaged, or carries another key.
-    """
-    if png_key(path) != key:
-        raise UserError(stale(path))
+    """The pixels, `H W` or `H W 3`, of a PNG file; a UserError if it carries another key."""
     try:
         with opened_picture(path) as image:
-            return np.array(image, dtype=np.uint8)
+            if image.info.get(_KEY) == key:
+                return np.array(image, dtype=np.uint8)
     except Exception as error:  # decoders raise all kinds on damaged input
-        raise UserError(stale(path)) from error
+        raise _stale(path) from error
+    raise _stale(path)
 
 
-def stale(path: Path) -> str:
+def features_bytes(tensors: dict[str, Tensor], key: str) -> bytes:
+    """A safetensors file that carries the key it was made under."""
+    # One entry only: the format does not keep several in a fixed order.
+    content: bytes = save(tensors, {_KEY: key})
+    return content
+
+
+def features_key(path: Path) -> str | None:
+    """The key that a safetensors file carries; None if it carries none, or is not whole."""
+    try:
+        return _read(path)[1]
+    except Exception:  # anything wrong means: not one of ours
+        return None
+
+
+def read_features(path: Path, key: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; a UserError if it is damaged or carries another key."""
+    try:
+        tensors, carried = _read(path)
+    except Exception as error:  # all kinds on damaged input
+        raise _stale(path) from error
+    if carried != key:
+        raise _stale(path)
+    return tensors
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], str]:
+    # Safetensors takes no path that is not UTF-8, and of bytes it gives no metadata.
+    content = path.read_bytes()
+    tensors: dict[str, Tensor] = load(content)
+    # A file starts with the length of its JSON header.
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return tensors, str(header["__metadata__"][_KEY])
+
+
+def _stale(path: Path) -> UserError:
     """The one line on a file that is not what the index says."""
     what = "is not what was prepared for its photo" if path.exists() else "is missing"
-    return f"{str(path)!r} {what}: run idgen prepare again"
+    return UserError(f"{str(path)!r} {what}: run idgen prepare again")
 
 
 @contextmanager

@@ -6,8 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from idgen.errors import UserError
-from idgen.prepare.opened_picture import opened_picture
-from idgen.prepare.photos import visible_entries
+from idgen.prepare.photos import opened_picture, visible_entries
 from idgen.prepare.store import Store
 
 _SHOWN = 3

@@ -1,16 +1,17 @@
 """Views of a photo: the square pictures that the autoencoder and E_I see."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
+import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from idgen.masks import Mask
+from idgen.masks import Mask, Picture
 
 VERSION = 2
 """Part of every feature's key: raise it when a view's pixels change."""
@@ -21,6 +22,9 @@ _SPECK = 0.02
 """A separate piece below this part of the mask's area does not place the square."""
 _TOGETHER = 4
 """Augmented views that go through a model in one batch."""
+
+Extent: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+"""First row of a subject and the one after its last, and the same of its columns."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,9 @@ class Frame:
     """The square that a view shows.
 
     Attributes:
-        left: In pixels; negative where the square leaves the photo.
-        top: The same.
-        side: The same.
+        left: In pixels, as `top` and `side`; negative where the square leaves the photo.
+        top: Likewise.
+        side: Of the square.
         flip: Whether left and right change places.
     """
 
@@ -56,12 +60,7 @@ class Frame:
 
 
 def list_views(flip: bool, augmented: int = 0) -> tuple[View, ...]:
-    """The views each photo is seen in: the plain one first, then its mirror image.
-
-    Args:
-        flip: Whether mirror images are among them.
-        augmented: How many more, each of another scale and place.
-    """
+    """The views of a photo: the plain one, its mirror image, and more of other scale and place."""
     mirrored = (View("flip", flip=True),) if flip else ()
     ending = "" if flip else " unflipped"
     more = (View(f"augmented {n}{ending}", flip, n) for n in range(1, augmented + 1))
@@ -80,23 +79,28 @@ def batches(views: tuple[View, ...]) -> list[list[int]]:
     return [first, *(more[at : at + _TOGETHER] for at in range(0, len(more), _TOGETHER))]
 
 
-def frame_of(view: View, mask: Mask, digest: str) -> Frame:
-    """The square that a view shows of a photo.
+def frames_of(views: Sequence[View], mask: Mask, digest: str) -> list[Frame]:
+    """The squares that views show of a photo.
 
     An augmented view is drawn from the photo's digest and the view's number alone: its side lies
     between 0.6 times and all of the plain view's, its place anywhere in the photo, so that the
     whole subject is kept in both.
 
     Args:
-        view: The view.
+        views: The views.
         mask: `H W`, of the photo.
         digest: The photo's.
     """
-    left, top, side = crop_box(mask)
+    extent = subject_extent(mask)
+    return [_frame(view, mask.shape, extent, digest) for view in views]
+
+
+def _frame(view: View, shape: tuple[int, ...], extent: Extent, digest: str) -> Frame:
+    left, top, side = _square_around(shape, extent)
     if view.number is None:
         return Frame(left, top, side, view.flip)
     draw = random.Random(f"view/{digest}/{view.number}")
-    (first_row, last_row), (first_column, last_column) = subject_extent(mask)
+    (first_row, last_row), (first_column, last_column) = extent
     needed = max(last_row - first_row, last_column - first_column)
     closer = draw.randint(min(side, max(needed, round(_CLOSEST * side))), side)
 
@@ -105,34 +109,26 @@ def frame_of(view: View, mask: Mask, digest: str) -> Frame:
             return -((closer - length) // 2)
         return draw.randint(max(0, last - closer), min(first, length - closer))
 
-    height, width = mask.shape
+    height, width = shape
     column = place(first_column, last_column, width)
     row = place(first_row, last_row, height)
     return Frame(column, row, closer, view.flip and draw.random() < 0.5)
 
 
-def subject_extent(mask: Mask) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First row of the subject and the one after its last, and the same of its columns.
+def subject_extent(mask: Mask) -> Extent:
+    """Where the subject of a mask `H W` begins and ends; the middle if it is empty.
 
     Specks, pieces of less than 2 % of the mask's area, do not count.
-
-    Args:
-        mask: `H W`; an empty one gives the middle.
     """
-    rows, columns = (np.flatnonzero(_without_specks(mask).any(axis=axis)) for axis in (1, 0))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    counts = stats[:, cv2.CC_STAT_AREA] >= _SPECK * mask.sum()
+    counts[0] = False
+    kept = counts[labels]
+    rows, columns = (np.flatnonzero(kept.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         middle = (mask.shape[0] // 2, mask.shape[1] // 2)
         return (middle[0], middle[0]), (middle[1], middle[1])
     return (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)
-
-
-def _without_specks(mask: Mask) -> Mask:
-    import cv2
-
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    counts = stats[:, cv2.CC_STAT_AREA] >= _SPECK * mask.sum()
-    counts[0] = False
-    return np.asarray(counts[labels], dtype=np.bool_)
 
 
 def crop_box(mask: Mask) -> tuple[int, int, int]:
@@ -146,11 +142,14 @@ def crop_box(mask: Mask) -> tuple[int, int, int]:
         mask: `H W`, True on the subject; an empty one gives the centre.
 
     Returns:
-        Left, top and side, in pixels; left or top is negative where the square leaves the
-        picture.
+        Left, top and side, in pixels; left or top is negative where it leaves the picture.
     """
-    height, width = mask.shape
-    rows, columns = subject_extent(mask)
+    return _square_around(mask.shape, subject_extent(mask))
+
+
+def _square_around(shape: tuple[int, ...], extent: Extent) -> tuple[int, int, int]:
+    height, width = shape
+    rows, columns = extent
     (first, last), length = (columns, width) if width > height else (rows, height)
     shorter = min(height, width)
     side = max(shorter, last - first)
@@ -161,23 +160,20 @@ def crop_box(mask: Mask) -> tuple[int, int, int]:
 
 
 def cut_square(
-    image: NDArray[np.uint8],
+    image: Picture,
     left: int,
     top: int,
     side: int,
     beyond: Literal["symmetric", "constant"] = "symmetric",
-) -> NDArray[np.uint8]:
+) -> Picture:
     """Cuts a square out of a picture, which is mirrored at its edges where the square leaves it.
 
     Args:
-        image: `H W` or `H W 3`.
+        image: `H W` or `H W 3`; the result is `side side` or `side side 3`.
         left: May be negative.
         top: May be negative.
         side: In pixels.
         beyond: What is beyond the edges: the picture's mirror image, or zeros (`constant`).
-
-    Returns:
-        `side side` or `side side 3`.
     """
     height, width = image.shape[:2]
     around = [
@@ -190,24 +186,15 @@ def cut_square(
     return np.pad(inside, around + [(0, 0)] * (image.ndim - 2), mode=beyond)
 
 
-def show(image: NDArray[np.uint8], frame: Frame, resolution: int) -> Tensor:
-    """A view's pixels: cut out, and resized with a Lanczos filter.
+def show(image: Picture, frame: Frame, resolution: int) -> Tensor:
+    """A view of a picture `H W 3`, resized with a Lanczos filter: `3 R R`, float32 in [-1, 1].
 
     A photo and its background get the same frame from the same mask, and stay in register.
-
-    Args:
-        image: `H W 3`, sRGB in [0, 255].
-        frame: The square.
-        resolution: Pixels on a side of the result.
-
-    Returns:
-        `3 resolution resolution`, float32 in [-1, 1].
     """
     # Cut first: with resize's own box the filter would look beyond the square.
     cut = Image.fromarray(cut_square(image, frame.left, frame.top, frame.side))
     resized = cut.resize((resolution, resolution), Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float()
-    pixels = pixels / 127.5 - 1
+    pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float() / 127.5 - 1
     return (pixels.flip(-1) if frame.flip else pixels).contiguous()
 
 
@@ -220,25 +207,14 @@ def show_mask(mask: Mask, frame: Frame, height: int, width: int) -> Tensor:
         mask: `H W`, of the photo.
         frame: The square.
         height: h, places from top to bottom, such as the latents'.
-        width: w, places from left to right.
-
-    Returns:
-        `1 h w`, float32 in [0, 1].
+        width: w, places from left to right; the result is `1 h w`, float32 in [0, 1].
     """
-    import cv2
-
     cut = cut_square(mask.astype(np.uint8), frame.left, frame.top, frame.side, beyond="constant")
     shares = cv2.resize(cut.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
     subject = torch.from_numpy(shares).clamp(0, 1)[None]
     return (subject.flip(-1) if frame.flip else subject).contiguous()
 
 
-def square(image: NDArray[np.uint8], mask: Mask, resolution: int) -> Tensor:
-    """The plain view of a picture, `3 resolution resolution`, float32 in [-1, 1].
-
-    Args:
-        image: `H W 3`, sRGB in [0, 255].
-        mask: `H W`, of the photo.
-        resolution: Pixels on a side of the result.
-    """
+def square(image: Picture, mask: Mask, resolution: int) -> Tensor:
+    """The plain view of a picture `H W 3` by its photo's mask `H W`; see `show`."""
     return show(image, Frame(*crop_box(mask)), resolution)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from idgen.callbacks.drawings import check_output
-from idgen.callbacks.fidelity import FidelityScores
 from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
+from idgen.evaluation.fidelity import FidelityScores
+from idgen.evaluation.recorder import check_output
 from idgen.files import check_writable
 from idgen.module import PersonalizationModule
 from idgen.prepare.store import Store

@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
 from idgen.data.prompts import suite_identity
-from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.runs.building import note_parts
 from idgen.runs.checks import check_parts
 from idgen.runs.cli import PartsCLI

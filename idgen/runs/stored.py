@@ -10,9 +10,10 @@ import yaml
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.trainer.states import TrainerFn
 
-from idgen.callbacks.drawings import DrawingRecorder
+from idgen.callbacks.evaluation import EvaluateDrawings
 from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError, first_line
+from idgen.evaluation.recorder import Stage
 from idgen.files import atomic_write
 from idgen.module import CHECKPOINT_KEY
 
@@ -104,10 +105,10 @@ class RunConfig(SaveConfigCallback):
         return text
 
 
-def _drawings_folder(trainer: L.Trainer, stage: str) -> Path:
+def _drawings_folder(trainer: L.Trainer, stage: Stage) -> Path:
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    recorder = next(c for c in callbacks if isinstance(c, DrawingRecorder))
-    return recorder.stage_folder(trainer, stage)
+    evaluate = next(c for c in callbacks if isinstance(c, EvaluateDrawings))
+    return evaluate.stage_folder(trainer, stage)
 
 
 def _make_absolute(config: dict[str, Any], datamodule: SubjectDataModule) -> None:

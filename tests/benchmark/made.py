@@ -10,9 +10,28 @@ from PIL import Image
 
 from idgen.benchmark.results import CellResult
 from idgen.benchmark.subjects import BenchmarkSubject
+from idgen.evaluation.protocol import Protocol
 
 PROMPTS = ("a dog in the snow", "a dog on the beach", "a dog <b>& a cat</b>")
-PROTOCOL = {"pairing": "every drawing against every photo", "drawing_seed": 0, "sampler": {"n": 2}}
+PROTOCOL = Protocol(
+    dino="mini",
+    dino_revision=None,
+    dino_identity="1",
+    dino_preprocessing={"resize": [256, 256]},
+    clip="mini",
+    clip_revision=None,
+    clip_identity="2",
+    clip_preprocessing={"resize": [224, 224]},
+    pairing="every drawing against every photo",
+    photo_segmenter=None,
+    segmenter=None,
+    inpainter=None,
+    sampler={"name": "Sampler", "steps": 2},
+    drawing_seed=0,
+    prompts="3",
+    images_per_prompt=1,
+    idgen_version="0",
+).to_json()
 
 
 def make_subject(folder: Path, name: str) -> BenchmarkSubject:
@@ -37,7 +56,7 @@ def metrics(**scores: float | None) -> dict[str, Any]:
         "backbone": "tiny",
         "backbone_identity": "abc",
         "sampler": {"steps": 2},
-        "protocol": PROTOCOL,
+        "protocol": dict(PROTOCOL),
         "idgen_version": "0",
     }
 

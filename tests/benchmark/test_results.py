@@ -14,7 +14,7 @@ from idgen.benchmark.results import CellResult, check_comparable
 from idgen.benchmark.summary import Summary, summarise
 from idgen.benchmark.tables import EMPTY, PHOTOS, as_csv, as_json, as_latex, as_markdown
 from idgen.errors import UserError
-from idgen.report.scores import find_scores, score_name
+from idgen.pages.scores import find_scores, score_name
 from tests.benchmark.made import failed, make_result, missing, results_of
 
 METHODS = ("ours", "lo_ra & co")
@@ -62,13 +62,32 @@ def test_the_seed_and_the_name_of_a_model_may_differ(tmp_path: Path) -> None:
     assert check_comparable([first, second])["protocol"] == first.metrics["protocol"]
 
 
-@pytest.mark.parametrize("field", ["idgen_version", "backbone_identity"])
-def test_other_versions_and_backbones_are_refused(tmp_path: Path, field: str) -> None:
+def test_other_versions_and_backbones_are_refused(tmp_path: Path) -> None:
     first = make_result(tmp_path, "ours", "dog", {"dino": 0.5})
     second = make_result(tmp_path, "ours", "cat", {"dino": 0.5})
-    second.metrics[field] = "another"
-    with pytest.raises(UserError, match=field):
+    second.metrics["backbone_identity"] = "another"
+    with pytest.raises(UserError, match="backbone_identity is 'abc' there and 'another' here"):
         check_comparable([first, second])
+    second.metrics["backbone_identity"] = first.metrics["backbone_identity"]
+    second.metrics["protocol"] = {**first.metrics["protocol"], "idgen_version": "1"}
+    with pytest.raises(UserError, match=r"protocol.idgen_version is '0' there and '1' here"):
+        check_comparable([first, second])
+
+
+def test_a_part_of_a_setting_is_named(tmp_path: Path) -> None:
+    first = make_result(tmp_path, "ours", "dog", {"dino": 0.5})
+    second = make_result(tmp_path, "ours", "cat", {"dino": 0.5})
+    sampler = {"name": "Sampler", "steps": 3}
+    second.metrics["protocol"] = {**first.metrics["protocol"], "sampler": sampler}
+    with pytest.raises(UserError, match=r"protocol.sampler.steps is 2 there and 3 here"):
+        check_comparable([first, second])
+
+
+def test_a_result_of_another_versions_protocol_is_refused_by_its_name(tmp_path: Path) -> None:
+    first = make_result(tmp_path, "ours", "dog", {"dino": 0.5})
+    del first.metrics["protocol"]["pairing"]
+    with pytest.raises(UserError, match="ours / dog / seed 0: protocol: 'pairing' is missing"):
+        check_comparable([first])
 
 
 def test_a_score_that_does_not_exist_is_left_out_of_the_mean(tmp_path: Path) -> None:
@@ -106,7 +125,7 @@ def test_means_over_other_subjects_are_marked_and_never_the_best(tmp_path: Path)
     assert difference.interval.mean == pytest.approx(0.1)
     row = next(line for line in as_markdown(summary).splitlines() if line.startswith("| lo"))
     assert row.count("†") == 3
-    assert "† over fewer subjects" in as_markdown(summary)
+    assert "† covers fewer subjects" in as_markdown(summary)
     assert as_latex(summary).count(r"$^\dagger$") == 3
     assert "†" not in as_markdown(summary_of(tmp_path / "whole"))
 
@@ -242,7 +261,7 @@ def test_the_photos_are_no_method(tmp_path: Path) -> None:
     assert "**" not in row
     assert row.count("†") == 1
     assert row.count(EMPTY) == 2
-    assert "4 of 7 here: the others have a single photo" in as_markdown(summary)
+    assert "It covers 4 of 7 subjects: the others have a single photo" in as_markdown(summary)
     latex = as_latex(summary).splitlines()
     last = next(line for line in latex if PHOTOS in line and not line.startswith("%"))
     assert latex[latex.index(last) - 1] == r"\midrule"

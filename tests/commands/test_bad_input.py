@@ -282,7 +282,7 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         (
             '--fidelity.segmenter={"class_path": "idgen.prepare.MaskFiles", '
             '"init_args": {"folder": "masks"}}',
-            "--fidelity.segmenter",
+            "fidelity.segmenter",
         ),
         ("--model.conditioning.init_args.experts=-1", "experts"),
         ("--model.conditioning.init_args.explicit=false", "explicit"),
@@ -321,6 +321,8 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
             '"init_args": {"checkpoint": "/nowhere.pth"}}',
             "/nowhere.pth",
         ),
+        ("--fidelity.scores=[tests.parts_of_users.Brightnes]", "Brightness"),
+        ("--drawings.grid_prompts=0", "grid_prompts"),
         ("--checkpoint.monitor=val/foo", "val/balance"),
         ("--checkpoint.keep=-7", "keep"),
         ("--seed_everything=-1", "seed_everything"),
@@ -361,12 +363,12 @@ def test_a_refused_resume_leaves_the_prepared_subject_alone(
     workspace: Workspace, refusal: Refusal, tmp_path: Path
 ) -> None:
     assert workspace.fit("--trainer.max_steps=1") == 0
-    features = workspace.folder / "prepared" / "features"
-    before = sorted(path.name for path in features.iterdir())
+    prepared = workspace.folder / "prepared"
+    before = sorted(prepared.rglob("*"))
     other = save_pipeline(tmp_path / "other", seed=5)
     option = f"--model.backbone.init_args.source={other}"
     assert "backbone" in refusal("fit", f"--ckpt_path={workspace.last}", option)
-    assert sorted(path.name for path in features.iterdir()) == before
+    assert sorted(prepared.rglob("*")) == before
 
 
 def test_a_loss_that_is_not_finite_keeps_the_checkpoint(

@@ -13,8 +13,9 @@ import yaml
 from PIL import Image
 
 from idgen.cli import main
+from idgen.evaluation.protocol import Protocol
 from idgen.metrics.encoders import DinoScorer
-from idgen.metrics.protocol import Protocol
+from idgen.prepare.index import FEATURES
 from tests.workspace import Workspace
 
 MASKED = ("leakage", "masked_dino", "masked_clip_i")
@@ -78,6 +79,28 @@ def test_a_segmenter_of_drawings_brings_the_masked_scores(
     assert [difference.field for difference in differences] == ["segmenter", "inpainter"]
 
 
+def test_a_score_of_ones_own_is_added_by_its_class_path(
+    trained: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = '[{"class_path": "tests.parts_of_users.Brightness", "init_args": {"darkest": %s}}]'
+    out = tmp_path / "scores"
+    metrics = scored(trained, out, f"--fidelity.scores={own % 0}")
+    rows = list(csv.DictReader((out / "images.csv").open()))
+    for row, picture in zip(rows, pixels(out), strict=True):
+        assert float(row["brightness"]) == pytest.approx(picture.mean() / 255, abs=1e-6)
+    mean = sum(float(row["brightness"]) for row in rows) / len(rows)
+    assert metrics["brightness"] == pytest.approx(mean, abs=1e-6)
+    assert metrics["protocol"]["scores"] == {"brightness": "brightness above 0.0"}
+    assert "test/brightness" in capsys.readouterr().out
+    page = (out / "report.html").read_text()
+    assert f"{mean:.3f}" in page
+    assert ">brightness<" in page
+    out = tmp_path / "none"
+    metrics = scored(trained, out, f"--fidelity.scores={own % 1}")
+    assert metrics["brightness"] is None
+    assert {row["brightness"] for row in csv.DictReader((out / "images.csv").open())} == {""}
+
+
 def test_without_a_prepared_subject_masked_scores_are_empty_and_say_why(
     trained: Workspace, tmp_path: Path
 ) -> None:
@@ -94,9 +117,9 @@ def test_masked_scores_need_nothing_but_masks_and_backgrounds(
 ) -> None:
     older = tmp_path / "older"
     shutil.copytree(trained.folder / "prepared", older)
-    shutil.rmtree(older / "features")
+    for kind in FEATURES:
+        shutil.rmtree(older / kind)
     (older / "contact_sheet.html").unlink()
-    (older / "masks" / "0.png").rename(older / "masks" / "called-otherwise.png")
     options = (*CENTRE, f"--data.subject.prepared={older}", "--data.test_images=1")
     metrics = scored(trained, tmp_path / "scores", *options)
     whole = scored(trained, tmp_path / "whole", *CENTRE, "--data.test_images=1")

@@ -44,7 +44,7 @@ def test_a_run_leaves_config_checkpoints_scores_and_grids(trained: Workspace) ->
     assert trained.last.exists()
     assert len(list(trained.last.parent.glob("best-*.ckpt"))) == 1
     assert any(trained.run.glob("events.out.tfevents*"))
-    assert (trained.folder / "prepared" / "contact_sheet.png").exists()
+    assert (trained.folder / "prepared" / "contact_sheet.html").exists()
 
 
 def test_checkpoints_hold_what_is_trained_and_load_without_pickle(trained: Workspace) -> None:

@@ -16,7 +16,10 @@ def two(tmp_path_factory: pytest.TempPathFactory, tiny_models: TinyModels) -> Wo
     workspace = make_workspace(tmp_path_factory.mktemp("two"), tiny_models)
     changed = workspace.settings()
     # With all losses of base.yaml: L6 switches what is trained off and on within a step.
-    changed["model"]["loss_weights"] |= {"background": 0.0, "background_preservation": 3.0}
+    terms = changed["model"]["terms"]
+    terms["weak_denoising"]["init_args"]["background"] = 0.0
+    preserving = {"class_path": "idgen.terms.BackgroundPreservation", "init_args": {"weight": 3.0}}
+    terms["background_preservation"] = preserving
     workspace.write(changed)
     ended = run_idgen(
         "fit",

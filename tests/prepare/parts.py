@@ -17,11 +17,12 @@ from idgen.backbones.backbone import Autoencoder
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask
 from idgen.models.encoders import ImageEncoder
-from idgen.prepare.inpainter import OpenCVInpainter
+from idgen.prepare.index import KINDS
+from idgen.prepare.inpainters.opencv import OpenCVInpainter
 from idgen.prepare.photos import Photo
 from idgen.prepare.preparation import Preparation
-from idgen.prepare.segmenter import Segment, Segmenter
-from idgen.prepare.store import KINDS
+from idgen.prepare.segmenters.segmenter import Segment, Segmenter
+from idgen.prepare.subject import PreparedSubject
 
 # With several threads, sums differ in their last bits between a process's threads, and so would
 # files that are compared byte for byte; models this small are no slower with one.
@@ -140,7 +141,6 @@ class TinyBackbone:
         self.dtype = dtype
         self.identity = fingerprint_fields(seed=seed)
         self.resolution = resolution
-        self.width = WIDTH
         self.loads = 0
         self._autoencoder = TinyAutoencoder(seed)
 
@@ -200,8 +200,17 @@ def save_photos(folder: Path, numbers: Sequence[int] = (0, 1, 2)) -> Path:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """All that a prepared subject holds, by relative path."""
-    names = ["index.json", "contact_sheet.png", "contact_sheet.html"]
+    names = ["index.json", "contact_sheet.html"]
     files = [folder / name for name in names if (folder / name).exists()]
     for kind in KINDS:
         files += sorted((folder / kind).iterdir()) if (folder / kind).is_dir() else []
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def save_masks(subject: PreparedSubject, folder: Path) -> Path:
+    """A prepared subject's masks as a user's own, named after their photos."""
+    folder.mkdir(exist_ok=True)
+    for photo in subject.photos:
+        content = subject.path(photo, "masks").read_bytes()
+        (folder / f"{Path(photo.name).stem}.png").write_bytes(content)
+    return folder

@@ -1,6 +1,5 @@
 """A run that dies at any write, and the next one, give what one undisturbed run gives."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from idgen import files
 from idgen.errors import UserError
 from idgen.files import TEMPORARY_PREFIX
+from idgen.prepare.index import PICTURES, Kind
 from idgen.prepare.store import png_bytes
 from tests.prepare.parts import (
     CPU,
@@ -19,8 +19,6 @@ from tests.prepare.parts import (
     save_photo,
     save_photos,
 )
-
-REPLACE = os.replace
 
 
 class Killed(BaseException):
@@ -89,56 +87,29 @@ def test_killed_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert contents(output) == contents(tmp_path / f"whole{number}")
 
 
-def test_killed_between_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exchanged names: the run dies after any number of renames, and no mask is lost."""
-    for number in (1, 2, 3, 6):
-        photos, output = tmp_path / f"photos{number}", tmp_path / f"out{number}"
-        save_photos(photos, (0, 1))
-        preparation().run(photos, output, TinyBackbone(), CPU, False)
-        (photos / "00.png").rename(photos / "x")
-        (photos / "01.png").rename(photos / "00.png")
-        (photos / "x").rename(photos / "01.png")
-        calls = 0
-
-        def dying(source: Path, target: Path, last: int = number) -> None:
-            nonlocal calls
-            calls += 1
-            if calls > last:
-                raise Killed
-            REPLACE(source, target)
-
-        with monkeypatch.context() as patch:
-            patch.setattr("idgen.prepare.store.os.replace", dying)
-            with pytest.raises(Killed):
-                preparation().run(photos, output, TinyBackbone(), CPU, False)
-        parts = preparation()
-        lacking = parts.plan(photos, output, TinyBackbone())
-        assert [line for line in lacking if line.startswith(("mask", "background"))] == []
-        parts.run(photos, output, TinyBackbone(), CPU, False)
-        parts.run(photos, tmp_path / f"whole{number}", TinyBackbone(), CPU, False)
-        assert contents(output) == contents(tmp_path / f"whole{number}")
-
-
 def test_a_swapped_file_is_noticed_and_mended(tmp_path: Path) -> None:
     photos, output = save_photos(tmp_path / "photos"), tmp_path / "out"
     subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
     expected = contents(output)
-    first, second = (output / "masks" / name for name in ("00.png", "01.png"))
+    first, second = (subject.path(photo, "masks") for photo in subject.photos[:2])
     content = first.read_bytes()
     first.write_bytes(second.read_bytes())
     second.write_bytes(content)
-    with pytest.raises(UserError, match=r"masks/00\.png.*run idgen prepare again"):
+    with pytest.raises(UserError, match=rf"masks/{first.name}.*run idgen prepare again"):
         subject.mask(subject.photos[0])
     preparation().run(photos, output, TinyBackbone(), CPU, False)
     assert contents(output) == expected
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "swapped"])
-def test_damaged_features_are_noticed_and_made_anew(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("kind", ["latents", "embeddings"])
+def test_damaged_features_are_noticed_and_made_anew(
+    tmp_path: Path, damage: str, kind: Kind
+) -> None:
     photos, output = save_photos(tmp_path / "photos"), tmp_path / "out"
     subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
     expected = contents(output)
-    path, other = (output / photo.features.file for photo in subject.photos[:2])
+    path, other = (subject.path(photo, kind) for photo in subject.photos[:2])
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-20])
     elif damage == "gone":
@@ -154,10 +125,10 @@ def test_damaged_features_are_noticed_and_made_anew(tmp_path: Path, damage: str)
 
 def test_a_truncated_mask_is_made_anew(tmp_path: Path) -> None:
     photos, output = save_photos(tmp_path / "photos"), tmp_path / "out"
-    preparation().run(photos, output, TinyBackbone(), CPU, False)
+    subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
     expected = contents(output)
     for recorded in (True, False):
-        mask = output / "masks" / "00.png"
+        mask = subject.path(subject.photos[0], "masks")
         mask.write_bytes(mask.read_bytes()[:-30])
         if not recorded:
             (output / "index.json").unlink()
@@ -167,20 +138,22 @@ def test_a_truncated_mask_is_made_anew(tmp_path: Path) -> None:
 
 def test_an_edited_mask_outlives_its_photo(tmp_path: Path) -> None:
     photos, output = save_photos(tmp_path / "photos"), tmp_path / "out"
-    preparation().run(photos, output, TinyBackbone(), CPU, False)
-    save_photo(output / "masks", "02.png", 5)
+    subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
+    mask, background = (subject.path(subject.photos[2], kind) for kind in PICTURES)
+    save_photo(mask.parent, mask.name, 5)
     (photos / "02.png").unlink()
-    edited = (output / "masks" / "02.png").read_bytes()
+    edited = mask.read_bytes()
     preparation().run(photos, output, TinyBackbone(), CPU, False)
-    assert (output / "masks" / "02.png").read_bytes() == edited
-    assert not (output / "backgrounds" / "02.png").exists()
+    assert mask.read_bytes() == edited
+    assert not background.exists()
 
 
 def test_an_edited_mask_of_a_renamed_photo_is_not_passed_over(tmp_path: Path) -> None:
     photos, output = save_photos(tmp_path / "photos"), tmp_path / "out"
     subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
-    edited = np.full_like(subject.mask(subject.photos[1]), 255, dtype=np.uint8)
-    (output / "masks" / "01.png").write_bytes(png_bytes(edited, subject.photos[1].mask.key))
+    photo = subject.photos[1]
+    edited = np.full_like(subject.mask(photo), 255, dtype=np.uint8)
+    subject.path(photo, "masks").write_bytes(png_bytes(edited, photo.files["masks"].key))
     (photos / "01.png").rename(photos / "new.png")
-    with pytest.raises(UserError, match=r"masks/01\.png.*changed by hand"):
+    with pytest.raises(UserError, match=rf"{photo.files['masks'].file}.*changed by hand"):
         preparation().run(photos, output, TinyBackbone(), CPU, False)

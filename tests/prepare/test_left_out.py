@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from idgen.errors import UserError
-from idgen.prepare.mask_files import MaskFiles
 from idgen.prepare.photos import lone_photo_note
 from idgen.prepare.preparation import Preparation
+from idgen.prepare.segmenters.mask_files import MaskFiles
 from tests.prepare.parts import (
     CPU,
     CentreSegmenter,
@@ -18,6 +18,7 @@ from tests.prepare.parts import (
     TinyBackbone,
     contents,
     preparation,
+    save_masks,
 )
 
 
@@ -59,11 +60,8 @@ def test_what_was_left_out_is_named_where_none_is_left(photos: Path, output: Pat
 def test_photos_with_bad_masks_are_left_out_where_allowed(
     photos: Path, output: Path, tmp_path: Path
 ) -> None:
-    preparation().run(photos, output, TinyBackbone(), CPU, False)
-    own = tmp_path / "own"
-    own.mkdir()
-    for path in (output / "masks").iterdir():
-        (own / path.name).write_bytes(path.read_bytes())
+    subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
+    own = save_masks(subject, tmp_path / "own")
     Image.new("L", (48, 40)).save(own / "01.png")
     by_hand = Preparation(MaskFiles(own), CountingInpainter(), PoolingEncoder(), skip_bad=True)
     with pytest.warns(UserWarning, match=r"left out '01\.png'.* is empty"):

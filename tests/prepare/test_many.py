@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from idgen.commands.summary import summary_table
 from idgen.errors import UserError
-from idgen.prepare import MaskFiles, Preparation
-from idgen.prepare.summary import summary_table
+from idgen.prepare import MaskFiles, Preparation, PreparedSubject
 from tests.prepare.parts import (
     CPU,
     CentreSegmenter,
@@ -17,6 +17,7 @@ from tests.prepare.parts import (
     TinyBackbone,
     contents,
     preparation,
+    save_masks,
     save_photo,
     save_photos,
 )
@@ -89,10 +90,8 @@ def test_masks_of_one_subject_never_serve_another(
     (subjects[0][0] / "03.png").write_bytes((subjects[0][0] / "02.png").read_bytes())
     (subjects[0][0] / "02.png").unlink()
     masks = tmp_path / "masks"
-    masks.mkdir()
     for _, output in subjects:
-        for path in (output / "masks").iterdir():
-            (masks / path.name).write_bytes(path.read_bytes())
+        save_masks(PreparedSubject(output), masks)
     by_hand = Preparation(MaskFiles(masks), CountingInpainter(), PoolingEncoder())
     outcomes = by_hand.run_all(subjects, TinyBackbone(), CPU, False)
     dog, cat, cup = (outcome.error for outcome in outcomes)

@@ -1,12 +1,15 @@
 """The prepared folder: what is refused, what is not lost, what is written at the same time."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from idgen.errors import UserError
-from idgen.prepare.store import Kind, Store, StoredFile
+from idgen.prepare.index import KINDS, PICTURES, Kind
+from idgen.prepare.store import Store
+from idgen.prepare.subject import PreparedSubject
 from tests.prepare.parts import (
     CPU,
     TinyBackbone,
@@ -17,14 +20,17 @@ from tests.prepare.parts import (
 )
 
 
-@pytest.mark.parametrize("kind", ["masks", "backgrounds"])
-def test_work_by_hand_is_not_overwritten(kind: str, photos: Path, output: Path) -> None:
-    preparation().run(photos, output, TinyBackbone(), CPU, False)
-    save_photo(output / kind, "01.png", 5)
-    edited = (output / kind / "01.png").read_bytes()
-    with pytest.raises(UserError, match=rf"{kind}/01\.png.*move it away"):
-        preparation(share=0.5).run(photos, output, TinyBackbone(), CPU, False)
-    assert (output / kind / "01.png").read_bytes() == edited
+@pytest.mark.parametrize("kind", PICTURES)
+def test_work_by_hand_is_not_overwritten(kind: Kind, photos: Path, output: Path) -> None:
+    subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
+    path = subject.path(subject.photos[1], kind)
+    save_photo(path.parent, path.name, 5)
+    edited = path.read_bytes()
+    # Nor is it passed over where another segmenter's file would lie beside it.
+    for parts in (preparation(), preparation(share=0.5)):
+        with pytest.raises(UserError, match=rf"{kind}/{path.name}.*move it away"):
+            parts.run(photos, output, TinyBackbone(), CPU, False)
+    assert path.read_bytes() == edited
 
 
 def test_refuses_a_folder_of_other_things(photos: Path, output: Path) -> None:
@@ -74,30 +80,20 @@ def test_runs_at_once_do_not_disturb_each_other(photos: Path, tmp_path: Path) ->
     assert contents(tmp_path / "both") == contents(tmp_path / "alone")
 
 
-def test_a_file_that_another_run_moves_meanwhile_is_not_held(
+def test_a_file_that_another_run_removes_meanwhile_is_not_held(
     photos: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    preparation().run(photos, output, TinyBackbone(), CPU, False)
+    subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
     files = Store.files
 
-    def move(store: Store, kind: Kind) -> list[StoredFile]:
+    def remove(store: Store, kind: Kind) -> dict[Path, str | None]:
         found = files(store, kind)
         if kind == "masks":
-            (output / "masks" / "00.png").rename(output / "masks" / ".moving-0.png")
+            subject.path(subject.photos[0], kind).unlink()
         return found
 
-    monkeypatch.setattr(Store, "files", move)
+    monkeypatch.setattr(Store, "files", remove)
     assert preparation().plan(photos, output, TinyBackbone()) == ["mask of '00.png'"]
-
-
-def test_photos_alike_but_for_the_suffix_keep_it(tmp_path: Path, output: Path) -> None:
-    save_photo(tmp_path / "p", "a.png", 0)
-    save_photo(tmp_path / "p", "A.webp", 1)
-    preparation().run(tmp_path / "p", output, TinyBackbone(), CPU, False)
-    assert {path.name for path in (output / "masks").iterdir()} == {
-        "a.png.png",
-        "A.webp.png",
-    }
 
 
 def test_names_as_long_as_names_may_be(tmp_path: Path, output: Path) -> None:
@@ -106,3 +102,42 @@ def test_names_as_long_as_names_may_be(tmp_path: Path, output: Path) -> None:
     subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
     assert {photo.name for photo in subject.photos} == {"x" * 255, "01.png"}
     assert preparation().is_fresh(photos, output, TinyBackbone())
+
+
+def test_a_renamed_photo_touches_no_file_of_its_own(photos: Path, output: Path) -> None:
+    preparation().run(photos, output, TinyBackbone(), CPU, False)
+    before = {path: path.stat().st_mtime_ns for kind in KINDS for path in (output / kind).iterdir()}
+    (photos / "00.png").rename(photos / "z.png")
+    parts = preparation()
+    assert parts.plan(photos, output, TinyBackbone()) == ["index.json", "contact_sheet.html"]
+    subject = parts.run(photos, output, TinyBackbone(), CPU, False)
+    assert [photo.name for photo in subject.photos] == ["01.png", "02.png", "z.png"]
+    after = {path: path.stat().st_mtime_ns for kind in KINDS for path in (output / kind).iterdir()}
+    assert after == before
+
+
+@pytest.mark.parametrize("damage", [b"{", b"[]", b'{"format": "idgen prepared subject 1"}', None])
+def test_an_index_of_another_form_is_none(photos: Path, output: Path, damage: bytes | None) -> None:
+    preparation().run(photos, output, TinyBackbone(), CPU, False)
+    whole = contents(output)
+    index = json.loads(whole["index.json"])
+    index["photos"][0]["files"]["masks"]["key"] = 7
+    (output / "index.json").write_bytes(damage or json.dumps(index).encode())
+    with pytest.raises(UserError, match="holds no complete prepared subject"):
+        PreparedSubject(output)
+    parts, backbone = preparation(), TinyBackbone()
+    assert parts.plan(photos, output, backbone) == ["index.json"]
+    parts.run(photos, output, backbone, CPU, False)
+    assert contents(output) == whole
+
+
+def test_files_of_an_earlier_version_are_left_alone(photos: Path, output: Path) -> None:
+    """One of them may be a mask that its user has mended."""
+    subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
+    kept = subject.path(subject.photos[0], "masks").read_bytes()
+    for path in output.rglob("[!.]*.*"):
+        path.unlink()
+    (output / "masks" / "photo.png").write_bytes(kept)
+    (output / "index.json").write_text(json.dumps({"format": "idgen prepared subject 1"}))
+    preparation(share=0.5).run(photos, output, TinyBackbone(), CPU, False)
+    assert (output / "masks" / "photo.png").read_bytes() == kept

@@ -1,6 +1,5 @@
 """What is made, what is kept, what is refused."""
 
-import json
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -11,15 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from idgen.errors import UserError
-from idgen.fingerprint import file_digest, fingerprint_fields
-from idgen.prepare.mask_files import MaskFiles
+from idgen.fingerprint import file_digest
+from idgen.prepare.index import KINDS
 from idgen.prepare.photos import Photo, find_photos, read_photo
 from idgen.prepare.preparation import Preparation
-from idgen.prepare.segmenter import Segment
+from idgen.prepare.segmenters.mask_files import MaskFiles
+from idgen.prepare.segmenters.segmenter import Segment
 from idgen.prepare.store import is_whole_png
 from idgen.prepare.subject import PreparedSubject
 from tests.prepare.parts import (
@@ -30,6 +28,7 @@ from tests.prepare.parts import (
     TinyBackbone,
     contents,
     preparation,
+    save_masks,
     save_photo,
     save_photos,
 )
@@ -43,11 +42,12 @@ def made(before: dict[str, bytes], after: dict[str, bytes]) -> set[str]:
 
 def test_layout_and_views(photos: Path, output: Path) -> None:
     subject = preparation().run(photos, output, TinyBackbone(), CPU, progress=False)
-    assert {path.name for path in (output / "masks").iterdir()} == {
-        "00.png",
-        "01.png",
-        "02.png",
-    }
+    for kind in KINDS:
+        files = {subject.path(photo, kind): photo.files[kind].key for photo in subject.photos}
+        assert files.keys() == set((output / kind).iterdir())
+        assert all(
+            key.startswith(path.stem) and len(path.stem) == 20 for path, key in files.items()
+        )
     views = subject.load_views()
     assert views.latent_mean.shape == views.latent_log_variance.shape == (6, 4, 8, 8)
     assert views.photo_embedding.shape == views.background_embedding.shape == (6, 6)
@@ -92,39 +92,6 @@ def test_subject_masks_lie_on_the_subject_in_every_view(photos: Path, output: Pa
     assert torch.equal(mirrored, plain.flip(-1))
 
 
-def as_before_subject_masks(output: Path) -> None:
-    """Rewrites a prepared subject as it was when features held no masks."""
-    index = json.loads((output / "index.json").read_text())
-    for photo in index["photos"]:
-        path = output / photo["features"]["file"]
-        with safe_open(path, "pt") as file:
-            description = json.loads(file.metadata()["idgen"])
-        tensors = {k: v for k, v in load_file(path).items() if k != "subject_mask"}
-        rows = json.dumps([description["views"], *description["parts"]])
-        key = fingerprint_fields(views=rows)
-        older = path.with_name(f"{key}.safetensors")
-        metadata = {"idgen": json.dumps({**description, "key": key}, sort_keys=True)}
-        save_file(tensors, older, metadata)
-        path.unlink()
-        file_name = older.relative_to(output).as_posix()
-        photo["features"] = {"file": file_name, "key": key, "sha256": file_digest(older)}
-    (output / "index.json").write_text(json.dumps(index))
-
-
-def test_features_without_masks_are_stale_and_lose_nothing_else(photos: Path, output: Path) -> None:
-    preparation().run(photos, output, TinyBackbone(), CPU, False)
-    whole = contents(output)
-    as_before_subject_masks(output)
-    again, backbone = preparation(), TinyBackbone()
-    assert "features of '00.png'" in again.plan(photos, output, backbone)
-    with pytest.raises(UserError, match="run idgen prepare again"):
-        PreparedSubject(output).load_views()
-    again.run(photos, output, backbone, CPU, False)
-    assert isinstance(again.image_encoder, PoolingEncoder)
-    assert (backbone.loads, again.image_encoder.count) == (0, 0)
-    assert contents(output) == whole
-
-
 def test_two_runs_give_the_same_bytes(photos: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         preparation().run(photos, tmp_path / name, TinyBackbone(), CPU, False)
@@ -154,28 +121,12 @@ def test_nothing_is_loaded_when_fresh(photos: Path, output: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "backbone", "kinds", "masks", "backgrounds", "latents", "embeddings"),
     [
-        (
-            preparation(share=0.5),
-            TinyBackbone(),
-            {"masks", "backgrounds", "features"},
-            3,
-            3,
-            1,
-            12,
-        ),
-        (
-            preparation(dilation=0.2),
-            TinyBackbone(),
-            {"backgrounds", "features"},
-            0,
-            3,
-            0,
-            6,
-        ),
-        (preparation(weight=2.0), TinyBackbone(), {"features"}, 0, 0, 0, 12),
-        (preparation(), TinyBackbone(seed=1), {"features"}, 0, 0, 1, 0),
-        (preparation(), TinyBackbone(resolution=24), {"features"}, 0, 0, 1, 12),
-        (preparation(), TinyBackbone(dtype=torch.bfloat16), {"features"}, 0, 0, 0, 12),
+        (preparation(share=0.5), TinyBackbone(), set(KINDS), 3, 3, 6, 12),
+        (preparation(dilation=0.2), TinyBackbone(), {"backgrounds", "embeddings"}, 0, 3, 0, 12),
+        (preparation(weight=2.0), TinyBackbone(), {"embeddings"}, 0, 0, 0, 12),
+        (preparation(), TinyBackbone(seed=1), {"latents"}, 0, 0, 6, 0),
+        (preparation(), TinyBackbone(resolution=24), {"latents", "embeddings"}, 0, 0, 6, 12),
+        (preparation(), TinyBackbone(dtype=torch.bfloat16), {"embeddings"}, 0, 0, 0, 12),
     ],
     ids=["segmenter", "inpainter", "encoder", "autoencoder", "resolution", "precision"],
 )
@@ -195,13 +146,13 @@ def test_a_change_makes_anew_what_depends_on_it(
     before = contents(output)
     assert not changed.is_fresh(photos, output, backbone)
     changed.run(photos, output, backbone, CPU, False)
-    assert made(before, contents(output)) & {"masks", "backgrounds", "features"} == kinds
+    assert made(before, contents(output)) & set(KINDS) == kinds
     assert isinstance(changed.segmenter, CentreSegmenter)
     assert isinstance(changed.inpainter, CountingInpainter)
     assert isinstance(changed.image_encoder, PoolingEncoder)
     assert len(changed.segmenter.seen) == masks
     assert changed.inpainter.count == backgrounds
-    assert backbone.loads == latents
+    assert backbone.encoded == latents
     assert changed.image_encoder.count == embeddings
     changed.run(photos, tmp_path / "fresh", backbone, CPU, False)
     assert contents(output) == contents(tmp_path / "fresh")
@@ -229,7 +180,7 @@ def test_augmented_views_follow_the_plain_ones(photos: Path, output: Path, tmp_p
     views = subject.load_views()
     assert subject.views == ["plain", "flip", *(f"augmented {n}" for n in range(1, 7))]
     assert views.latent_mean.shape == (24, 4, 8, 8)
-    assert backbone.encoded == 18
+    assert backbone.encoded == 24
     rows = [8 * photo + view for photo in range(3) for view in range(2)]
     assert torch.equal(views.latent_mean[rows], plain.latent_mean)
     assert torch.equal(views.background_embedding[rows], plain.background_embedding)
@@ -275,13 +226,6 @@ def test_views_of_a_photo_are_encoded_together(photos: Path, output: Path) -> No
     assert parts.image_encoder.batches == [2, 4, 2] * 6
 
 
-def test_encoder_of_another_width_is_refused(photos: Path, output: Path) -> None:
-    parts = Preparation(CentreSegmenter(), CountingInpainter(), PoolingEncoder(width=7))
-    with pytest.raises(UserError, match="7 dimensions"):
-        parts.run(photos, output, TinyBackbone(), CPU, False)
-    assert not output.exists()
-
-
 def test_photos_are_not_touched(photos: Path, output: Path) -> None:
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in photos.iterdir()}
     preparation().run(photos, output, TinyBackbone(), CPU, False)
@@ -291,10 +235,7 @@ def test_photos_are_not_touched(photos: Path, output: Path) -> None:
 
 def test_mask_files_count_by_content(photos: Path, output: Path, tmp_path: Path) -> None:
     subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
-    own = tmp_path / "own"
-    own.mkdir()
-    for path in (output / "masks").iterdir():
-        (own / path.name).write_bytes(path.read_bytes())
+    own = save_masks(subject, tmp_path / "own")
     by_hand = Preparation(MaskFiles(own), CountingInpainter(), PoolingEncoder())
     by_hand.run(photos, tmp_path / "two", TinyBackbone(), CPU, False)
     mask = subject.mask(subject.photos[0])
@@ -304,9 +245,9 @@ def test_mask_files_count_by_content(photos: Path, output: Path, tmp_path: Path)
     assert plan == [
         "mask of '00.png'",
         "background of '00.png'",
-        "features of '00.png'",
+        "latents of '00.png'",
+        "embeddings of '00.png'",
         "index.json",
-        "contact_sheet.png",
         "contact_sheet.html",
     ]
 
@@ -359,6 +300,6 @@ def test_large_photos_and_masks_are_read_without_a_warning(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", height * width * 2 // 3)
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        MaskFiles(prepared.folder / "masks").check(find_photos(photos))
+        MaskFiles(save_masks(prepared, tmp_path / "own")).check(find_photos(photos))
         assert prepared.mask(prepared.photos[0]).shape == (height, width)
-        assert is_whole_png(prepared.folder / "backgrounds" / "00.png")
+        assert is_whole_png(prepared.path(prepared.photos[0], "backgrounds"))

@@ -8,10 +8,9 @@ from PIL import Image
 
 from idgen.errors import UserError
 from idgen.prepare import BoxDetector, GrabCutSegmenter, MaskFiles, Photo, SamSegmenter, read_photo
-from idgen.prepare.class_noun import NOUN_FILE
-from idgen.prepare.prompts import PROMPTS
-from idgen.prepare.reference import check_reference
-from idgen.prepare.segmenter import Segmenter
+from idgen.prepare.segmenters.class_noun import NOUN_FILE
+from idgen.prepare.segmenters.prompts import PROMPTS
+from idgen.prepare.segmenters.segmenter import Segmenter, check_reference
 from tests.prepare.parts import save_photo, save_photos
 from tests.prepare.pictures import one_line
 

@@ -8,7 +8,7 @@ import pytest
 from idgen import files
 from idgen.errors import UserError
 from idgen.prepare import GrabCutSegmenter, Preparation, SamSegmenter
-from idgen.prepare.prompts import PROMPTS
+from idgen.prepare.segmenters.prompts import PROMPTS
 from tests.prepare.parts import (
     CPU,
     CentreSegmenter,
@@ -52,19 +52,19 @@ def test_the_default_is_said_in_one_line_when_masks_are_made(
 
 def test_a_photos_prompts_change_its_own_mask_alone(photos: Path, tmp_path: Path) -> None:
     parts, backbone, output = by_default(), TinyBackbone(), tmp_path / "out"
-    parts.run(photos, output, backbone, CPU, False)
+    first = parts.run(photos, output, backbone, CPU, False)
     before = contents(output)
     (photos / PROMPTS).write_text("01.png: {box: [10, 8, 40, 34]}")
-    assert parts.plan(photos, output, backbone)[:3] == [
+    assert parts.plan(photos, output, backbone)[:4] == [
         "mask of '01.png'",
         "background of '01.png'",
-        "features of '01.png'",
+        "latents of '01.png'",
+        "embeddings of '01.png'",
     ]
     parts.run(photos, output, backbone, CPU, False)
     after = contents(output)
     same = {name for name in before if name in after and before[name] == after[name]}
-    assert {"masks/00.png", "masks/02.png"} <= same
-    assert "masks/01.png" not in same
+    assert [photo.files["masks"].file in same for photo in first.photos] == [True, False, True]
     assert parts.is_fresh(photos, output, backbone)
     (photos / PROMPTS).write_text("01.png: {bocks: [10, 8, 40, 34]}")
     with pytest.raises(UserError, match=r"prompts\.yaml: 01\.png: there is no key 'bocks'"):

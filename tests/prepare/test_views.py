@@ -9,7 +9,7 @@ from idgen.prepare.views import (
     batches,
     crop_box,
     cut_square,
-    frame_of,
+    frames_of,
     list_views,
     show_mask,
     square,
@@ -77,9 +77,10 @@ def boxes(draw: st.DrawFn) -> np.ndarray:
 def test_every_view_keeps_the_whole_subject(mask: np.ndarray, digest: str) -> None:
     left, top, side = crop_box(mask)
     assert min(mask.shape) <= side <= max(mask.shape)
-    for view in list_views(True, 3):
-        frame = frame_of(view, mask, digest)
-        assert frame == frame_of(view, mask, digest)
+    views = list_views(True, 3)
+    frames = frames_of(views, mask, digest)
+    assert frames == [frame for view in views for frame in frames_of([view], mask, digest)]
+    for view, frame in zip(views, frames, strict=True):
         cut = cut_square(mask.astype(np.uint8), frame.left, frame.top, frame.side)
         assert cut.shape == (frame.side, frame.side)
         rows = slice(max(frame.top, 0), frame.top + frame.side)
@@ -94,15 +95,13 @@ def test_every_view_keeps_the_whole_subject(mask: np.ndarray, digest: str) -> No
 
 def test_augmented_views_vary_by_photo_and_number() -> None:
     mask = mask_of(300, 400, slice(120, 200), slice(180, 260))
-    frames = [
-        frame_of(view, mask, digest) for digest in ("a", "b") for view in list_views(True, 20)[2:]
-    ]
+    frames = [f for digest in ("a", "b") for f in frames_of(list_views(True, 20)[2:], mask, digest)]
     assert len({(frame.left, frame.top, frame.side) for frame in frames}) == len(frames)
     assert {frame.flip for frame in frames} == {True, False}
     sides = [frame.side for frame in frames]
     assert 180 <= min(sides) < 210
     assert 270 < max(sides) <= 300
-    unflipped = [frame_of(view, mask, "a") for view in list_views(False, 20)[1:]]
+    unflipped = frames_of(list_views(False, 20)[1:], mask, "a")
     assert not any(frame.flip for frame in unflipped)
     assert [frame.side for frame in unflipped] == sides[:20]
 
@@ -147,8 +146,7 @@ def test_photo_and_background_stay_in_register() -> None:
 def test_the_subject_keeps_its_area_in_every_view(
     mask: np.ndarray, digest: str, data: st.DataObject
 ) -> None:
-    for view in list_views(True, 2):
-        frame = frame_of(view, mask, digest)
+    for frame in frames_of(list_views(True, 2), mask, digest):
         size = data.draw(st.integers(1, frame.side))
         shares = show_mask(mask, frame, size, size)
         assert shares.shape == (1, size, size)

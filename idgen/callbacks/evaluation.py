@@ -1,0 +1,214 @@
+"""When drawings are scored and written down: Lightning's hooks around an evaluation."""
+
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from rich.console import Console
+from rich.progress import track
+
+from idgen.data.datamodule import SubjectDataModule
+from idgen.data.prompts import suite_identity
+from idgen.evaluation.drawing import Evaluation, ScoredDrawing, of_all_processes
+from idgen.evaluation.evaluator import Evaluator
+from idgen.evaluation.fidelity import FidelityScores
+from idgen.evaluation.recorder import DrawingRecorder, Stage
+from idgen.evaluation.suite import Drawer, Suite
+from idgen.module import PersonalizationModule
+
+
+class EvaluateDrawings(Callback):
+    """Scores what validation and `test` draw, and writes it down, and what `predict` draws."""
+
+    def __init__(self, fidelity: FidelityScores, drawings: DrawingRecorder) -> None:
+        """Takes what to score with, and where drawings go."""
+        self.recorder = drawings
+        self.evaluator = Evaluator(fidelity)
+        self._evaluation: Evaluation | None = None
+        self._predicted: list[ScoredDrawing] = []
+        self._folder: Path | None = None
+
+    def stage_folder(self, trainer: L.Trainer, stage: Stage) -> Path:
+        """The folder that this run's drawings go to, settled when first asked for.
+
+        Args:
+            trainer: The trainer.
+            stage: `fit`, `validate`, `test` or `predict`.
+        """
+        if self._folder is None:
+            self._folder = self.recorder.stage_folder(Path(trainer.default_root_dir), stage)
+        return self._folder
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:  # type: ignore[override]
+        """Checks folders and models, and draws a mini subject's line-up, before any work starts.
+
+        Raises:
+            UserError: If a folder or a model cannot be used.
+        """
+        self._folder, self._evaluation, self._predicted = None, None, []
+        if trainer.is_global_zero:
+            self.recorder.check(Path(trainer.default_root_dir), stage)
+        self.stage_folder(trainer, stage)
+        if stage == "predict":
+            return
+        self.evaluator.fidelity.check()
+        if stage == "test":
+            device = trainer.strategy.root_device
+            self.evaluator.learn_truth(_suite(trainer), device, _shown(trainer))
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Loads the encoders."""
+        self.evaluator.start(_suite(trainer), pl_module.device)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Loads the encoders, the segmenter and the inpainter."""
+        self.evaluator.start_test(_suite(trainer), pl_module.device)
+        for reason in self.evaluator.undefined:
+            rank_zero_warn(reason)
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Scores a batch of drawings."""
+        self.evaluator.add(outputs)
+
+    def on_test_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Scores a batch of drawings."""
+        self.evaluator.add(outputs)
+
+    def on_predict_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Keeps a batch of drawings."""
+        self._predicted += ScoredDrawing.each(outputs)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Logs the means over all processes, and frees the encoders."""
+        self._finish(trainer, pl_module, "val")
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Logs the means over all processes, and frees what was loaded."""
+        self._finish(trainer, pl_module, "test")
+
+    def _finish(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+        self._evaluation = self.evaluator.finish()
+        scores = self._evaluation.scores
+        named = {f"{stage}/{name}": v for name, v in scores.items() if v is not None}
+        if trainer.sanity_checking:
+            if trainer.logger is not None:
+                trainer.logger.log_metrics(named, step=trainer.global_step)
+            return
+        for name, value in named.items():
+            shown = name in (f"{stage}/dino", f"{stage}/clip_t")
+            module.log(name, value, prog_bar=shown, sync_dist=False, rank_zero_only=False)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes the grid of this step, to a file and to TensorBoard, and a line of scores."""
+        evaluation, self._evaluation = self._evaluation, None
+        if not trainer.is_global_zero or evaluation is None or not evaluation.drawings:
+            return
+        folder, step = self.stage_folder(trainer, "validate"), _step(trainer)
+        grids = self.recorder.record_validation(folder, evaluation, _suite(trainer), step)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                pixels = np.asarray(grids[0])
+                logger.experiment.add_image("validation", pixels, step, dataformats="HWC")
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes images, grids, images.csv, report.html and metrics.json."""
+        evaluation, self._evaluation = self._evaluation, None
+        if not trainer.is_global_zero or evaluation is None:
+            return
+        folder, command = self.stage_folder(trainer, "test"), shlex.join(["idgen", *sys.argv[1:]])
+        suite, drawer = _suite(trainer), _drawer(trainer)
+        self.recorder.record_test(folder, evaluation, suite, drawer, command)
+        rank_zero_info(f"scores and drawings are in {folder}")
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes images and grids."""
+        evaluation, self._predicted = Evaluation(of_all_processes(self._predicted)), []
+        if not trainer.is_global_zero:
+            return
+        folder = self.stage_folder(trainer, "predict")
+        self.recorder.record_drawings(folder, evaluation, _suite(trainer))
+        rank_zero_info(f"{len(evaluation.drawings)} drawings are in {folder}")
+
+
+def _suite(trainer: L.Trainer) -> Suite:
+    datamodule, module = trainer.datamodule, trainer.lightning_module  # type: ignore[attr-defined]
+    assert isinstance(datamodule, SubjectDataModule)
+    assert isinstance(module, PersonalizationModule)
+    preparation = datamodule.preparation
+    return Suite(
+        class_noun=datamodule.subject.class_noun,
+        folder=datamodule.subject.photos_folder,
+        photos=lambda: datamodule.photos,
+        pictures=datamodule.reference_photos,
+        parts=datamodule.reference_parts,
+        segmenter=preparation.segmenter_for(datamodule.backbone),
+        inpainter=preparation.inpainter,
+        prompts=len(datamodule.test_prompts),
+        prompts_identity=suite_identity(datamodule.test_suite),
+        images_per_prompt=datamodule.test_images,
+        drawing_seed=datamodule.drawing_seed,
+        sampler=module.sampler,
+    )
+
+
+def _drawer(trainer: L.Trainer) -> Drawer:
+    module = trainer.lightning_module
+    assert isinstance(module, PersonalizationModule)
+    return Drawer(
+        checkpoint=None if trainer.ckpt_path is None else str(trainer.ckpt_path),
+        step=_step(trainer),
+        method=module.origin.method,
+        backbone=module.backbone.source,
+        backbone_identity=module.backbone.identity,
+    )
+
+
+def _step(trainer: L.Trainer) -> int:
+    """Steps that the drawing model was trained for: now, or in the loaded checkpoint."""
+    if trainer.state.fn == TrainerFn.FITTING:
+        return trainer.global_step
+    return int(getattr(trainer.lightning_module, "trained_steps", 0))
+
+
+def _shown(trainer: L.Trainer) -> Any:
+    """Shows how far a line-up is."""
+    noun = _suite(trainer).class_noun
+
+    def shown(work: Sequence[int]) -> Iterable[int]:
+        return track(
+            work,
+            f"drawing other {noun}s to tell this one from",
+            console=Console(stderr=True),
+            disable=not trainer.is_global_zero or trainer.progress_bar_callback is None,
+        )
+
+    return shown

@@ -1,0 +1,222 @@
+"""Scores a suite's drawings, over all processes: loads, observes, scores, finishes."""
+
+from contextlib import ExitStack
+from dataclasses import asdict
+
+import torch
+
+from idgen import __version__
+from idgen.errors import UserError
+from idgen.evaluation.drawing import Evaluation, Means, ScoredDrawing, of_all_processes
+from idgen.evaluation.fidelity import FidelityScores
+from idgen.evaluation.observed import Observed, Observer
+from idgen.evaluation.protocol import PAIRING, Protocol
+from idgen.evaluation.score import Score, Values
+from idgen.evaluation.scores import (
+    FIDELITY,
+    TEST_SCORES,
+    fidelity_scores,
+    overfitting_scores,
+    photo_scores,
+)
+from idgen.evaluation.suite import Suite
+from idgen.metrics.balance import balance
+from idgen.mini.truth import MiniTruth, Shown
+from idgen.prepare import MaskFiles, Segmenter
+from idgen.prepare.segmenters.segmenter import of_drawings
+from idgen.sampling import Drawings
+
+_OF_PHOTOS = "leakage, masked DINO, masked CLIP-I"
+_OF_MASKS = f"{_OF_PHOTOS}, identity accuracy"
+
+
+class Evaluator:
+    """Turns drawings into scores: `start` or `start_test`, `add` batches, `finish`.
+
+    Every process adds its own share. The encoders stay out of the LightningModule, so that
+    neither its checkpoints nor its optimizer see them, and in memory only while images are scored.
+
+    Attributes:
+        undefined: Why some scores do not exist in what was started, for the user.
+    """
+
+    def __init__(self, fidelity: FidelityScores) -> None:
+        """Takes what to score with; nothing is loaded yet."""
+        self.fidelity = fidelity
+        self.undefined: list[str] = []
+        self._truth: MiniTruth | None = None
+        self._scores: list[Score] = []
+        self._scored: list[ScoredDrawing] = []
+        self._photo_scores: Means = {}
+        self._protocol: Protocol | None = None
+        self._names: tuple[str, ...] = ()
+        self._observer = Observer(fidelity.clip, fidelity.dino)
+        self._loaded = ExitStack()
+
+    def learn_truth(self, suite: Suite, device: torch.device, shown: Shown = iter) -> None:
+        """Draws what a mini subject is to be told from in `test`, before any other work.
+
+        Args:
+            suite: Of the subject.
+            device: Where to embed.
+            shown: Shows how far it is.
+
+        Raises:
+            UserError: If DINO cannot be had.
+        """
+        self._truth = MiniTruth.of(suite.folder, self.fidelity.dino, device, shown)
+
+    def start(self, suite: Suite, device: torch.device) -> None:
+        """Loads the encoders for the scores that validation shows.
+
+        Args:
+            suite: What is drawn.
+            device: Where to score.
+
+        Raises:
+            UserError: If a model cannot be had, or the photos cannot be used.
+        """
+        self._load_encoders(device)
+        photos = Observed(suite.pictures(), self._observer)
+        self._begin(fidelity_scores(), FIDELITY, photos, suite, device)
+
+    def start_test(self, suite: Suite, device: torch.device) -> None:
+        """Loads all that `test` needs; `undefined` says which scores there cannot be.
+
+        Args:
+            suite: What is drawn.
+            device: Where to score.
+
+        Raises:
+            UserError: If a model cannot be had, or the photos cannot be used.
+        """
+        self._load_encoders(device)
+        segmenter = self._load_segmenter(suite, device)
+        photos, masked = self._observe_photos(suite)
+        truth, own = self._truth, self.fidelity.scores
+        scores = fidelity_scores()
+        if truth is None:
+            scores += overfitting_scores()
+        else:
+            scores += [*overfitting_scores(truth.wants_a_photos_scene), *truth.scores()]
+        names = (*TEST_SCORES, *(score.name for score in own))
+        self._begin([*scores, *own], names, photos, suite, device)
+        self._photo_scores = photo_scores(photos)
+        self._protocol = self._describe(suite, segmenter, masked)
+
+    def add(self, drawings: Drawings) -> None:
+        """Scores a batch of this process's drawings and keeps it; it may be empty."""
+        seen = Observed(drawings.images, self._observer, drawings.requests)
+        scored = ScoredDrawing.each(drawings)
+        for score in self._scores:
+            for drawing, value in zip(scored, score.add(seen), strict=True):
+                drawing.scores[score.name] = value
+        self._scored += scored
+
+    def finish(self) -> Evaluation:
+        """Computes the scores over all processes, and frees what was loaded.
+
+        To be called on every process.
+        """
+        # The states are summed over processes here.
+        found = {score.name: score.result() for score in self._scores}
+        requests = [drawing.request for drawing in self._scored]
+        for score in self._scores:
+            column: Values = [drawing.scores[score.name] for drawing in self._scored]
+            completed = score.completed(requests, column)
+            for drawing, value in zip(self._scored, completed, strict=True):
+                drawing.scores[score.name] = value
+        dino, clip_t = found["dino"], found["clip_t"]
+        scores: Means = {
+            **{name: found[name] for name in FIDELITY},
+            "balance": None if dino is None or clip_t is None else balance(dino, clip_t),
+            **{name: found.get(name) for name in self._names if name not in FIDELITY},
+        }
+        drawings = of_all_processes(self._scored)
+        done = Evaluation(drawings, scores, self._photo_scores, self._protocol)
+        self.release()
+        return done
+
+    def release(self) -> None:
+        """Frees what was loaded."""
+        self._scores, self._scored, self._truth = [], [], None
+        self._observer = Observer(self.fidelity.clip, self.fidelity.dino)
+        self._loaded.close()
+        self.fidelity.clip.release()
+        self.fidelity.dino.release()
+
+    def _begin(
+        self,
+        scores: list[Score],
+        names: tuple[str, ...],
+        photos: Observed,
+        suite: Suite,
+        device: torch.device,
+    ) -> None:
+        self._scores = [score.start(photos, suite.prompts, device) for score in scores]
+        self._names, self._scored = names, []
+        self._photo_scores, self._protocol = {}, None
+
+    def _load_encoders(self, device: torch.device) -> None:
+        self.undefined = []
+        clip, dino = self.fidelity.clip.load(device), self.fidelity.dino.load(device)
+        self._observer = Observer(clip, dino)
+
+    def _load_segmenter(self, suite: Suite, device: torch.device) -> Segmenter | None:
+        """Loads what takes drawings apart, and returns what finds the subject in them."""
+        segmenter = self.fidelity.segmenter or suite.segmenter
+        if isinstance(segmenter, MaskFiles):
+            self._say_undefined(
+                "drawings have no mask files; give fidelity.segmenter, such as "
+                "idgen.prepare.GrabCutSegmenter",
+                _OF_MASKS,
+            )
+            return None
+        try:
+            segment = self._loaded.enter_context(segmenter.loaded(device, suite.photos()))
+            inpaint = self._loaded.enter_context(suite.inpainter.loaded(device))
+        except UserError as error:
+            if self.fidelity.segmenter is not None:
+                raise
+            self._say_undefined(str(error), _OF_MASKS)
+            return None
+        clip, dino = self.fidelity.clip, self.fidelity.dino
+        self._observer = Observer(clip, dino, of_drawings(segment), inpaint)
+        return segmenter
+
+    def _observe_photos(self, suite: Suite) -> tuple[Observed, bool]:
+        """The photos, and whether their masks and backgrounds are there."""
+        pictures = suite.pictures()
+        try:
+            masks, backgrounds = suite.parts()
+        except UserError as error:
+            self._say_undefined(str(error), _OF_PHOTOS)
+            nothing = [None] * len(pictures)
+            return Observed(pictures, self._observer, (), nothing, nothing), False
+        return Observed(pictures, self._observer, (), masks, backgrounds), True
+
+    def _say_undefined(self, reason: str, scores: str) -> None:
+        self.undefined.append(f"{scores} are left empty: {reason}")
+
+    def _describe(self, suite: Suite, segmenter: Segmenter | None, masked: bool) -> Protocol:
+        clip, dino, sampler = self.fidelity.clip, self.fidelity.dino, suite.sampler
+        return Protocol(
+            dino=dino.model,
+            dino_revision=dino.revision,
+            dino_identity=dino.identity,
+            dino_preprocessing=asdict(dino.preprocessing),
+            clip=clip.model,
+            clip_revision=clip.pretrained,
+            clip_identity=clip.identity,
+            clip_preprocessing=asdict(clip.preprocessing),
+            pairing=PAIRING,
+            photo_segmenter=suite.segmenter.identity if masked else None,
+            segmenter=None if segmenter is None else segmenter.identity,
+            inpainter=None if segmenter is None else suite.inpainter.identity,
+            sampler={"name": type(sampler).__name__, **vars(sampler)},
+            drawing_seed=suite.drawing_seed,
+            prompts=suite.prompts_identity,
+            images_per_prompt=suite.images_per_prompt,
+            idgen_version=__version__,
+            scores={score.name: score.identity for score in self.fidelity.scores},
+        )

@@ -1,0 +1,64 @@
+"""What drawings are scored with, as a config says it."""
+
+from collections import Counter
+
+from idgen.errors import UserError
+from idgen.evaluation.files import FACTS
+from idgen.evaluation.score import Score
+from idgen.evaluation.scores import TEST_SCORES
+from idgen.metrics.encoders import ClipScorer, DinoScorer
+from idgen.prepare import MaskFiles, Segmenter
+
+
+class FidelityScores:
+    """The models that score drawings against the photos and their prompts.
+
+    Validation computes DINO, CLIP-I and CLIP-T; `test` also the scores that tell overfitting
+    from fidelity, what the photos score among themselves, the user's own scores and, of a mini
+    subject, how often drawings are truly right.
+    """
+
+    def __init__(
+        self,
+        clip: ClipScorer | None = None,
+        dino: DinoScorer | None = None,
+        segmenter: Segmenter | None = None,
+        scores: list[Score] | None = None,
+    ) -> None:
+        """Takes the scores' encoders, which are never the one that trains.
+
+        Args:
+            clip: For CLIP-I and CLIP-T; None for the mini world's. Published numbers use
+                `ViT-B-32` with `openai`.
+            dino: For DINO; None for the mini world's. Published numbers use
+                `facebook/dino-vits16`.
+            segmenter: Finds the subject in drawings, for `test`; None for the preparation's.
+                Where that takes masks from files, one is needed here for leakage, masked DINO,
+                masked CLIP-I and identity accuracy.
+            scores: Scores of your own, for `test`.
+        """
+        self.clip = clip or ClipScorer()
+        self.dino = dino or DinoScorer()
+        self.segmenter = segmenter
+        self.scores = scores or []
+
+    def check(self) -> None:
+        """Finds the models' files, encoders' from the hub where they are not there yet.
+
+        Raises:
+            UserError: If there is no such model, it cannot be fetched, the segmenter of drawings
+                takes masks from files, or two scores have one name.
+        """
+        if isinstance(self.segmenter, MaskFiles):
+            raise UserError(
+                "fidelity.segmenter: drawings have no mask files; give another than "
+                "MaskFiles, such as idgen.prepare.SamSegmenter, or leave it out"
+            )
+        taken = Counter([*TEST_SCORES, "balance", *FACTS, *(score.name for score in self.scores)])
+        twice = [score.name for score in self.scores if taken[score.name] > 1]
+        if twice:
+            raise UserError(f"fidelity.scores: the name {twice[0]!r} is taken; give yours another")
+        self.clip.fetch()
+        self.dino.fetch()
+        if self.segmenter is not None:
+            _ = self.segmenter.identity

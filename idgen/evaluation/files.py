@@ -1,0 +1,108 @@
+"""What an evaluation leaves for programs: metrics.json, images.csv, scores.csv."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from idgen import __version__
+from idgen.evaluation.drawing import Evaluation, Means, ScoredDrawing
+from idgen.evaluation.suite import Drawer, Suite
+from idgen.files import atomic_write
+from idgen.sampling import DrawingRequest
+
+FACTS = frozenset(
+    {
+        *("photos", "images", "prompts", "subject", "class_noun", "checkpoint", "step", "method"),
+        *("backbone", "backbone_identity", "sampler", "drawing_seed", "protocol"),
+        "idgen_version",
+    }
+)
+"""What metrics.json holds beside scores, so that no score can be called so."""
+
+
+def metrics_content(evaluation: Evaluation, suite: Suite, drawer: Drawer) -> dict[str, Any]:
+    """The scores, and all that says what they are of.
+
+    Args:
+        evaluation: Of the whole suite.
+        suite: What was drawn.
+        drawer: What drew.
+
+    Returns:
+        The content of metrics.json.
+    """
+    protocol = evaluation.protocol
+    return {
+        **evaluation.scores,
+        "photos": evaluation.photo_scores,
+        "images": len(evaluation.drawings),
+        "prompts": len(evaluation.by_prompt()),
+        "subject": suite.name,
+        "class_noun": suite.class_noun,
+        "checkpoint": drawer.checkpoint,
+        "step": drawer.step,
+        "method": drawer.method,
+        "backbone": drawer.backbone,
+        "backbone_identity": drawer.backbone_identity,
+        "sampler": vars(suite.sampler),
+        "drawing_seed": suite.drawing_seed,
+        "protocol": None if protocol is None else protocol.to_json(),
+        "idgen_version": __version__,
+    }
+
+
+def write_metrics(path: Path, content: dict[str, Any]) -> None:
+    """Writes metrics.json, whole or not at all."""
+    atomic_write(path, json.dumps(content, indent=2).encode() + b"\n")
+
+
+def write_images_table(
+    path: Path, drawings: Sequence[ScoredDrawing], files: Sequence[Path], scores: Sequence[str]
+) -> None:
+    """Writes images.csv: a row a drawing, an empty cell for a score that it has not.
+
+    Args:
+        path: The file.
+        drawings: In the suite's order.
+        files: Each one's picture.
+        scores: Names of the columns.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(["prompt", "plain_prompt", "number", "seed", "file", *scores])
+    for drawing, file in zip(drawings, files, strict=True):
+        request = drawing.request
+        what = (request.prompt, request.plain_prompt, request.number, request.seed)
+        values = [_cell(drawing.scores.get(name)) for name in scores]
+        writer.writerow([*what, file.as_posix(), *values])
+    atomic_write(path, buffer.getvalue().encode())
+
+
+def append_scores(path: Path, step: int, scores: Means) -> None:
+    """Adds a line to scores.csv, which has one a validation.
+
+    Args:
+        path: The file, with a head if there is one.
+        step: Of training.
+        scores: By name.
+    """
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(["step", *scores])
+        writer.writerow([step, *(_cell(value) for value in scores.values())])
+
+
+def image_file(request: DrawingRequest) -> Path:
+    """A drawing's file, from the folder that the tables are in."""
+    words = re.sub(r"[^\w]+", "-", request.prompt).strip("-")[:60]
+    return Path("images") / f"{request.prompt_index:03d}-{words}-{request.number}.png"
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"

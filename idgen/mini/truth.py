@@ -1,0 +1,132 @@
+"""Identity and background accuracy of a subject of the mini world, whose truth is known.
+
+It belongs to what scores, above the rest of this package, which knows of no score.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from idgen.evaluation.observed import Found, Observed
+from idgen.evaluation.score import MetricScore, Score
+from idgen.metrics.background import BackgroundAccuracy, scene_prototypes
+from idgen.metrics.encoders import ClipScorer, DinoScorer
+from idgen.metrics.identity import IdentityAccuracy
+from idgen.metrics.masked import subject_square
+from idgen.mini.captions import article
+from idgen.mini.lineup import lineup_pictures, lineup_seeds
+from idgen.mini.scenes import SCENES
+from idgen.mini.subjects import MiniSubject, read_subject
+from idgen.mini.wishes import asked_for
+from idgen.sampling import DrawingRequest
+
+Shown = Callable[[Sequence[int]], Iterable[int]]
+"""Goes through work and shows how far it is, such as `rich.progress.track`."""
+
+_TOGETHER = 8
+"""Identities whose pictures are embedded at once."""
+
+
+class MiniTruth:
+    """What is known of drawings of a mini subject that no photo tells.
+
+    Identity exists where a subject is found in a drawing whose prompt leaves its looks alone: a
+    recoloured subject is another individual, and a hat hides too much of it. Background exists
+    where the prompt names a scene that no photo shows.
+    """
+
+    def __init__(self, subject: MiniSubject, lineup: Tensor) -> None:
+        """Takes what drawings are told by.
+
+        Args:
+            subject: The truth.
+            lineup: Of `embed_lineup`, `I K E`.
+        """
+        self.subject = subject
+        self.lineup = lineup
+        self._scenes: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls, photos: Path, dino: DinoScorer, device: torch.device, shown: Shown = iter
+    ) -> Self | None:
+        """Draws and embeds the line-up that the subject is to be told from.
+
+        Args:
+            photos: The subject's folder.
+            dino: Loaded for it, and freed.
+            device: Where to embed.
+            shown: Shows how far it is.
+
+        Returns:
+            The truth, None of a subject that is not the mini world's.
+        """
+        subject = read_subject(photos)
+        if subject is None:
+            return None
+        with dino.loaded(device):
+            return cls(subject, embed_lineup(subject, dino, shown))
+
+    def wants_a_photos_scene(self, request: DrawingRequest) -> bool:
+        """Whether a prompt asks for a scene that one of the subject's photos shows."""
+        return asked_for(request.plain_prompt, self.subject.noun).scene in self.subject.scenes
+
+    def scores(self) -> list[Score]:
+        """Identity accuracy and background accuracy."""
+        return [
+            MetricScore("identity_accuracy", IdentityAccuracy(), self._identities),
+            MetricScore("background_accuracy", BackgroundAccuracy(), self._backgrounds),
+        ]
+
+    def _identities(self, drawings: Observed, photos: Observed) -> tuple[Any, ...]:
+        wishes = [asked_for(r.plain_prompt, self.subject.noun) for r in drawings.requests]
+        as_it_is = drawings.subject_dino.where(lambda row: wishes[row].attribute is None)
+        return as_it_is, self.lineup, 0
+
+    def _backgrounds(self, drawings: Observed, photos: Observed) -> tuple[Any, ...]:
+        wishes = [asked_for(r.plain_prompt, self.subject.noun).scene for r in drawings.requests]
+        unseen = self.subject.unseen_scenes
+        there = Found.all(drawings.clip).where(lambda row: wishes[row] in unseen)
+        asked = [list(SCENES).index(str(wishes[row])) for row in there.rows]
+        if self._scenes is None:
+            self._scenes = embed_scenes(self.subject.noun, photos.observer.clip)
+        return there, self._scenes, torch.tensor(asked, dtype=torch.int64)
+
+
+def embed_lineup(subject: MiniSubject, dino: DinoScorer, shown: Shown = iter) -> Tensor:
+    """Embeddings of the subject's line-up, the subject itself first.
+
+    Args:
+        subject: The subject.
+        dino: Loaded.
+        shown: Goes through the work and shows how far it is.
+
+    Returns:
+        ``I K E``, of K pictures of each identity's `subject_square`.
+    """
+    seeds, embedded = lineup_seeds(subject), []
+    for start in shown(range(0, len(seeds), _TOGETHER)):
+        some = seeds[start : start + _TOGETHER]
+        pictures = [p for seed in some for p in lineup_pictures(subject.noun, seed)]
+        squares = [subject_square(p.picture, p.mask) for p in pictures]
+        found = dino.embed_images(squares)
+        embedded.append(found.view(len(some), -1, found.shape[1]))
+    return torch.cat(embedded)
+
+
+def embed_scenes(noun: str, clip: ClipScorer) -> Tensor:
+    """Embeddings of the mini world's scenes, in the order of `SCENES`.
+
+    Args:
+        noun: Class of the subject, which the texts name: without it CLIP is less sure.
+        clip: Loaded.
+
+    Returns:
+        ``S E``.
+    """
+    named = [(at, phrase) for at, scene in enumerate(SCENES.values()) for phrase in scene.phrases]
+    texts = clip.embed_texts([f"{article(noun)} {phrase}" for _, phrase in named])
+    return scene_prototypes(texts, [at for at, _ in named])

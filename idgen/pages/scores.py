@@ -1,0 +1,101 @@
+"""What scores are called, and which way is better."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Numbers in metrics.json that count or place something.
+_NO_SCORES = frozenset({"images", "prompts", "step", "drawing_seed", "checkpoint", "seed"})
+
+
+@dataclass(frozen=True)
+class ScoreName:
+    """How a score is shown.
+
+    Attributes:
+        key: Its key in metrics.json.
+        label: Its name in tables.
+        better: 1 if more is better, -1 if less is, 0 if that is not known.
+        meaning: One line on what it measures.
+    """
+
+    key: str
+    label: str
+    better: int
+    meaning: str
+
+    @property
+    def arrow(self) -> str:
+        """Which way is better, as a sign."""
+        return {1: "↑", -1: "↓"}.get(self.better, "")
+
+
+_KNOWN = {
+    name.key: name
+    for name in (
+        ScoreName("dino", "DINO", 1, "likeness to the photos, DINO cosine"),
+        ScoreName("clip_i", "CLIP-I", 1, "likeness to the photos, CLIP cosine"),
+        ScoreName("clip_t", "CLIP-T", 1, "agreement with the prompt, CLIP cosine"),
+        ScoreName("balance", "balance", 1, "geometric mean of DINO and CLIP-T"),
+        ScoreName("masked_dino", "masked DINO", 1, "likeness of the subjects alone, DINO cosine"),
+        ScoreName(
+            "masked_clip_i", "masked CLIP-I", 1, "likeness of the subjects alone, CLIP cosine"
+        ),
+        ScoreName(
+            "identity_accuracy", "identity", 1, "share of drawings that show this very identity"
+        ),
+        ScoreName(
+            "background_accuracy",
+            "background",
+            1,
+            "share of drawings that show the scene asked for",
+        ),
+        ScoreName("leakage", "leakage", -1, "likeness to the photos' backgrounds"),
+        ScoreName("copying", "copying", -1, "largest likeness to any one photo"),
+        ScoreName("diversity", "diversity", 1, "distance among drawings of one prompt"),
+    )
+}
+
+
+def score_name(key: str) -> ScoreName:
+    """How a score is shown; an unknown one is shown by its key."""
+    return _KNOWN.get(key) or ScoreName(key, key.replace("_", " "), 0, "")
+
+
+def find_scores(all_metrics: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The keys of metrics.json that hold scores.
+
+    A score is a number in at least one run, and a number or null (it does not exist there) in all.
+
+    Args:
+        all_metrics: The contents of the files.
+
+    Returns:
+        The keys: known scores first, in one order, then others as they come.
+    """
+    runs = list(all_metrics)
+    keys = list(dict.fromkeys(key for run in runs for key in run))
+    found = [
+        key
+        for key in keys
+        if key not in _NO_SCORES
+        and any(_is_number(run.get(key)) for run in runs)
+        and all(run.get(key) is None or _is_number(run.get(key)) for run in runs)
+    ]
+    order = list(_KNOWN)
+    return sorted(found, key=lambda key: order.index(key) if key in order else len(order))
+
+
+def score_values(metrics: Mapping[str, Any], keys: Iterable[str]) -> dict[str, float | None]:
+    """A run's scores; None where it has none."""
+    return {key: float(metrics[key]) if _is_number(metrics.get(key)) else None for key in keys}
+
+
+def photo_values(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    """How a subject's photos score against each other; empty where that was not scored."""
+    block = metrics.get("photos")
+    return score_values(block, block) if isinstance(block, dict) else {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,1 @@
+"""What fills the subject's place: one class a file."""

@@ -1,0 +1,1 @@
+"""What finds the subject in a photo: one class a file."""

@@ -1,0 +1,88 @@
+"""What each subject is: the noun that text models look for in its photos."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from idgen.errors import UserError
+from idgen.prepare.photos import Photo
+
+NOUN_FILE = "class_noun.txt"
+"""The file's name; it lies in the photos' folder and holds the noun, such as `dog`."""
+
+
+@dataclass(frozen=True)
+class ClassNouns:
+    """Where a subject's class noun is looked up, the nearest place first.
+
+    `class_noun.txt` beside the photos, then the table by the name of the photos' folder, then the
+    noun for all.
+
+    Attributes:
+        noun: Of all subjects that have none of their own.
+        table: A file of lines `subject,noun`, such as DreamBench's `prompts_and_classes.txt`.
+    """
+
+    noun: str | None = None
+    table: Path | None = None
+
+    def of(self, photo: Photo) -> str:
+        """The class noun of a photo's subject; a UserError if there is none."""
+        named = self.own(photo) or self.noun
+        if named is None:
+            folder = photo.path.absolute().parent
+            raise UserError(
+                f"no class noun for the photos in {str(folder)!r}: write it, such as dog, in "
+                f"{NOUN_FILE} there, or set the segmenter's class_noun"
+            )
+        return named
+
+    def own(self, photo: Photo) -> str | None:
+        """The class noun that is given for this photo's folder; None if none is."""
+        listed = {} if self.table is None else read_class_nouns(self.table)
+        return _beside(photo.path.absolute().parent) or listed.get(photo.subject)
+
+
+def _beside(folder: Path) -> str | None:
+    path = folder / NOUN_FILE
+    if not os.path.lexists(path):
+        return None
+    lines = [line.strip() for line in _text(path).splitlines() if line.strip()]
+    if len(lines) != 1:
+        raise UserError(f"{path} has to hold one line, such as dog; it holds {len(lines)}")
+    return lines[0]
+
+
+def read_class_nouns(path: Path) -> Mapping[str, str]:
+    """The noun of each subject in a table of lines `subject,noun`.
+
+    Lines of another form, such as headings and prompts, are passed over: DreamBench's file holds
+    both.
+
+    Raises:
+        UserError: If it cannot be read, or holds no such line.
+    """
+    return _parsed(path, _text(path.expanduser()))
+
+
+@lru_cache(maxsize=8)
+def _parsed(path: Path, text: str) -> Mapping[str, str]:
+    pairs = [line.split(",") for line in text.splitlines()]
+    named = {
+        pair[0].strip(): pair[1].strip()
+        for pair in pairs
+        if len(pair) == 2 and pair[0].strip() and pair[1].strip() and "'" not in "".join(pair)
+    }
+    named.pop("subject_name", None)
+    if not named:
+        raise UserError(f"{path} names no subject's class: its lines have to be 'my_dog,dog'")
+    return named
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path} ({error}); mend or remove it") from error

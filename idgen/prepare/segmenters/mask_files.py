@@ -1,0 +1,195 @@
+"""Masks that the user made."""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from idgen.errors import UserError
+from idgen.fingerprint import file_digest, fingerprint_fields
+from idgen.masks import Mask, Picture
+from idgen.prepare.photos import Photo, opened_picture, visible_entries
+from idgen.prepare.segmenters.segmenter import Segment, Segmenter
+
+_MIDDLE = 128
+_RULE = fingerprint_fields(segmenter="mask files", version=1, threshold=_MIDDLE)
+_SUFFIXES = tuple("." + "".join(letters) for letters in product("pP", "nN", "gG"))
+
+
+class MaskFiles(Segmenter):
+    """Takes the user's masks, found by the photo's name.
+
+    The mask of `dog/00.jpg` is `dog/00.jpg.png` or `dog/00.png` in the folder, or else `00.jpg.png`
+    or `00.png`: an image of the photo's size (as seen, that is after EXIF rotation), white on the
+    subject, black elsewhere. Where a mask has transparency, what is transparent is background.
+    """
+
+    def __init__(self, folder: Path, others: Segmenter | None = None) -> None:
+        """Names the folder; `check` looks for it.
+
+        Args:
+            folder: The folder of masks.
+            others: Finds the subject of photos that have no mask there; None if all have one.
+        """
+        self.folder = Path(folder).expanduser()
+        self.others = others
+
+    @property
+    def identity(self) -> str:
+        """Hash of how files become masks, and of the other segmenter; `key` has the content."""
+        others = "" if self.others is None else self.others.identity
+        return fingerprint_fields(rule=_RULE, others=others)
+
+    def path(self, photo: Photo) -> Path | None:
+        """The photo's mask file, or None if there is none."""
+        folders, names = (self.folder / photo.subject, self.folder), (photo.name, photo.path.stem)
+        paths = (folder / f"{n}{end}" for folder in folders for n in names for end in _SUFFIXES)
+        return next(filter(os.path.isfile, paths), None)
+
+    def _path(self, photo: Photo) -> Path:
+        path = self.path(photo)
+        if path is None:
+            raise self._missing([photo])
+        return path
+
+    def _missing(self, photos: Sequence[Photo]) -> UserError:
+        names = ", ".join(repr(f"{photo.path.stem}.png") for photo in photos)
+        untaken = self._untaken(photos)
+        there = f" (no photo takes {', '.join(untaken)} there)" if untaken else ""
+        return UserError(
+            f"masks missing in {self.folder}: {names}{there}; draw them, name them "
+            "so, or set the segmenter's 'others' to what finds the subject there"
+        )
+
+    def _untaken(self, photos: Sequence[Photo]) -> list[str]:
+        """Files of the folders of masks that are named after no file beside these photos."""
+        # All of their folders: `photos` may be some of a set.
+        beside = [path for photo in photos for path in photo.path.parent.iterdir()]
+        known = {name for path in beside for name in (path.name, path.stem)}
+        subjects = sorted({photo.subject for photo in photos})
+        folders = [self.folder, *(self.folder / subject for subject in subjects)]
+        return [
+            repr(path.relative_to(self.folder).as_posix())
+            for folder in folders
+            if os.path.isdir(folder)
+            for path in visible_entries(folder)
+            if os.path.isfile(path) and not (path.suffix in _SUFFIXES and path.stem in known)
+        ]
+
+    def key(self, photo: Photo) -> str:
+        """Hash of the mask file's content; of a photo without one, the other segmenter's key."""
+        if self.others is not None and self.path(photo) is None:
+            return self.others.key(photo)
+        path = self._path(photo)
+        try:
+            return fingerprint_fields(rule=_RULE, content=file_digest(path))
+        except OSError as error:
+            raise UserError(f"cannot read the mask {path} ({error.strerror})") from error
+
+    def check(self, photos: Sequence[Photo]) -> None:
+        """Checks that every photo has a good mask of its own, or can have the other segmenter's.
+
+        Raises:
+            UserError: If there is no such folder, masks are missing, two photos would share one,
+                or some are damaged, of another size, empty or full.
+        """
+        if not os.path.isdir(self.folder):
+            raise UserError(f"no folder of masks {self.folder}; give one with a mask a photo")
+        missing = [photo for photo in photos if self.path(photo) is None]
+        if missing and self.others is None:
+            raise self._missing(missing)
+        if missing and self.others is not None:
+            if untaken := self._untaken(missing):
+                warnings.warn(
+                    f"no photo takes {', '.join(untaken)} in {self.folder}: the mask of 00.jpg is "
+                    "called 00.png; photos without one are left to the other segmenter",
+                    stacklevel=2,
+                )
+            self.others.check(missing)
+        owners: dict[Path, Photo] = {}
+        faults = []
+        for photo in photos:
+            if (path := self.path(photo)) is not None:
+                first = owners.setdefault(path, photo)
+                if first is not photo:
+                    raise shared_mask(path, first, photo)
+                try:
+                    self._read(photo)
+                except UserError as error:
+                    faults.append(str(error))
+        if faults:
+            raise UserError("; ".join(faults))
+
+    def check_foreign(self, photo: Photo, subject: str) -> None:
+        """Refuses a mask that fits a reference photo from elsewhere by its name alone."""
+        path = self.path(photo)
+        if path is None:
+            if self.others is not None:
+                self.others.check_foreign(photo, subject)
+            return
+        if photo.subject == subject or path.parent.name != photo.subject:
+            own = self.folder / photo.subject / path.name
+            also = "" if photo.subject == subject else f", or name its own mask {str(own)!r}"
+            raise UserError(
+                f"the reference {str(photo.path)!r} is no photo of the trained subject, but the "
+                f"mask {path} fits its name: give it another name{also}"
+            )
+
+    @contextmanager
+    def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:
+        """Loads the other segmenter, if one of the photos needs it."""
+        if self.others is None or all(self.path(photo) is not None for photo in photos):
+            yield self._read
+            return
+        with self.others.loaded(device, photos) as segment:
+            yield lambda photo: segment(photo) if self.path(photo) is None else self._read(photo)
+
+    def _read(self, photo: Photo) -> Mask:
+        path = self._path(photo)
+        try:
+            with opened_picture(path) as image:
+                values = _brightness(image)
+        except Exception as error:  # decoders raise all kinds on damaged input
+            raise UserError(f"cannot read the mask {path} ({error}); save it as PNG") from error
+        (height, width), (own_height, own_width) = photo.size(), values.shape
+        if (height, width) != (own_height, own_width):
+            raise UserError(
+                f"the mask {path} is {own_width} x {own_height}, its photo {photo.name!r} is "
+                f"{width} x {height}; save it at the photo's size"
+            )
+        mask = values >= _MIDDLE
+        if not mask.any():
+            raise UserError(
+                f"the mask {path} is empty (its brightest value is {values.max()} of 255); paint "
+                "the subject white"
+            )
+        if mask.all():
+            raise UserError(f"the mask {path} covers the whole photo; paint the background black")
+        return mask
+
+
+def shared_mask(mask: Path, first: Photo, second: Photo) -> UserError:
+    """The error where two photos would have the same mask file."""
+    here, there = (photo.subject for photo in (first, second))
+    names = [f"{here}/{first.path.stem}.png", f"{there}/{second.path.stem}.png"]
+    if here == there:
+        names = [f"{first.name}.png", f"{second.name}.png"]
+    return UserError(
+        f"{first.name!r} and {second.name!r} would share the mask {mask}; name the masks "
+        f"{names[0]!r} and {names[1]!r}"
+    )
+
+
+def _brightness(image: Image.Image) -> Picture:
+    if image.mode.startswith("I"):
+        return (np.asarray(image).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer)
+    return np.asarray(image.convert("L"))

@@ -1,0 +1,1 @@
+"""What a person looks at before training: the contact sheet and what it warns of."""

@@ -1,1 +1,0 @@
-"""Pages for people: scores and drawings in one file that a browser opens without a server."""

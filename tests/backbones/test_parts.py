@@ -1,0 +1,108 @@
+"""Pipeline folders as they are found in the wild."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from idgen.backbones import StableDiffusionBackbone
+from idgen.errors import UserError
+
+UNET = "diffusion_pytorch_model"
+
+
+@pytest.fixture
+def folder(tiny_pipeline: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_pipeline, tmp_path / "pipeline"))
+
+
+def rename_to_variant(folder: Path, variant: str) -> None:
+    for part, stem in (("unet", UNET), ("vae", UNET), ("text_encoder", "model")):
+        path = folder / part / f"{stem}.safetensors"
+        path.rename(path.with_name(f"{stem}.{variant}.safetensors"))
+
+
+def shard(folder: Path) -> None:
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    (folder / "unet" / f"{UNET}.safetensors").unlink()
+    unet.save_pretrained(folder / "unet", max_shard_size="20KB")
+    assert len(list((folder / "unet").glob(f"{UNET}-*-of-*.safetensors"))) > 1
+
+
+def assert_same_weights(folder: Path, other: Path) -> None:
+    first, second = (StableDiffusionBackbone(str(path)) for path in (folder, other))
+    for backbone in (first, second):
+        backbone.check()
+        backbone.load()
+    states = first.state_dict(), second.state_dict()
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+@pytest.mark.parametrize("change", [shard, lambda folder: rename_to_variant(folder, "fp16")])
+def test_weights_in_shards_or_of_one_variant_alone_are_taken(
+    folder: Path, tiny_pipeline: Path, change: Callable[[Path], None]
+) -> None:
+    change(folder)
+    assert_same_weights(folder, tiny_pipeline)
+
+
+def test_a_variant_is_chosen_by_name(folder: Path, tiny_v_pipeline: Path) -> None:
+    for path in tiny_v_pipeline.rglob("*.safetensors"):
+        target = folder / path.relative_to(tiny_v_pipeline)
+        shutil.copy(path, target.with_name(target.name.replace(".safetensors", ".ema.safetensors")))
+    plain, other = (StableDiffusionBackbone(str(folder), variant=v) for v in (None, "ema"))
+    assert plain.identity != other.identity
+    plain.load()
+    other.load()
+    key = "unet.conv_in.weight"
+    assert not torch.equal(plain.state_dict()[key], other.state_dict()[key])
+
+
+def test_several_variants_without_a_name_are_refused(folder: Path) -> None:
+    rename_to_variant(folder, "fp16")
+    unet = folder / "unet" / f"{UNET}.fp16.safetensors"
+    shutil.copy(unet, unet.with_name(f"{UNET}.ema.safetensors"))
+    with pytest.raises(UserError, match=r"variant ema, fp16 alone; set variant"):
+        StableDiffusionBackbone(str(folder)).check()
+
+
+def test_each_shard_is_part_of_the_identity(folder: Path) -> None:
+    shard(folder)
+    before = StableDiffusionBackbone(str(folder)).identity
+    last = max((folder / "unet").glob(f"{UNET}-*.safetensors"))
+    content = bytearray(last.read_bytes())
+    content[-1] ^= 1
+    last.write_bytes(content)
+    assert StableDiffusionBackbone(str(folder)).identity != before
+
+
+def test_pickled_weights_alone_are_refused(folder: Path) -> None:
+    path = folder / "unet" / f"{UNET}.safetensors"
+    path.rename(path.with_suffix(".bin"))
+    with pytest.raises(UserError, match=r"safetensors are missing; .*\.bin is a pickle"):
+        StableDiffusionBackbone(str(folder)).check()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("addition_embed_type", "text_time"),
+        ("class_embed_type", "timestep"),
+        ("time_cond_proj_dim", 256),
+        ("in_channels", 9),
+    ],
+)
+def test_other_families_are_refused_by_their_own_name(folder: Path, key: str, value: Any) -> None:
+    path = folder / "unet" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    index = folder / "model_index.json"
+    named = {**json.loads(index.read_text()), "_class_name": "SomeOtherPipeline"}
+    index.write_text(json.dumps(named))
+    with pytest.raises(UserError, match=r"StableDiffusionBackbone\.source: .*SomeOtherPipeline"):
+        StableDiffusionBackbone(str(folder))
