@@ -5,8 +5,8 @@ import hashlib
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,7 @@ def make_plan(config: BenchmarkConfig) -> Plan:
     for name, given in parsed.items():
         with _of_method(name):
             identified[name] = reader.identify(given)
-    protocol = _protocol(config, identified, frozen)
+    protocol = _protocol(config, identified)
     segmenters = {name: found.photo_segmenter for name, found in identified.items()}
     described = [(subject, _described(subject, segmenters)) for subject in subjects]
     planner = _Planner(config, folder, frozen, protocol)
@@ -160,28 +160,32 @@ def _settings(
     }
 
 
-def _protocol(
-    config: BenchmarkConfig, identified: dict[str, Identified], frozen: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
-    """What all methods have to share, so that their scores can be compared.
+def _protocol(config: BenchmarkConfig, identified: Mapping[str, Identified]) -> dict[str, Any]:
+    """What all methods share and a cell's record has to say; how they are scored, its config does.
 
     Raises:
-        UserError: If two of them do not.
+        UserError: If two of them cannot be compared.
     """
-    first, protocol, scoring = "", dict[str, Any](), dict[str, str]()
-    for name, found in identified.items():
-        models, own_scoring = asdict(found.models), asdict(found.scoring)
-        own = {**models, "sampler": frozen[name]["model"]["sampler"], "images": config.images}
-        if not first:
-            first, protocol, scoring = name, own, own_scoring
-        # The record of a cell has its whole config; how it is scored need not be there twice.
-        differing = difference(protocol | scoring, own | own_scoring)
+    (first, found), *others = identified.items()
+    for name, other in others:
+        fields = found.protocol.differences(other.protocol, but=("drawing_seed",))
+        differing = difference(
+            {"backbone": found.backbone_identity, **{f.field: f.ours for f in fields}},
+            {"backbone": other.backbone_identity, **{f.field: f.theirs for f in fields}},
+        )
         if differing is not None:
             raise UserError(
                 f"methods {first!r} and {name!r} cannot be compared: {differing}; draw and score "
                 "all methods in the same way"
             )
-    return protocol
+    return {
+        "backbone": found.backbone,
+        "backbone_identity": found.backbone_identity,
+        "clip_identity": found.protocol.clip_identity,
+        "dino_identity": found.protocol.dino_identity,
+        "sampler": found.protocol.sampler,
+        "images": config.images,
+    }
 
 
 def _described(subject: BenchmarkSubject, segmenters: dict[str, Segmenter]) -> dict[str, Any]:

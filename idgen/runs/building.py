@@ -8,6 +8,7 @@ from typing import Any, get_args, get_type_hints
 from jsonargparse import ArgumentParser
 
 _MARK = "_idgen_part"
+IS_NULL = "is null; give it a value, or leave it out"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def build(kind: type, *others: Any, **values: Any) -> Any:
         ValueError: If a value is null and cannot be; jsonargparse looks at the outermost alone.
     """
     try:
-        _refuse_nulls(kind, values)
+        for null in nulls_of(kind, values):
+            raise ValueError(f"{null} {IS_NULL}")
         return kind(*others, **values)
     except Exception as error:
         if part_of(error) is None:
@@ -62,13 +64,21 @@ def part_of(error: BaseException) -> Part | None:
     return getattr(error, _MARK, None)
 
 
-def _refuse_nulls(kind: type, values: Mapping[str, Any]) -> None:
+def nulls_of(kind: type, values: Mapping[str, Any]) -> list[str]:
+    """Which values are null and cannot be.
+
+    Args:
+        kind: The class whose constructor would take them.
+        values: By parameter.
+    """
     nulls = [name for name, value in values.items() if value is None]
     taken = inspect.signature(kind).parameters if nulls else {}
     hints = _hints(kind) if nulls else {}
-    for name in nulls:
-        if name in taken and taken[name].default is not None and not _takes_null(hints.get(name)):
-            raise ValueError(f"{name} is null; give it a value, or leave it out")
+    return [
+        name
+        for name in nulls
+        if name in taken and taken[name].default is not None and not _takes_null(hints.get(name))
+    ]
 
 
 def _hints(kind: type) -> dict[str, Any]:

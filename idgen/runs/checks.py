@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from jsonargparse import Namespace
+from lightning import Trainer
 
 from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
@@ -12,6 +13,7 @@ from idgen.evaluation.recorder import check_output
 from idgen.files import check_writable
 from idgen.module import PersonalizationModule
 from idgen.prepare.store import Store
+from idgen.runs.building import IS_NULL, nulls_of
 from idgen.runs.folder import ROOT_KEY, RunFolder
 from idgen.runs.stored import StoredRun
 
@@ -37,6 +39,21 @@ def check_folders(config: Namespace, command: str) -> None:
         check_output(Path(str(output)))
     else:
         check_writable(folder.root, ROOT_KEY)
+
+
+def check_nulls(config: Namespace) -> None:
+    """Refuses null for what is no optional value, of the parts that Lightning builds itself.
+
+    Args:
+        config: The run's.
+
+    Raises:
+        UserError: If a key is null that cannot be.
+    """
+    kinds = {"trainer": Trainer, "model": PersonalizationModule, "data": SubjectDataModule}
+    for key, kind in kinds.items():
+        for null in nulls_of(kind, vars(config[key])):
+            raise UserError(f"--{key}.{null} {IS_NULL}")
 
 
 def check_precision(config: Namespace) -> None:

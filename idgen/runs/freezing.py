@@ -9,47 +9,15 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
+from idgen import __version__
 from idgen.data.prompts import suite_identity
+from idgen.evaluation.protocol import PAIRING, Protocol
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.runs.building import note_parts
-from idgen.runs.checks import check_parts
+from idgen.runs.checks import check_nulls, check_parts
 from idgen.runs.cli import PartsCLI
 from idgen.runs.parser import keys_in_errors, one_line_errors
 from idgen.runs.stored import STORED
-
-
-@dataclass(frozen=True)
-class Identities:
-    """What a config's models are, whatever they are called.
-
-    Attributes:
-        backbone: Name of the backbone.
-        backbone_identity: Hash of its files.
-        clip_identity: Hash of what CLIP-I and CLIP-T are computed with.
-        dino_identity: The same for DINO.
-    """
-
-    backbone: str
-    backbone_identity: str
-    clip_identity: str
-    dino_identity: str
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """What else of a config decides scores, and is no part of a method.
-
-    Attributes:
-        prompts: Hash of the prompts' templates.
-        photo_segmenter: Hash of what finds the subject in the photos.
-        segmenter: Hash of what finds it in drawings.
-        inpainter: Hash of what takes it away.
-    """
-
-    prompts: str
-    photo_segmenter: str
-    segmenter: str
-    inpainter: str
 
 
 @dataclass(frozen=True)
@@ -57,13 +25,16 @@ class Identified:
     """What a config was found to be.
 
     Attributes:
-        models: What its models are.
-        scoring: How its drawings are scored.
+        backbone: Name of its backbone.
+        backbone_identity: Hash of that one's files.
+        protocol: How its drawings are made and scored. Preprocessing is left out: it is known once
+            models are loaded, and follows from their identities.
         photo_segmenter: What finds the subject in its photos.
     """
 
-    models: Identities
-    scoring: Scoring
+    backbone: str
+    backbone_identity: str
+    protocol: Protocol
     photo_segmenter: Segmenter
 
 
@@ -118,27 +89,36 @@ class ConfigReader(PartsCLI):
             UserError: If a value is out of range, or photos, models or words cannot be used.
         """
         with keys_in_errors(lambda: config), one_line_errors():
+            check_nulls(config)
             built = self.parser.instantiate_classes(config)
             check_parts(built.model, built.data, built.fidelity, "fit")
             return _identified(built)
 
 
 def _identified(built: Namespace) -> Identified:
-    backbone, preparation = built.model.backbone, built.data.preparation
-    of_photos = preparation.segmenter_for(backbone)
-    models = Identities(
-        backbone.source,
-        backbone.identity,
-        built.fidelity.clip.identity,
-        built.fidelity.dino.identity,
+    module, data, fidelity = built.model, built.data, built.fidelity
+    of_photos = data.preparation.segmenter_for(module.backbone)
+    protocol = Protocol(
+        dino=fidelity.dino.model,
+        dino_revision=fidelity.dino.revision,
+        dino_identity=fidelity.dino.identity,
+        dino_preprocessing={},
+        clip=fidelity.clip.model,
+        clip_revision=fidelity.clip.pretrained,
+        clip_identity=fidelity.clip.identity,
+        clip_preprocessing={},
+        pairing=PAIRING,
+        photo_segmenter=of_photos.identity,
+        segmenter=(fidelity.segmenter or of_photos).identity,
+        inpainter=data.preparation.inpainter.identity,
+        sampler={"name": type(module.sampler).__name__, **vars(module.sampler)},
+        drawing_seed=data.drawing_seed,
+        prompts=suite_identity(data.test_suite),
+        images_per_prompt=data.test_images,
+        idgen_version=__version__,
+        scores={score.name: score.identity for score in fidelity.scores},
     )
-    scoring = Scoring(
-        suite_identity(built.data.test_suite),
-        of_photos.identity,
-        (built.fidelity.segmenter or of_photos).identity,
-        preparation.inpainter.identity,
-    )
-    return Identified(models, scoring, of_photos)
+    return Identified(module.backbone.source, module.backbone.identity, protocol, of_photos)
 
 
 def _spoken(value: Any) -> str:

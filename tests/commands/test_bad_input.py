@@ -193,7 +193,7 @@ def test_a_reference_that_the_method_cannot_keep(
     broken = "--data.preparation.segmenter.init_args.folder=/nowhere"
     options = (f"--config={workspace.config}", method, broken, f"--data.reference={photo}")
     # Before the segmenter is asked for anything.
-    assert "--reference" in refusal("predict", *options)
+    assert "--data.reference: " in refusal("predict", *options)
 
 
 def test_a_prompt_without_the_token(trained: Workspace, refusal: Refusal, tmp_path: Path) -> None:
@@ -312,6 +312,7 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
             "--model.terms.weak_denoising.init_args.background=null",
             "--model.terms.weak_denoising.init_args.background is null",
         ),
+        ("--data.batch_size=null", "data.batch_size"),
         ("--model.tuning.init_args.rank=null", "--model.tuning.init_args.rank is null"),
         ("--model.backbone.init_args.min_snr_gamma=-1", "min_snr_gamma"),
         ("--fidelity.clip.init_args.batch_size=0", "batch_size"),

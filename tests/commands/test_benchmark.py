@@ -137,7 +137,7 @@ def _method(**method: Any) -> Callable[[Settings], object]:
         (lambda s: s["configs"].append("none.yaml"), "configs: there is no file none.yaml"),
         (_method(configs=["none.yaml"]), "methods.bad.configs: there is no file none.yaml"),
         (_method(settings={"model.tunin.rank": 1}), "method 'bad': "),
-        (_method(settings={"model.terms.weak_denoising.init_args.weight": "lots"}), "method 'bad': "),
+        (_method(settings={"model.tuning.init_args.rank": "lots"}), "method 'bad': "),
         (_method(settings={"config": "base.yaml"}), "'config' is no setting of a method"),
         (_method(settings={"ckpt_path": "x"}), "'ckpt_path' is no setting of a method"),
         (_method(settings={"seed_everything": 1}), "'seed_everything' is no setting of a method"),
