@@ -162,13 +162,21 @@ class PersonalizationModule(L.LightningModule):
         """
         if self._frozen_keys is not None:
             return
+        try:
+            self._bring_weights_in()
+        except BaseException:
+            # Lightning, giving up, moves the module to the CPU, where shapes alone cannot go.
+            self.conditioning.to_empty(device="cpu")
+            raise
+        self._frozen_keys = self._find_frozen_keys()
+
+    def _bring_weights_in(self) -> None:
         with torch.random.fork_rng(devices=[]):
             _ = self.trained_shapes
             self.backbone.load()
             torch.manual_seed(self.seed)
             self.backbone.attach(self.tuning, self.words)
             self.conditioning = self._conditioning.build(self.backbone.features)
-        self._frozen_keys = self._find_frozen_keys()
 
     # Training
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+# Not the user's own; what it remembers of unchanged files holds from run to run.
+os.environ.setdefault("IDGEN_CACHE", str(Path(tempfile.gettempdir()) / "idgen-tests-cache"))
 
 import torch
 

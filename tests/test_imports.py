@@ -11,23 +11,29 @@ import idgen
 ROOT = Path(idgen.__file__).parent
 # Each imports only from its own line and from lines above it. What draws and what scores know
 # nothing of photos, batches or runs, so that preparation, data and module can use them; then data
-# flows on, and imports with it, from `prepare` to `data` to `module`.
+# flows on, and imports with it, from `prepare` to `data` to `module`; a run is built from them,
+# a benchmark of runs, and commands start either.
 LAYERS = (
-    ("errors", "files", "fingerprint", "masks", "pictures", "locks", "seeds", "devices"),
+    ("errors", "files", "locks", "seeds", "devices", "fingerprint", "masks", "pictures"),
     ("mini", "pages"),
-    ("models", "diffusion", "losses"),
+    ("sources", "losses"),
+    ("models", "processes", "backbones"),
     ("sampling",),
     ("metrics",),
     ("prepare",),
     ("data",),
-    ("idle_weights", "optimization"),
+    ("terms", "optimization"),
     ("module",),
     ("evaluation",),
     ("callbacks",),
-    ("benchmark", "commands", "cli", "__main__"),
+    ("runs",),
+    ("benchmark",),
+    ("commands",),
+    ("cli",),
+    ("__main__",),
 )
 LAYER = {part: number for number, layer in enumerate(LAYERS) for part in layer}
-PLAIN = ("models", "diffusion", "losses", "sampling", "metrics", "evaluation")
+PLAIN = ("models", "processes", "backbones", "losses", "sampling", "metrics", "evaluation")
 """Parts that work without Lightning; torchmetrics they may have."""
 
 
@@ -92,3 +98,5 @@ def test_an_import_against_the_direction_is_found() -> None:
     assert upwards("metrics", "from idgen.mini.subjects import MiniSubject") == []
     assert upwards("data", "from idgen import __version__, module") == ["idgen.module"]
     assert upwards("models", "import idgen.data.batch as batch") == ["idgen.data.batch"]
+    assert upwards("runs", "from idgen.benchmark import plan") == ["idgen.benchmark.plan"]
+    assert upwards("benchmark", "import idgen.commands.train") == ["idgen.commands.train"]

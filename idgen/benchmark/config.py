@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from idgen.commands.run_config import STORED
 from idgen.errors import UserError
 from idgen.files import check_writable
+from idgen.runs.stored import STORED
 
 Setting = str | int | float | bool | list | dict | None  # type: ignore[type-arg]
 """A value as YAML has it. With `Any` inside, jsonargparse would build the classes that it names."""
@@ -23,8 +23,8 @@ class Method:
 
     Attributes:
         configs: Overlays, such as `configs/method/lora.yaml`.
-        settings: Single keys with their values, such as `model.loss_weights.implicit_text: 0`;
-            they win over the overlays.
+        settings: Single keys with their values, such as `model.tuning.init_args.rank: 8`; they win
+            over the overlays.
         trained: Whether it trains; the untrained model is drawn with otherwise.
     """
 

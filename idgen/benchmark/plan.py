@@ -1,12 +1,12 @@
 """From a benchmark's config to its cells: configs frozen, results of another kind refused."""
 
-import gc
+import contextlib
 import hashlib
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import yaml
 from idgen import __version__
 from idgen.benchmark.cell import Cell, Step, difference
 from idgen.benchmark.config import BenchmarkConfig, Method, folder_name
-from idgen.benchmark.freeze import ConfigReader, Identified, read_config
 from idgen.benchmark.subjects import BenchmarkSubject, find_benchmark_subjects
 from idgen.benchmark.verify import check_scores, check_weights
 from idgen.data.prompts import read_suite
@@ -23,6 +22,7 @@ from idgen.errors import UserError
 from idgen.prepare import lone_photo_note
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.store import CONTACT_PAGE
+from idgen.runs.freezing import ConfigReader, Identified
 
 # Of a config, what says where and how it runs, not what comes out.
 _PLACES = (
@@ -101,14 +101,16 @@ def make_plan(config: BenchmarkConfig) -> Plan:
     config.check()
     folder = Path(config.output).expanduser().absolute()
     subjects = find_benchmark_subjects(config.subjects, config.dreambench, folder)
-    readers = {
-        name: _reader(name, method, config, subjects[0], folder)
-        for name, method in config.methods.items()
-    }
+    reader = ConfigReader()
+    parsed = {}
+    for name, method in config.methods.items():
+        with _of_method(name):
+            settings = _settings(method, config, subjects[0], folder)
+            parsed[name] = reader.read([*config.configs, *method.configs], settings)
     # Photos are needed from here on: they are what records and checks are about.
     for subject in subjects:
         subject.write_photos()
-    frozen = {name: reader.frozen() for name, reader in readers.items()}
+    frozen = {name: reader.frozen(given) for name, given in parsed.items()}
     for name, method in config.methods.items():
         steps = frozen[name]["trainer"]["max_steps"]
         if method.trained and (steps is None or steps < 1):
@@ -116,8 +118,11 @@ def make_plan(config: BenchmarkConfig) -> Plan:
                 f"method {name!r}: trainer.max_steps is {steps}; set it to 1 or more, or trained: "
                 "false to draw with the untrained model"
             )
-    identified = {name: _identify(name, reader) for name, reader in readers.items()}
-    protocol = _protocol(config, identified, frozen)
+    identified = {}
+    for name, given in parsed.items():
+        with _of_method(name):
+            identified[name] = reader.identify(given)
+    protocol = _protocol(config, identified)
     segmenters = {name: found.photo_segmenter for name, found in identified.items()}
     described = [(subject, _described(subject, segmenters)) for subject in subjects]
     planner = _Planner(config, folder, frozen, protocol)
@@ -126,16 +131,22 @@ def make_plan(config: BenchmarkConfig) -> Plan:
     return plan
 
 
-def _reader(
-    name: str,
-    method: Method,
-    config: BenchmarkConfig,
-    subject: BenchmarkSubject,
-    folder: Path,
-) -> ConfigReader:
+@contextlib.contextmanager
+def _of_method(name: str) -> Iterator[None]:
+    """Names the method in errors about it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"method {name!r}: {error}") from error
+
+
+def _settings(
+    method: Method, config: BenchmarkConfig, subject: BenchmarkSubject, folder: Path
+) -> dict[str, Any]:
+    """What is laid over the configs of a method, by key."""
     steps = {} if config.steps is None else {"trainer.max_steps": config.steps}
     prompts = {} if config.suite is None else {"data.test_prompts": config.suite}
-    settings = {
+    return {
         **config.settings,
         **steps,
         **method.settings,
@@ -147,40 +158,34 @@ def _reader(
         "data.subject.class_noun": subject.class_noun,
         "data.subject.live": subject.live,
     }
-    return read_config([*config.configs, *method.configs], settings, f"method {name!r}")
 
 
-def _identify(name: str, reader: ConfigReader) -> Identified:
-    try:
-        return reader.identify()
-    except UserError as error:
-        raise UserError(f"method {name!r}: {error}") from error
-    finally:
-        gc.collect()  # a backbone may take gigabytes: one at a time
-
-
-def _protocol(
-    config: BenchmarkConfig, identified: dict[str, Identified], frozen: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
-    """What all methods have to share, so that their scores can be compared.
+def _protocol(config: BenchmarkConfig, identified: Mapping[str, Identified]) -> dict[str, Any]:
+    """What all methods share and a cell's record has to say; how they are scored, its config does.
 
     Raises:
-        UserError: If two of them do not.
+        UserError: If two of them cannot be compared.
     """
-    first, protocol, scoring = "", dict[str, Any](), dict[str, str]()
-    for name, found in identified.items():
-        models, own_scoring = asdict(found.models), asdict(found.scoring)
-        own = {**models, "sampler": frozen[name]["model"]["sampler"], "images": config.images}
-        if not first:
-            first, protocol, scoring = name, own, own_scoring
-        # The record of a cell has its whole config; how it is scored need not be there twice.
-        differing = difference(protocol | scoring, own | own_scoring)
+    (first, found), *others = identified.items()
+    for name, other in others:
+        fields = found.protocol.differences(other.protocol, but=("drawing_seed",))
+        differing = difference(
+            {"backbone": found.backbone_identity, **{f.field: f.ours for f in fields}},
+            {"backbone": other.backbone_identity, **{f.field: f.theirs for f in fields}},
+        )
         if differing is not None:
             raise UserError(
                 f"methods {first!r} and {name!r} cannot be compared: {differing}; draw and score "
                 "all methods in the same way"
             )
-    return protocol
+    return {
+        "backbone": found.backbone,
+        "backbone_identity": found.backbone_identity,
+        "clip_identity": found.protocol.clip_identity,
+        "dino_identity": found.protocol.dino_identity,
+        "sampler": found.protocol.sampler,
+        "images": config.images,
+    }
 
 
 def _described(subject: BenchmarkSubject, segmenters: dict[str, Segmenter]) -> dict[str, Any]:

@@ -1,27 +1,27 @@
 """Runs a cell's commands as processes, from where an earlier attempt left off."""
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
 from idgen.benchmark.cell import DONE, FAILED, RECORD, Cell, Outcome, Step, read_json, write_json
 from idgen.errors import UserError
 from idgen.files import atomic_write
+from idgen.locks import BusyError, locked
 
 _STOPPED = 128 + signal.SIGTERM
 _ATTEMPTS = 3
 _GRACE = 120.0  # seconds to save in, once told to stop
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_LOCK_PAUSE = 0.5
 _LONGEST_REASON = 300
 
 
@@ -48,9 +48,8 @@ class Processes:
             time.sleep(0.5)
         with self._lock:
             for process in self._running:
-                # Its whole session: training on several GPUs is several processes.
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                    _kill(process)
 
     def run(self, command: tuple[str, ...], log: Path, kept: IO[bytes], **more: str) -> int | None:
         """Runs a command to its end.
@@ -86,24 +85,12 @@ class Processes:
                     self._running.discard(process)
 
 
-@contextlib.contextmanager
-def _locked(folder: Path, stopping: threading.Event) -> Iterator[IO[bytes] | None]:
-    """Keeps a cell to one worker; a command that outlived its benchmark is waited for.
-
-    Yields:
-        The locked file, None if all are to stop.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("wb") as file:
-        while not stopping.is_set():
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                stopping.wait(_LOCK_PAUSE)
-            else:
-                yield file
-                return
-        yield None
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """Ends a command's whole session where there are any: several GPUs are several processes."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def run_cell(cell: Cell, processes: Processes, environment: Mapping[str, str]) -> Outcome:
@@ -122,9 +109,9 @@ def run_cell(cell: Cell, processes: Processes, environment: Mapping[str, str]) -
         What became of it.
     """
     try:
-        with _locked(cell.folder, processes.stopping) as lock:
-            if lock is None:
-                return _stopped(cell)
+        cell.folder.mkdir(parents=True, exist_ok=True)
+        # A command that outlived its benchmark holds the lock too, and is waited for.
+        with locked(cell.folder / "lock", stop=processes.stopping) as lock:
             if cell.is_done():
                 return Outcome(cell)
             _begin(cell)
@@ -134,6 +121,8 @@ def run_cell(cell: Cell, processes: Processes, environment: Mapping[str, str]) -
                     return outcome
             write_json(cell.folder / DONE, {"key": cell.key, "name": cell.name})
             return Outcome(cell)
+    except BusyError:
+        return _stopped(cell)
     except (UserError, OSError) as error:
         return _failed(cell, f"{error}", 1)
     except Exception as error:  # one cell's trouble, whatever it is, is not that of the others

@@ -1,7 +1,6 @@
 """`idgen benchmark`: methods x subjects x seeds, then a report."""
 
 import contextlib
-import fcntl
 import os
 import shlex
 import signal
@@ -23,10 +22,12 @@ from idgen.benchmark.report import render_report
 from idgen.benchmark.results import check_comparable, read_result
 from idgen.benchmark.summary import Summary, summarise
 from idgen.benchmark.tables import as_csv, as_json, as_latex, as_markdown
-from idgen.commands.parser import OneLineParser, one_line_errors
-from idgen.commands.quiet import quieten
 from idgen.errors import UserError
 from idgen.files import atomic_write
+from idgen.locks import BusyError, locked
+from idgen.runs.building import note_parts
+from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
+from idgen.runs.quiet import quieten
 
 _DESCRIPTION = (
     "Compares methods: each cell, one method on one subject with one seed, is an `idgen fit` and "
@@ -96,7 +97,8 @@ def _parse(options: Sequence[str]) -> tuple[BenchmarkConfig, bool]:
     given = parser.parse_args(list(options))
     given.pop("config", None)
     only_report = bool(given.pop("only_report"))
-    with one_line_errors():
+    note_parts(parser)
+    with keys_in_errors(lambda: given), one_line_errors():
         return BenchmarkConfig(**vars(parser.instantiate_classes(given))), only_report
 
 
@@ -180,15 +182,14 @@ def _alone(folder: Path) -> Iterator[None]:
         UserError: If another one is at work in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"another benchmark is at work in {folder}; wait for it, or name another folder "
-                "with --output"
-            ) from error
-        yield
+    try:
+        with locked(folder / "lock", wait=False):
+            yield
+    except BusyError as error:
+        raise UserError(
+            f"another benchmark is at work in {folder}; wait for it, or name another folder "
+            "with --output"
+        ) from error
 
 
 @contextlib.contextmanager

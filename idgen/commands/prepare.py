@@ -12,12 +12,13 @@ from jsonargparse import Namespace
 
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
-from idgen.commands.parser import OneLineParser, one_line_errors
-from idgen.commands.quiet import quieten
 from idgen.commands.summary import peak_memory, print_summary
 from idgen.errors import UserError, printable
 from idgen.prepare import MaskFiles, Outcome, Preparation, find_subjects, subject_name
 from idgen.prepare.store import CONTACT_PAGE
+from idgen.runs.building import note_parts
+from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
+from idgen.runs.quiet import quieten
 
 _OUTPUT = Path("prepared")
 _DESCRIPTION = (
@@ -55,13 +56,19 @@ def run_prepare(options: Sequence[str]) -> int:
     subject: dict[str, Any] = {}
     for _, from_config in configs:
         subject |= from_config
-    with one_line_errors():
-        parts = parser.instantiate_classes(parsed)
-    parts.preparation.skip_bad |= parsed.skip_bad
-    output = None if parsed.output is None else Path(parsed.output).expanduser()
-    if parsed.folder is None:
+    note_parts(parser)
+    with keys_in_errors(lambda: parsed):
+        with one_line_errors():
+            parts = parser.instantiate_classes(parsed)
+        parts.preparation.skip_bad |= parsed.skip_bad
+        return _prepare(parts, subject)
+
+
+def _prepare(parts: Namespace, subject: dict[str, Any]) -> int:
+    output = None if parts.output is None else Path(parts.output).expanduser()
+    if parts.folder is None:
         return _prepare_one(parts, _photos_of_config(subject), output, subject)
-    folder = Path(parsed.folder).expanduser()
+    folder = Path(parts.folder).expanduser()
     segmenter = parts.preparation.segmenter
     masks = segmenter.folder if isinstance(segmenter, MaskFiles) else None
     folders = find_subjects(folder, masks)
@@ -105,6 +112,7 @@ def _parser() -> OneLineParser:
         default={"class_path": f"{StableDiffusionBackbone.__module__}.StableDiffusionBackbone"},
         help="Whose autoencoder makes the latents.",
     )
+    parser.roots.append(Backbone)
     parser.add_class_arguments(Preparation, "preparation", sub_configs=True)
     return parser
 

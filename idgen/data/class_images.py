@@ -149,7 +149,10 @@ class ClassImageFolder:
             UserError: If the sampler or the prompt do not fit the backbone, or the prompt is
                 blank or names the subject.
         """
-        self._sampler.check(self._backbone)
+        try:
+            self._sampler.check(self._backbone)
+        except UserError as error:
+            raise UserError(f"{_KEY}.sampler: {error}") from error
         ids = set(self._backbone.tokenize([self.prompt]).ids[0].flatten().tolist())
         names_subject = PLACEHOLDER in self.prompt or bool(
             ids & set(self._backbone.word_ids(token))

@@ -113,7 +113,7 @@ def test_a_methods_own_settings_win(workspace: Workspace, tmp_path: Path) -> Non
         ({"steps": 3}, "config.trainer.max_steps is 2 there and 3 here"),
         ({"images": 2}, "protocol.images is 1 there and 2 here"),
         ({"prompts": ["a [V] dog"]}, "prompts is"),
-        ({"settings": {"model.sampler.init_args.steps": 1}}, "protocol.sampler.init_args.steps"),
+        ({"settings": {"model.sampler.init_args.steps": 1}}, "protocol.sampler.steps"),
     ],
 )
 def test_results_of_another_kind_are_refused_by_field(

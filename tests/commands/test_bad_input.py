@@ -193,7 +193,7 @@ def test_a_reference_that_the_method_cannot_keep(
     broken = "--data.preparation.segmenter.init_args.folder=/nowhere"
     options = (f"--config={workspace.config}", method, broken, f"--data.reference={photo}")
     # Before the segmenter is asked for anything.
-    assert "--reference" in refusal("predict", *options)
+    assert "--data.reference: " in refusal("predict", *options)
 
 
 def test_a_prompt_without_the_token(trained: Workspace, refusal: Refusal, tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         (
             '--data.prior={"count": 1, "sampler": {"class_path": "idgen.sampling.Sampler", '
             '"init_args": {"steps": 5000}}}',
-            "--data.prior.sampler.init_args.steps",
+            "--data.prior.sampler: Sampler.steps",
         ),
         (
             '--fidelity.segmenter={"class_path": "idgen.prepare.MaskFiles", '
@@ -286,13 +286,17 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         ),
         ("--model.conditioning.init_args.experts=-1", "experts"),
         ("--model.conditioning.init_args.explicit=false", "explicit"),
-        ("--model.loss_weights.diffusion=-1", "diffusion"),
-        ("--model.loss_weights.prior_preservation=-1", "prior_preservation"),
-        ("--model.loss_weights.implicit_text=.nan", "implicit_text"),
-        ("--model.loss_weights.background=1.5", "background"),
+        ("--model.terms.diffusion.init_args.weight=-1", "--model.terms.diffusion.init_args.weight"),
+        (
+            '--model.terms.prior_preservation={"class_path": "idgen.terms.PriorPreservation", '
+            '"init_args": {"weight": -1}}',
+            "--model.terms.prior_preservation.init_args.weight must",
+        ),
+        ("--model.terms.implicit_text.init_args.weight=.nan", "implicit_text"),
+        ("--model.terms.diffusion.init_args.background=1.5", "background"),
         ("--model.sampler.init_args.guidance=.nan", "guidance"),
         ("--model.tuning.init_args.alpha=0", "alpha"),
-        ("--model.min_snr_gamma=.nan", "min_snr_gamma"),
+        ("--model.backbone.init_args.min_snr_gamma=.nan", "min_snr_gamma"),
         ("--model.optimizer.init_args.lr=-1", "learning rate"),
         (
             '--model.scheduler={"class_path": "torch.optim.lr_scheduler.StepLR", '
@@ -304,9 +308,13 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         ("--data.subject.token=dog", "part of the class noun"),
         ("--data.subject.token=photo", "part of the training prompt"),
         ("--trainer.precision=bf16-true", "take bf16-mixed"),
-        ("--model.loss_weights.background=null", "--model.loss_weights.background is null"),
+        (
+            "--model.terms.weak_denoising.init_args.background=null",
+            "--model.terms.weak_denoising.init_args.background is null",
+        ),
+        ("--data.batch_size=null", "data.batch_size"),
         ("--model.tuning.init_args.rank=null", "--model.tuning.init_args.rank is null"),
-        ("--model.min_snr_gamma=-1", "min_snr_gamma"),
+        ("--model.backbone.init_args.min_snr_gamma=-1", "min_snr_gamma"),
         ("--fidelity.clip.init_args.batch_size=0", "batch_size"),
         ("--fidelity.dino.init_args.model=/nowhere", "/nowhere"),
         (
@@ -370,7 +378,7 @@ def test_a_loss_that_is_not_finite_keeps_the_checkpoint(
     assert workspace.fit("--trainer.max_steps=1") == 0
     before = workspace.last.read_bytes()
     # Their sum is beyond float32.
-    weights = [f"--model.loss_weights.{n}=3e38" for n in ("diffusion", "weak_denoising")]
+    weights = [f"--model.terms.{n}.init_args.weight=3e38" for n in ("diffusion", "weak_denoising")]
     line = refusal("fit", f"--ckpt_path={workspace.last}", "--trainer.max_steps=3", *weights)
     assert "not finite" in line
     assert workspace.last.read_bytes() == before

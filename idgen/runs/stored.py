@@ -12,7 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from idgen.callbacks.evaluation import EvaluateDrawings
 from idgen.data.datamodule import SubjectDataModule
-from idgen.errors import UserError
+from idgen.errors import UserError, first_line
 from idgen.evaluation.recorder import Stage
 from idgen.files import atomic_write
 from idgen.module import CHECKPOINT_KEY
@@ -160,9 +160,9 @@ def read_stored_run(ckpt_path: str | None) -> StoredRun | None:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises several kinds for a damaged file
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
         raise UserError(
-            f"--ckpt_path: cannot read {path} ({reason}); it is damaged or no checkpoint"
+            f"--ckpt_path: cannot read {path} ({first_line(error, 120)}); it is damaged or no "
+            "checkpoint"
         ) from error
     made = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
     wanted = ("config", "backbone", "backbone_source", "method")

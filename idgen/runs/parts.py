@@ -4,6 +4,8 @@ import difflib
 import inspect
 import re
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, get_args, get_origin, get_type_hints
 
 _NO_ATTRIBUTE = re.compile(r"module '(?P<module>[\w.]+)' has no attribute '(?P<name>\w+)'")
 _NO_PATH = (
@@ -13,45 +15,53 @@ _NO_PATH = (
 )
 
 
-def configurable_parts() -> list[type]:
-    """The parts of ours that configs name."""
-    from idgen.backbones import StableDiffusionBackbone
-    from idgen.data.class_images import ClassImages
-    from idgen.metrics.encoders import ClipScorer, DinoScorer
-    from idgen.models.conditioning import DecoupledFusion
-    from idgen.models.encoders import ImageEncoder
-    from idgen.models.tuning import CombinedTuning, LayerTuning, LoraTuning, TokenTuning
-    from idgen.prepare import (
-        DiffusersInpainter,
-        GrabCutSegmenter,
-        MaskFiles,
-        OpenCVInpainter,
-        SamSegmenter,
-    )
-    from idgen.sampling import Sampler
+def configurable_parts(roots: Iterable[Any]) -> list[type]:
+    """The parts of ours that a config may hold, as far as they were imported.
 
-    return [
-        *(StableDiffusionBackbone, DecoupledFusion, ImageEncoder, ClassImages, Sampler),
-        *(LoraTuning, TokenTuning, LayerTuning, CombinedTuning),
-        *(ClipScorer, DinoScorer, SamSegmenter, GrabCutSegmenter, MaskFiles),
-        *(OpenCVInpainter, DiffusersInpainter),
-    ]
+    Args:
+        roots: The classes and types that a parser takes.
+
+    Returns:
+        What their constructors take, all kinds of it, and so on.
+    """
+    found: dict[type, None] = {}
+    pending = [part for root in roots for part in _classes_in(root)]
+    while pending:
+        part = pending.pop()
+        if part in found:
+            continue
+        found[part] = None
+        pending += part.__subclasses__()
+        hints = get_type_hints(inspect.getattr_static(part, "__init__"))
+        hints.pop("return", None)
+        pending += [inner for hint in hints.values() for inner in _classes_in(hint)]
+    return list(found)
 
 
-def nearest_class(message: str) -> str | None:
+def _classes_in(annotation: Any) -> Iterator[type]:
+    """The classes of ours in an annotation; of a callable, what it makes."""
+    if inspect.isclass(annotation) and annotation.__module__.split(".")[0] == "idgen":
+        yield annotation
+    inner = get_args(annotation)
+    for argument in inner[-1:] if get_origin(annotation) is Callable else inner:
+        yield from _classes_in(argument)
+
+
+def nearest_class(message: str, parts: Iterable[type]) -> str | None:
     """The class that an unknown one is most likely meant to be.
 
     Args:
         message: What jsonargparse says of the class path.
+        parts: The classes that it may be.
 
     Returns:
         A class path; None if no class is alike, or the message is about something else.
     """
     known: dict[str, str] = {}
-    for part in configurable_parts():
-        known |= _classes(_public_module(part))
+    for part in parts:
+        known |= _classes_of(_public_module(part))
     if match := _NO_ATTRIBUTE.search(message):
-        known |= _classes(match["module"])
+        known |= _classes_of(match["module"])
     else:
         match = next((m for m in (p.search(message) for p in _NO_PATH) if m), None)
     if match is None:
@@ -67,7 +77,7 @@ def _public_module(part: type) -> str:
     return next(m for m in modules if getattr(sys.modules[m], part.__name__, None) is part)
 
 
-def _classes(module: str) -> dict[str, str]:
+def _classes_of(module: str) -> dict[str, str]:
     """The paths of the public classes of a module that was imported, by name."""
     members = inspect.getmembers(sys.modules.get(module), inspect.isclass)
     return {

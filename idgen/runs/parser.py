@@ -4,16 +4,18 @@ import difflib
 import inspect
 import re
 from argparse import ArgumentTypeError
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 
-from idgen.commands.configurable import configurable_parts, nearest_class
-from idgen.commands.nulls import check_nulls
 from idgen.errors import UserError
+from idgen.runs.building import mark, part_of
+from idgen.runs.keys import with_key
+from idgen.runs.parts import configurable_parts, nearest_class
 
 _UNKNOWN = (
     re.compile(r"Key ['\"](?P<key>[\w.+-]+)['\"] is not expected"),
@@ -26,35 +28,34 @@ _UNKNOWN = (
 
 
 class OneLineParser(LightningArgumentParser):
-    """Raises a `UserError` where argparse would print its usage and exit."""
+    """Raises a `UserError` where argparse would print its usage and exit.
+
+    Attributes:
+        roots: The classes that it takes; one that is taken as an argument's type is to be added.
+        commands: The parsers of its subcommands, whose keys may be meant as well.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         """Takes what its base does; a key that is cut short is a misspelled one."""
+        self.roots: list[Any] = []
+        self.commands: list[OneLineParser] = []
         super().__init__(*args, **{"allow_abbrev": False} | options)
+
+    def add_class_arguments(self, class_type: type, *args: Any, **options: Any) -> list[str]:
+        """Notes the class, and takes what its base does."""
+        self.roots.append(class_type)
+        added: list[str] = super().add_class_arguments(class_type, *args, **options)
+        return added
 
     def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
         """Parses as jsonargparse does, but takes `null` for a part's part as null.
 
-        jsonargparse hands a nested value on as text, and Python's text for null is `None`, which
-        would arrive as a word.
-
-        Raises:
-            UserError: If a key is null that cannot be.
+        jsonargparse hands a nested value on as text to a parser that it only tries, and Python's
+        text for null is `None`, which would arrive as a word.
         """
-        if not self.exit_on_error:
-            if args is not None:
-                args = [f"{a[: -len('None')]}null" if a.endswith("=None") else a for a in args]
-            return super().parse_args(args, *others, **options)
-        config = super().parse_args(args, *others, **options)
-        self._check_nulls(config)
-        return config
-
-    def _check_nulls(self, config: Any) -> None:
-        command, parser, commands = config.get("subcommand"), self, self._subcommands_action
-        if command is not None and commands is not None:
-            parser, config = commands._name_parser_map[command], config[command]
-        typed = (action for action in parser._actions if hasattr(action, "_typehint"))
-        check_nulls(config, {action.dest: (action._typehint, action.default) for action in typed})
+        if not self.exit_on_error and args is not None:
+            args = [f"{a[: -len('None')]}null" if a.endswith("=None") else a for a in args]
+        return super().parse_args(args, *others, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Turns a parsing error into one line.
@@ -64,7 +65,7 @@ class OneLineParser(LightningArgumentParser):
         """
         if not self.exit_on_error:
             super().error(message, ex)
-        own = None if ex is None else _user_error(ex)
+        own = next((c for c in _causes(ex) if isinstance(c, UserError)), None) if ex else None
         if own is not None:
             raise own
         raise UserError(_shorten(message) + self._suggestion(message)) from ex
@@ -72,29 +73,25 @@ class OneLineParser(LightningArgumentParser):
     def _suggestion(self, message: str) -> str:
         match = next((m for m in (p.search(message) for p in _UNKNOWN) if m), None)
         if match is None:
-            path = nearest_class(_shorten(message))
+            path = nearest_class(_shorten(message), configurable_parts(self._all_roots()))
             return "" if path is None else f"; did you mean {path!r}?"
         key = match["key"]
         known = sorted(set(self._known_keys()))
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
         if not near:
-            last = difflib.get_close_matches(key.split(".")[-1], known, n=1, cutoff=0.6)
-            near = last
+            near = difflib.get_close_matches(key.split(".")[-1], known, n=1, cutoff=0.6)
         return f"; did you mean {near[0]!r}?" if near else ""
 
+    def _all_roots(self) -> list[Any]:
+        return [*self.roots, *(root for parser in self.commands for root in parser.roots)]
+
     def _known_keys(self) -> Iterable[str]:
-        parsers: list[Any] = [self]
-        while parsers:
-            parser = parsers.pop()
-            for action in parser._actions:
-                if action.dest and action.dest != "help":
-                    yield action.dest
-                    yield action.dest.split(".")[-1]
-                choices = getattr(action, "choices", None)
-                if isinstance(choices, dict):
-                    parsers += [c for c in choices.values() if hasattr(c, "_actions")]
-        for part in configurable_parts():
-            yield from (name for name in inspect.signature(part).parameters)
+        for parser in (self, *self.commands):
+            for key in parser.get_defaults().keys(branches=True):
+                yield key
+                yield key.split(".")[-1]
+        for part in configurable_parts(self._all_roots()):
+            yield from inspect.signature(part).parameters
 
 
 @contextmanager
@@ -109,11 +106,41 @@ def one_line_errors() -> Iterator[None]:
     except UserError:
         raise
     except (ValueError, TypeError, MisconfigurationException, ArgumentTypeError) as error:
-        raise _user_error(error) or UserError(_shorten(str(error))) from error
+        raise _mended(error) from error
 
 
-def _user_error(error: BaseException) -> UserError | None:
-    """The error of ours that another one was made from."""
+@contextmanager
+def keys_in_errors(config: Callable[[], Namespace | None]) -> Iterator[None]:
+    """Puts the command line's key in front of errors that name a parameter.
+
+    Args:
+        config: Returns what was parsed, once there is something.
+
+    Raises:
+        UserError: In place of one without its key.
+    """
+    try:
+        yield
+    except UserError as error:
+        named = with_key(error, config())
+        if named is error:
+            raise
+        raise named from error
+
+
+def _mended(error: BaseException) -> UserError:
+    """One line of an error: what a part of ours said, however libraries have wrapped it."""
+    ours = next((cause for cause in _causes(error) if isinstance(cause, UserError)), None)
+    if ours is not None:
+        return ours
+    said = next((cause for cause in _causes(error) if part_of(cause) is not None), error)
+    line = UserError(_shorten(str(said)))
+    mark(line, part_of(said))
+    return line
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, and those that it was made from."""
     seen: set[int] = set()
     pending: list[BaseException | None] = [error]
     while pending:
@@ -121,11 +148,9 @@ def _user_error(error: BaseException) -> UserError | None:
         if cause is None or id(cause) in seen:
             continue
         seen.add(id(cause))
-        if isinstance(cause, UserError):
-            return cause
+        yield cause
         pending += [cause.__cause__, cause.__context__]
         pending += [arg for arg in cause.args if isinstance(arg, BaseException)]
-    return None
 
 
 # jsonargparse's words about an optional part: that it is one, and that null would do as well.

@@ -1,0 +1,121 @@
+"""What a run is refused for before any work: cheap refusals first, and nothing is loaded."""
+
+import os
+from pathlib import Path
+
+from jsonargparse import Namespace
+from lightning import Trainer
+
+from idgen.data.datamodule import SubjectDataModule
+from idgen.errors import UserError
+from idgen.evaluation.fidelity import FidelityScores
+from idgen.evaluation.recorder import check_output
+from idgen.files import check_writable
+from idgen.module import PersonalizationModule
+from idgen.prepare.store import Store
+from idgen.runs.building import IS_NULL, nulls_of
+from idgen.runs.folder import ROOT_KEY, RunFolder
+from idgen.runs.stored import StoredRun
+
+
+def check_folders(config: Namespace, command: str) -> None:
+    """Refuses folders that hold another run or other drawings, or cannot be written.
+
+    Args:
+        config: The run's, its folder settled.
+        command: `fit`, `validate`, `test` or `predict`.
+
+    Raises:
+        UserError: If one cannot be used.
+    """
+    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        return
+    folder = RunFolder.of(config.trainer.default_root_dir, config.checkpoint.dirpath)
+    output = config.drawings.output
+    if command == "fit":
+        resumed = config.ckpt_path
+        folder.check(None if resumed is None else Path(str(resumed)))
+    elif output is not None and command != "validate":
+        check_output(Path(str(output)))
+    else:
+        check_writable(folder.root, ROOT_KEY)
+
+
+def check_nulls(config: Namespace) -> None:
+    """Refuses null for what is no optional value, of the parts that Lightning builds itself.
+
+    Args:
+        config: The run's.
+
+    Raises:
+        UserError: If a key is null that cannot be.
+    """
+    kinds = {"trainer": Trainer, "model": PersonalizationModule, "data": SubjectDataModule}
+    for key, kind in kinds.items():
+        for null in nulls_of(kind, vars(config[key])):
+            raise UserError(f"--{key}.{null} {IS_NULL}")
+
+
+def check_precision(config: Namespace) -> None:
+    """Refuses precisions in which what is trained would be rounded.
+
+    Args:
+        config: The run's.
+
+    Raises:
+        UserError: If it is half precision throughout.
+    """
+    precision = str(config.trainer.precision)
+    for half, mixed in (("bf16-true", "bf16-mixed"), ("16-true", "16-mixed")):
+        if precision == half:
+            raise UserError(
+                f"--trainer.precision {half} casts what is trained too, which stays in float32: "
+                f"take {mixed}"
+            )
+
+
+def check_parts(
+    module: PersonalizationModule,
+    datamodule: SubjectDataModule,
+    fidelity: FidelityScores,
+    command: str,
+    stored: StoredRun | None = None,
+) -> None:
+    """Refuses parts that cannot do what they are asked for, or do not go together.
+
+    Photos come before models, whose files may have to be downloaded first.
+
+    Args:
+        module: The module.
+        datamodule: Its data.
+        fidelity: How drawings are scored.
+        command: `fit`, `validate`, `test` or `predict`.
+        stored: What the checkpoint says of itself, None without one.
+
+    Raises:
+        UserError: If a value is out of range, photos, masks or models are missing or cannot be
+            used, or the checkpoint is of another method or backbone.
+    """
+    draws_only = command == "predict"
+    if draws_only and datamodule.reference is not None and datamodule.reference_weight != 0:
+        module.conditioning.check_reference()
+        datamodule.check_reference()
+    if command == "fit":
+        _check_prepared_folder(datamodule.subject.prepared_folder)
+    if not draws_only:
+        datamodule.check()
+        module.check_features(datamodule.preparation.image_encoder.width)
+    module.check(fit=command == "fit")
+    if stored is not None:
+        module.check_origin(stored.origin, command == "fit")
+        module.check_weights(stored.shapes)
+    if not draws_only:
+        fidelity.check()
+
+
+def _check_prepared_folder(folder: Path) -> None:
+    store = Store(folder)
+    store.check()
+    # One that is complete need not be written.
+    if not store.is_ours():
+        check_writable(folder, "--data.subject.prepared")

@@ -1,0 +1,125 @@
+"""Configs, overlays and single keys laid over each other once, as `idgen fit` would."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser
+
+from idgen import __version__
+from idgen.data.prompts import suite_identity
+from idgen.evaluation.protocol import PAIRING, Protocol
+from idgen.prepare.segmenters.segmenter import Segmenter
+from idgen.runs.building import note_parts
+from idgen.runs.checks import check_nulls, check_parts
+from idgen.runs.cli import PartsCLI
+from idgen.runs.parser import keys_in_errors, one_line_errors
+from idgen.runs.stored import STORED
+
+
+@dataclass(frozen=True)
+class Identified:
+    """What a config was found to be.
+
+    Attributes:
+        backbone: Name of its backbone.
+        backbone_identity: Hash of that one's files.
+        protocol: How its drawings are made and scored. Preprocessing is left out: it is known once
+            models are loaded, and follows from their identities.
+        photo_segmenter: What finds the subject in its photos.
+    """
+
+    backbone: str
+    backbone_identity: str
+    protocol: Protocol
+    photo_segmenter: Segmenter
+
+
+class ConfigReader(PartsCLI):
+    """The parser of `idgen fit`, for any number of configs; it runs nothing."""
+
+    def __init__(self) -> None:
+        """Builds the parser."""
+        self.start(run=False, args=[])
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parses nothing yet, and leaves the random state alone; see `read`."""
+        self.config = Namespace({"seed_everything": False})  # type: ignore[no-untyped-call]
+
+    def instantiate_classes(self) -> None:
+        """Builds nothing yet; see `identify`."""
+        note_parts(self.parser)
+
+    def read(self, configs: Sequence[str], settings: Mapping[str, Any]) -> Namespace:
+        """Parses stacked configs.
+
+        Args:
+            configs: YAML files; later ones win.
+            settings: Dotted keys and their values; they win over the files.
+
+        Returns:
+            What was parsed.
+
+        Raises:
+            UserError: If a key or value is refused.
+        """
+        flags = [flag for path in configs for flag in ("--config", path)]
+        flags += [f"--{key}={_spoken(value)}" for key, value in settings.items()]
+        parsed: Namespace = self.parser.parse_args(flags)
+        return parsed
+
+    def frozen(self, config: Namespace) -> dict[str, Any]:
+        """The whole config, defaults and all, as plain values."""
+        everything = yaml.safe_load(self.parser.dump(config, skip_none=False, format="yaml"))
+        return {key: everything[key] for key in STORED if key in everything}
+
+    def identify(self, config: Namespace) -> Identified:
+        """Builds the parts once, checks them as a run would, and lets them go; loads nothing.
+
+        Args:
+            config: Of `read`.
+
+        Returns:
+            What the models are, and how photos and drawings are segmented and scored.
+
+        Raises:
+            UserError: If a value is out of range, or photos, models or words cannot be used.
+        """
+        with keys_in_errors(lambda: config), one_line_errors():
+            check_nulls(config)
+            built = self.parser.instantiate_classes(config)
+            check_parts(built.model, built.data, built.fidelity, "fit")
+            return _identified(built)
+
+
+def _identified(built: Namespace) -> Identified:
+    module, data, fidelity = built.model, built.data, built.fidelity
+    of_photos = data.preparation.segmenter_for(module.backbone)
+    protocol = Protocol(
+        dino=fidelity.dino.model,
+        dino_revision=fidelity.dino.revision,
+        dino_identity=fidelity.dino.identity,
+        dino_preprocessing={},
+        clip=fidelity.clip.model,
+        clip_revision=fidelity.clip.pretrained,
+        clip_identity=fidelity.clip.identity,
+        clip_preprocessing={},
+        pairing=PAIRING,
+        photo_segmenter=of_photos.identity,
+        segmenter=(fidelity.segmenter or of_photos).identity,
+        inpainter=data.preparation.inpainter.identity,
+        sampler={"name": type(module.sampler).__name__, **vars(module.sampler)},
+        drawing_seed=data.drawing_seed,
+        prompts=suite_identity(data.test_suite),
+        images_per_prompt=data.test_images,
+        idgen_version=__version__,
+        scores={score.name: score.identity for score in fidelity.scores},
+    )
+    return Identified(module.backbone.source, module.backbone.identity, protocol, of_photos)
+
+
+def _spoken(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
