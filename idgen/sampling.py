@@ -125,8 +125,9 @@ class Sampler:
             raise UserError(f"Sampler.negative_prompt: {error}") from error
 
     def _negative(self, backbone: Backbone) -> TextStates | None:
-        taken = backbone.guidance.takes_negative(self.guidance)
-        return backbone.encode([self.negative_prompt]) if taken else None
+        if backbone.embeds_guidance or self.guidance == 1:
+            return None
+        return backbone.encode([self.negative_prompt])
 
     @torch.no_grad()
     def draw(
@@ -166,9 +167,7 @@ class Sampler:
         latents = solver.start(noise(0))
         for step, time in enumerate(solver.times, start=1):
             noisy, times = solver.scaled(latents, time), time.expand(len(latents)).to(device)
-            prediction = backbone.guidance.predict(
-                backbone, noisy, times, condition, negative, self.guidance
-            )
+            prediction = backbone.guided(noisy, times, condition, negative, self.guidance)
             added = noise(step) if self.stochastic else None
             latents = solver.step(prediction, time, latents, added)
         with backbone.autoencoder(device) as autoencoder:

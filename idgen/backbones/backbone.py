@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from idgen.backbones.guidance import ClassifierFree, Guidance
 from idgen.backbones.text import SubjectWords, TextStates, TextTokens
 from idgen.processes import NoiseProcess
 
@@ -73,7 +72,8 @@ class Backbone(nn.Module, ABC):
         resolution: Pixels on a side it was trained for.
         latent_shape: (C, h, w) of its latents.
         process: How it noises latents, what it predicts, and how drawings are solved.
-        guidance: How a prompt's pull is strengthened.
+        embeds_guidance: Whether guidance is an input of the denoiser, which was distilled to guide
+            itself; else it is classifier-free, from two predictions.
         tuning: What was attached to it, None if nothing was.
     """
 
@@ -83,7 +83,7 @@ class Backbone(nn.Module, ABC):
     resolution: int
     latent_shape: tuple[int, int, int]
     process: NoiseProcess
-    guidance: Guidance = ClassifierFree()
+    embeds_guidance = False
     tuning: AttachedTuning | None
 
     def __init__(self) -> None:
@@ -266,6 +266,34 @@ class Backbone(nn.Module, ABC):
         Returns:
             `B C h w`, float32.
         """
+
+    def guided(
+        self,
+        noisy: Tensor,
+        times: Tensor,
+        condition: TextStates,
+        negative: TextStates | None,
+        scale: float,
+    ) -> Tensor:
+        """The prediction under a prompt whose pull is strengthened, `B C h w`.
+
+        Classifier-free, `uncond + w (cond - uncond)` (Ho & Salimans 2022), both in one call, or by
+        the denoiser itself.
+
+        Args:
+            noisy: x_t, `B C h w`.
+            times: t, `B`.
+            condition: Of the prompts, B of them.
+            negative: Of the negative prompt, 1 or B of them; None where it takes no part.
+            scale: w; 1 is no guidance.
+        """
+        if self.embeds_guidance:
+            return self.predict(noisy, times, condition, scale)
+        if negative is None:
+            return self.predict(noisy, times, condition)
+        twice = torch.cat([noisy, noisy]), torch.cat([times, times])
+        without, with_prompt = self.predict(*twice, negative.then(condition)).chunk(2)
+        return without + scale * (with_prompt - without)
 
     @abstractmethod
     def scale_latents(self, latents: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """What families share whose models are diffusers' pipeline folders."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from textwrap import shorten
@@ -67,8 +68,9 @@ class PipelineBackbone(Backbone):
         self._shift = float(vae.get("shift_factor") or 0.0)
         self.read_configuration(vae)
 
+    @abstractmethod
     def read_configuration(self, vae: Mapping[str, Any]) -> None:
-        """Sets `features`, `latent_shape`, `resolution`, `process` and `guidance`.
+        """Sets `features`, `latent_shape`, `resolution`, and `process`.
 
         Args:
             vae: The autoencoder's configuration; the others are at `self.pipeline.config(part)`.
@@ -76,7 +78,6 @@ class PipelineBackbone(Backbone):
         Raises:
             UserError: If the layout is another family's.
         """
-        raise NotImplementedError(f"{type(self).__name__} has to say what its configuration means")
 
     def variance_preserving(self, min_snr_gamma: float | None = None) -> VariancePreserving:
         """The process that the pipeline's scheduler describes, for `read_configuration`.

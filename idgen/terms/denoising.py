@@ -92,5 +92,5 @@ class PriorPreservation(Term):
 
     def loss(self, step: Step, predictions: Mapping[Asked, Tensor]) -> Tensor:
         """The mean squared error to the target of the noise process."""
-        assert step.prior is not None, "UnderPrior has refused a step without class images"
+        assert step.prior is not None, "PRIOR has refused a step without class images"
         return denoising_loss(predictions[PRIOR], step.prior.target, step.prior.weight)

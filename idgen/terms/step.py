@@ -1,7 +1,6 @@
 """A training step as terms see it: what it starts from, and the predictions that they ask for."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,62 +44,37 @@ class Step:
         return self.text.mean()
 
 
-class Asked(ABC):
-    """A prediction that a term asks for: under which condition, of which noised latents.
+@dataclass(frozen=True)
+class Asked:
+    """A prediction that a term asks for.
 
     Attributes:
-        frozen: Whether the backbone is to predict as it was before its tuning, without gradients.
+        name: What it is under, for people.
+        inputs: What the denoiser is given in a step: noised latents and a condition.
+        frozen: Whether the backbone is to predict as it was before its tuning, without gradients;
+            it is untuned already when `inputs` is called.
     """
 
-    frozen = False
-
-    @abstractmethod
-    def inputs(self, step: Step) -> tuple[NoisedLatents, TextStates]:
-        """What the denoiser is given; of a frozen one, `step.backbone` is untuned meanwhile."""
+    name: str
+    inputs: Callable[[Step], tuple[NoisedLatents, TextStates]]
+    frozen: bool = False
 
 
-class UnderRefined(Asked):
-    """Under f_r, the method's condition with the photo known."""
-
-    def inputs(self, step: Step) -> tuple[NoisedLatents, TextStates]:
-        """The photos' noised latents, and f_r."""
-        return step.noised, step.condition.refined
-
-
-class UnderText(Asked):
-    """Under f_s alone, as at inference."""
-
-    def inputs(self, step: Step) -> tuple[NoisedLatents, TextStates]:
-        """The photos' noised latents, and the condition of their prompts without a photo."""
-        return step.noised, step.conditioning.infer(step.text)
+def _of_class_images(step: Step) -> tuple[NoisedLatents, TextStates]:
+    batch = step.batch.prior
+    if batch is None or step.prior is None:
+        raise UserError("terms: the prior's loss needs class images: set data.prior")
+    return step.prior, step.conditioning.infer(step.backbone.encode(batch.prompts))
 
 
-class UnderFrozen(Asked):
-    """What the backbone predicted before its tuning, under the prompt without [V]."""
-
-    frozen = True
-
-    def inputs(self, step: Step) -> tuple[NoisedLatents, TextStates]:
-        """The photos' noised latents, and the frozen f_s of their class."""
-        return step.noised, step.backbone.encode(step.batch.class_prompts)
-
-
-class UnderPrior(Asked):
-    """Class images under their own prompt."""
-
-    def inputs(self, step: Step) -> tuple[NoisedLatents, TextStates]:
-        """The class images' noised latents, and the condition of their prompts.
-
-        Raises:
-            UserError: If the batch has no class images.
-        """
-        batch = step.batch.prior
-        if batch is None or step.prior is None:
-            raise UserError("terms: the prior's loss needs class images: set data.prior")
-        return step.prior, step.conditioning.infer(step.backbone.encode(batch.prompts))
-
-
-REFINED, TEXT, FROZEN, PRIOR = UnderRefined(), UnderText(), UnderFrozen(), UnderPrior()
+REFINED = Asked("f_r", lambda step: (step.noised, step.condition.refined))
+TEXT = Asked("f_s alone", lambda step: (step.noised, step.conditioning.infer(step.text)))
+FROZEN = Asked(
+    "the frozen backbone's f_s of the prompt without [V]",
+    lambda step: (step.noised, step.backbone.encode(step.batch.class_prompts)),
+    frozen=True,
+)
+PRIOR = Asked("the class images' prompt", _of_class_images)
 
 
 def predict(step: Step, asked: Iterable[Asked]) -> dict[Asked, Tensor]:

@@ -12,7 +12,6 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 from idgen.backbones.backbone import Autoencoder, Backbone, FeatureSpace
-from idgen.backbones.guidance import EmbeddedGuidance
 from idgen.backbones.text import TextStates, TextTokens
 from idgen.processes import RectifiedFlow
 
@@ -61,6 +60,8 @@ class PixelsAsLatents:
 class TinyFlowBackbone(Backbone):
     """Random weights of a seed; words are numbers by their hashes."""
 
+    embeds_guidance = True
+
     def __init__(self, side: int = 16, seed: int = 0) -> None:
         super().__init__()
         self.source = f"tiny flow {seed}"
@@ -70,7 +71,6 @@ class TinyFlowBackbone(Backbone):
         self.resolution = side
         self.latent_shape = (_CHANNELS, side, side)
         self.process = RectifiedFlow(dict(FlowMatchEulerDiscreteScheduler(shift=1.0).config))
-        self.guidance = EmbeddedGuidance()
 
     @property
     def identity(self) -> str:
