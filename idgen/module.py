@@ -137,17 +137,34 @@ class PersonalizationModule(L.LightningModule):
 
     @cached_property
     def trained_shapes(self) -> Mapping[str, torch.Size]:
-        """The shape of each trained weight by name, known without weights.
+        """The shape of each trained weight by name, and of a conditioning's buffers.
+
+        It is known without weights, and what a checkpoint holds.
 
         Raises:
             UserError: If the backbone lacks what is to be tuned.
         """
         inside = self.tuning.declare(self.backbone, self.words)
-        own = self.conditioning.named_parameters()
+        own = self.conditioning.state_dict()
         return {
             **{f"backbone.{name}": shape for name, shape in inside.items()},
-            **{f"conditioning.{name}": parameter.shape for name, parameter in own},
+            **{f"conditioning.{name}": value.shape for name, value in own.items()},
         }
+
+    def check_class_images(self, given: bool) -> None:
+        """Refuses a term about class images without them, and class images without such a term.
+
+        Args:
+            given: Whether there are class images (`data.prior`).
+
+        Raises:
+            UserError: If one is there without the other.
+        """
+        if self.objective.needs_class_images != given:
+            raise UserError(
+                "data.prior: terms.prior_preservation and data.prior go together; "
+                + ("leave data.prior out, or add the term" if given else "set data.prior")
+            )
 
     @property
     def origin(self) -> Origin:
@@ -184,12 +201,10 @@ class PersonalizationModule(L.LightningModule):
         """Lets the configured optimizer and schedule win over those of a resumed checkpoint."""
         if self.global_step == 0:
             return
-        configs = self.trainer.lr_scheduler_configs
-        schedule = configs[0].scheduler if configs else None
         optimizer = self.trainer.optimizers[0]
-        going_on = self.optimization.resumed(optimizer, schedule, self.global_step)
+        going_on = self.optimization.resumed(optimizer, self.global_step)
         if going_on is not None:
-            configs[0].scheduler = going_on
+            self.trainer.lr_scheduler_configs[0].scheduler = going_on
 
     def on_train_batch_start(self, batch: SubjectBatch, batch_idx: int) -> None:
         """Makes the step's randomness a function of seed, batch and rank.
@@ -335,8 +350,7 @@ class PersonalizationModule(L.LightningModule):
             raise UserError(
                 f"checkpoint of another method or size: {len(differing)} weights differ, first "
                 f"{first} ({_shape(given.get(first))} in the checkpoint, "
-                f"{_shape(wanted.get(first))} in the config); use the checkpoint's own config: "
-                "--ckpt_path alone"
+                f"{_shape(wanted.get(first))} in the config); use the checkpoint's own config alone"
             )
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:

@@ -12,9 +12,6 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from idgen.errors import UserError
 
-# What a plateau's schedule has seen, as against what it is set to.
-_GATHERED = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
-
 
 @dataclass(frozen=True)
 class Optimization:
@@ -54,42 +51,41 @@ class Optimization:
         kind = type(self.optimizer([_unimportant()]))
         return f"{kind.__module__}.{kind.__qualname__}"
 
-    def resumed(
-        self, optimizer: torch.optim.Optimizer, schedule: Any, steps: int
-    ) -> LRScheduler | None:
+    def resumed(self, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler | None:
         """Makes what a checkpoint restored do what the configuration says from here on.
 
-        A checkpoint's state brings the settings that it was saved with. What was gathered (moments,
-        the best score of a plateau) is kept, the settings are the configured ones, and the
-        schedule stands where it would after so many steps.
+        A checkpoint's state brings the settings that it was saved with. The moments are kept, the
+        settings are the configured ones, and the schedule stands where it would after so many
+        steps.
 
         Args:
             optimizer: With the checkpoint's state.
-            schedule: The same; None without one.
             steps: That were trained.
 
         Returns:
             The schedule that goes on; None without one.
+
+        Raises:
+            UserError: If the schedule ends before that.
         """
         fresh = self.optimizer([_unimportant()])
         settings = {k: v for k, v in fresh.param_groups[0].items() if k != "params"}
-        plateau = isinstance(schedule, ReduceLROnPlateau)
         for group in optimizer.param_groups:
-            reduced = group["lr"] if plateau else settings["lr"]
             group.pop("initial_lr", None)
-            group.update(settings, lr=reduced)
+            group.update(settings)
         if self.scheduler is None:
             return None
         going_on = self.scheduler(optimizer)
-        if isinstance(going_on, ReduceLROnPlateau):
-            for name in _GATHERED:
-                setattr(going_on, name, getattr(schedule, name, getattr(going_on, name)))
-            return going_on
-        with warnings.catch_warnings():
-            # torch wants a step of the optimizer before each of these.
-            warnings.simplefilter("ignore")
-            for _ in range(steps):
-                going_on.step()
+        try:
+            with warnings.catch_warnings():
+                # torch wants a step of the optimizer before each of these.
+                warnings.simplefilter("ignore")
+                for _ in range(steps):
+                    going_on.step()
+        except ValueError as error:
+            raise UserError(
+                f"scheduler: it cannot stand at step {steps}, where the run goes on ({error})"
+            ) from error
         return going_on
 
     def check(self) -> None:
@@ -110,17 +106,21 @@ class Optimization:
     ) -> None:
         try:
             scheduler = factory(optimizer)
-            if not isinstance(scheduler, ReduceLROnPlateau):
-                with warnings.catch_warnings():
-                    # Some values fail at the first step alone; torch wants the optimizer's before.
-                    warnings.simplefilter("ignore")
-                    scheduler.step()
+            if isinstance(scheduler, ReduceLROnPlateau):
+                raise TypeError(
+                    "ReduceLROnPlateau follows a score, which is not known at each step; take "
+                    "another, such as CosineAnnealingLR"
+                )
+            with warnings.catch_warnings():
+                # Some values fail at the first step alone; torch wants the optimizer's before.
+                warnings.simplefilter("ignore")
+                scheduler.step()
         except Exception as error:
             raise UserError(f"scheduler: {_reason(error)}") from error
 
 
 def _unimportant() -> Parameter:
-    return Parameter(torch.zeros(1))
+    return Parameter(torch.zeros(1, 1))
 
 
 def _reason(error: Exception) -> str:

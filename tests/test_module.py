@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from idgen.backbones import StableDiffusionBackbone
+from idgen.backbones import FeatureSpace, StableDiffusionBackbone
 from idgen.backbones.text import TextStates
 from idgen.data.batch import PriorBatch, SubjectBatch
 from idgen.errors import UserError
@@ -318,3 +318,30 @@ def test_embeddings_of_another_width_are_refused(backbone: StableDiffusionBackbo
     with pytest.raises(UserError, match=r"width 24.*takes 32.*image_width to 24"):
         module.check_features(24)
     PersonalizationModule(backbone, LoraTuning(), TextOnly).check_features(24)
+
+
+class Counting(TextOnly):
+    """Has a buffer."""
+
+    def __init__(self, space: FeatureSpace) -> None:
+        super().__init__(space)
+        self.register_buffer("asked", torch.zeros(1))
+
+
+def test_buffers_of_a_conditioning_are_kept(backbone: StableDiffusionBackbone) -> None:
+    module = configured(backbone, Counting, {"diffusion": Diffusion()})
+    assert "conditioning.asked" in module.state_dict()
+    module.check_weights({key: value.shape for key, value in module.state_dict().items()})
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_class_images_and_their_term_go_together(
+    backbone: StableDiffusionBackbone, needed: bool
+) -> None:
+    terms: dict[str, Term | None] = {"diffusion": Diffusion()}
+    if needed:
+        terms["prior_preservation"] = PriorPreservation()
+    module = PersonalizationModule(backbone, LoraTuning(), TextOnly, terms)
+    module.check_class_images(needed)
+    with pytest.raises(UserError, match=r"data\.prior"):
+        module.check_class_images(not needed)

@@ -190,8 +190,8 @@ class Backbone(nn.Module, ABC):
         """
 
     @abstractmethod
-    def word_ids(self, word: str) -> list[int]:
-        """The first tokenizer's ids of one word, without begin and end."""
+    def word_ids(self, word: str, encoder: int = 0) -> list[int]:
+        """The ids of one word, without begin and end, by the tokenizer of a text encoder."""
 
     @abstractmethod
     def add_word(self, word: str) -> Sequence[int]:
@@ -291,6 +291,10 @@ class Backbone(nn.Module, ABC):
             return self.predict(noisy, times, condition, scale)
         if negative is None:
             return self.predict(noisy, times, condition)
+        if negative.states.shape[1:] != condition.states.shape[1:]:
+            # Conditions of other lengths, such as with a photo's token, need calls of their own.
+            without = self.predict(noisy, times, negative.rows([0] * len(noisy)))
+            return without + scale * (self.predict(noisy, times, condition) - without)
         twice = torch.cat([noisy, noisy]), torch.cat([times, times])
         without, with_prompt = self.predict(*twice, negative.then(condition)).chunk(2)
         return without + scale * (with_prompt - without)

@@ -1,7 +1,7 @@
 """Pipeline folders: where one is, what its parts are, and how they are read and loaded."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ class PipelineFolder:
         source: str,
         revision: str | None,
         variant: str | None,
-        needed: Sequence[str],
+        networks: Mapping[str, str],
+        others: Sequence[str],
         parameter: str,
     ) -> None:
         """Finds it; of one on the hub, the configuration alone is fetched.
@@ -42,7 +43,9 @@ class PipelineFolder:
             revision: The hub's commit, tag or branch.
             variant: Of the weights' files, such as `fp16`; None for the plain ones, or the only
                 variant that there is.
-            needed: The parts that have to be there.
+            networks: The class of each part that has weights, such as
+                `diffusers.UNet2DConditionModel`, by its folder.
+            others: Folders that have to be there besides.
             parameter: The parameter that named it, for errors.
 
         Raises:
@@ -50,11 +53,11 @@ class PipelineFolder:
         """
         self.source = source
         self._revision, self._variant, self._parameter = revision, variant, parameter
-        self._networks = [part for part in needed if part not in ("tokenizer", "scheduler")]
+        self._networks = dict(networks)
         self.folder = model_folder(
             source, parameter=parameter, part="pipeline", revision=revision, patterns=_CONFIGS
         )
-        absent = [part for part in needed if not (self.folder / part).is_dir()]
+        absent = [part for part in (*networks, *others) if not (self.folder / part).is_dir()]
         if not (self.folder / _INDEX).is_file() or absent:
             what = ", ".join(absent) if absent else _INDEX
             raise self.refused(f"{self.folder} is no pipeline folder: {what} missing")
@@ -77,6 +80,8 @@ class PipelineFolder:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise self.refused(f"cannot read {path} ({error}); fetch it again") from error
+        if not isinstance(content, dict):
+            raise self.refused(f"{path} holds no settings; fetch it again")
         return content
 
     def scheduler_config(self) -> dict[str, Any]:
@@ -131,7 +136,8 @@ class PipelineFolder:
         names = [f"{s}{m}{dot}.safetensors" for s in _STEMS for m in ("", "-?????-of-?????")]
         names += [f"{stem}.safetensors.index{dot}.json" for stem in _STEMS]
         patterns = [*_CONFIGS, *(f"{part}/{name}" for part in self._networks for name in names)]
-        model_folder(
+        # The same snapshot, unless the hub has moved on since: then what was fetched last counts.
+        self.folder = model_folder(
             self.source, parameter=self._parameter, revision=self._revision, patterns=patterns
         )
 
@@ -147,20 +153,30 @@ class PipelineFolder:
             stem, *middle = path.name.removesuffix(".safetensors").split(".")
             if stem.split("-")[0] in _STEMS and len(middle) < 2:
                 found.setdefault(middle[0] if middle else None, []).append(path)
-        if self._variant in found:
-            return found[self._variant]
-        if self._variant is None and len(found) == 1:
-            return next(iter(found.values()))
-        there = ", ".join(sorted(str(name) for name in found if name))
-        wanted = f"{_STEMS[0] if 'model' not in part else _STEMS[1]}.safetensors"
-        if there:
+        variants = [self._variant] if self._variant in found or len(found) != 1 else list(found)
+        if variants[0] in found:
+            return self._whole(found[variants[0]])
+        if found:
+            there = ", ".join(sorted(name or "the plain one" for name in found))
+            wanted = "plain weights" if self._variant is None else f"variant {self._variant!r}"
             raise self.refused(
-                f"{folder} has weights of the variant {there} alone; set variant to "
-                f"{'one of them' if len(found) > 1 else there}"
+                f"{folder} has no {wanted}; set variant to one that is there: {there}"
             )
+        stem = _STEMS[self._networks[part].startswith("transformers.")]
         other = [p.name for p in folder.glob("*.bin")] if folder.is_dir() else []
         hint = f"{other[0]} is a pickle, which is not read" if other else "fetch the folder again"
-        raise self.refused(f"the weights {folder / wanted} are missing; {hint}")
+        raise self.refused(f"the weights {folder / stem}.safetensors are missing; {hint}")
+
+    def _whole(self, files: list[Path]) -> list[Path]:
+        """The files, if no shard is missing that their index names."""
+        stem, _, variant = files[0].name.removesuffix(".safetensors").partition(".")
+        dot = f".{variant}" if variant else ""
+        index = files[0].with_name(f"{stem.split('-')[0]}.safetensors.index{dot}.json")
+        if len(files) > 1 or "-of-" in stem:
+            named = set(self._json(index).get("weight_map", {}).values())
+            for name in sorted(named - {path.name for path in files}):
+                raise self.refused(f"the weights {index.with_name(name)} are missing; fetch them")
+        return files
 
     def check_weights(self) -> None:
         """Makes sure that the weights of all networks are there.
@@ -185,12 +201,11 @@ class PipelineFolder:
         ]
         return fingerprint_path(self.folder, [*_CONFIGS, *weights])
 
-    def load(self, part: str, kind: str, dtype: torch.dtype) -> Any:
+    def load(self, part: str, dtype: torch.dtype) -> Any:
         """Loads a network: on the CPU, frozen, in evaluation mode.
 
         Args:
             part: Its folder.
-            kind: Its class, such as `diffusers.UNet2DConditionModel`.
             dtype: What its weights are in.
 
         Raises:
@@ -198,7 +213,7 @@ class PipelineFolder:
         """
         variant = self.weight_files(part)[0].name.removesuffix(".safetensors").partition(".")[2]
         try:
-            model, info = _class(kind).from_pretrained(
+            model, info = _class(self._networks[part]).from_pretrained(
                 self.folder,
                 subfolder=part,
                 torch_dtype=dtype,
@@ -219,10 +234,10 @@ class PipelineFolder:
             )
         return model.requires_grad_(False).eval()
 
-    def build(self, part: str, kind: str) -> nn.Module:
+    def build(self, part: str) -> nn.Module:
         """Builds a network from its configuration alone, on the current device."""
-        config, made = self.config(part), _class(kind)
-        if kind.startswith("diffusers."):
+        config, made = self.config(part), _class(self._networks[part])
+        if self._networks[part].startswith("diffusers."):
             network: nn.Module = made.from_config(config)
         else:
             network = made(made.config_class(**config))

@@ -60,9 +60,14 @@ class PipelineBackbone(Backbone):
         self.source = source
         self.dtype = getattr(torch, dtype)
         self._gradient_checkpointing = gradient_checkpointing
-        parts = [*self.networks, "vae", *self.tokenizer_kinds, "scheduler"]
-        parameter = f"{type(self).__name__}.source"
-        self.pipeline = PipelineFolder(source, revision, variant, parts, parameter)
+        self.pipeline = PipelineFolder(
+            source,
+            revision,
+            variant,
+            {**self.networks, "vae": "diffusers.AutoencoderKL"},
+            [*self.tokenizer_kinds, "scheduler"],
+            f"{type(self).__name__}.source",
+        )
         vae = self.pipeline.config("vae")
         self._scaling = float(vae.get("scaling_factor") or 0.18215)
         self._shift = float(vae.get("shift_factor") or 0.0)
@@ -117,14 +122,16 @@ class PipelineBackbone(Backbone):
         if self._modules:
             return
         self.pipeline.fetch()
-        for part, kind in self.networks.items():
-            setattr(self, part, self.pipeline.load(part, kind, self.dtype))
+        # All or none: a second call must not take half a backbone for a whole one.
+        loaded = {part: self.pipeline.load(part, self.dtype) for part in self.networks}
+        for part, network in loaded.items():
+            setattr(self, part, network)
         self._prepare_denoiser()
 
     def build(self) -> None:
         """Builds the networks from their configuration, on the current device."""
-        for part, kind in self.networks.items():
-            setattr(self, part, self.pipeline.build(part, kind))
+        for part in self.networks:
+            setattr(self, part, self.pipeline.build(part))
         self._prepare_denoiser()
 
     def _prepare_denoiser(self) -> None:
@@ -149,7 +156,7 @@ class PipelineBackbone(Backbone):
 
     def load_autoencoder(self, device: torch.device) -> Autoencoder:
         """Loads the KL autoencoder onto a device, in float32: half precision overflows in SD's."""
-        vae = self.pipeline.load("vae", "diffusers.AutoencoderKL", torch.float32)
+        vae = self.pipeline.load("vae", torch.float32)
         return KLAutoencoder(vae.to(device))
 
     def scale_latents(self, latents: Tensor) -> Tensor:
@@ -193,9 +200,9 @@ class PipelineBackbone(Backbone):
             list(prompts), padding="max_length", max_length=length, return_tensors="pt"
         )
 
-    def word_ids(self, word: str) -> list[int]:
-        """The first tokenizer's ids of one word, without begin and end."""
-        return list(self.tokenizers[0](word, add_special_tokens=False).input_ids)
+    def word_ids(self, word: str, encoder: int = 0) -> list[int]:
+        """A tokenizer's ids of one word, without begin and end."""
+        return list(self.tokenizers[encoder](word, add_special_tokens=False).input_ids)
 
     def add_word(self, word: str) -> Sequence[int]:
         """Adds a word to the tokenizers, unless it is one of their tokens."""

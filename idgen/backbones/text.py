@@ -58,6 +58,9 @@ class TextStates(NamedTuple):
         """Some of the prompts, in the order of their numbers; one may come up several times."""
         if list(numbers) == list(range(len(self.states))):
             return self
+        if len(self.states) == 1:  # without a copy of the numbers to the device
+            parts = (None if p is None else p.expand(len(numbers), *p.shape[1:]) for p in self)
+            return TextStates(*parts)  # type: ignore[arg-type]
         at = torch.tensor(numbers, device=self.states.device)
         pooled = None if self.pooled is None else self.pooled[at]
         return TextStates(self.states[at], self.mask[at], pooled)
@@ -65,6 +68,7 @@ class TextStates(NamedTuple):
     def then(self, *others: "TextStates") -> "TextStates":
         """All batches, one after the other; a batch of one is repeated to the largest's size."""
         every = (self, *others)
+        assert len({texts.pooled is None for texts in every}) == 1, "of one family"
         size = max(len(texts.states) for texts in every)
         states = torch.cat([_repeated(texts.states, size) for texts in every])
         mask = torch.cat([_repeated(texts.mask, size) for texts in every])

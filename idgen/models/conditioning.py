@@ -168,7 +168,9 @@ class DecoupledFusion(Conditioning):
                 f"conditioning: fused is {fused.value}, but that branch is left out "
                 f"(implicit: {implicit}, explicit: {explicit})"
             )
-        self.image_width = image_width or space.image_width
+        if image_width is not None and image_width < 1:
+            raise ValueError("image_width must be 1 or more, or null for the image twin's")
+        self.image_width = space.image_width if image_width is None else image_width
         if self.image_width is None:
             raise ValueError(
                 "conditioning: the backbone has no image twin; set image_width to the width of the "

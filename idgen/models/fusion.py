@@ -1,5 +1,6 @@
 """FFM: a mixture of experts that refines the fused feature (arXiv 2505.22360)."""
 
+import math
 from typing import NamedTuple, cast
 
 import torch
@@ -55,7 +56,7 @@ class ExpertFusion(nn.Module):
             ValueError: If there is no expert or an expert has no hidden unit.
         """
         super().__init__()
-        if experts < 1 or hidden_ratio * width < 1:
+        if experts < 1 or not 1 <= hidden_ratio * width < math.inf:
             raise ValueError("experts must be 1 or more and hidden_ratio * width at least 1")
         self.router = nn.Linear(width, experts)
         self.experts = nn.ModuleList(

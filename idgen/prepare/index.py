@@ -19,12 +19,10 @@ class PreparedFile:
     """A file of a prepared subject.
 
     Attributes:
-        file: Its path inside the folder.
-        key: The key it was made under; it carries the same.
+        key: The key it was made under; it carries the same, and its name follows from it.
         sha256: Of its bytes.
     """
 
-    file: str
     key: str
     sha256: str
 

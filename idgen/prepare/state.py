@@ -127,7 +127,7 @@ class State:
         here = {photo.digest for photo in self.photos}
         recorded = {p.files[kind].key: p.files[kind].sha256 for p in photos}
         belongs = {self.path(target, kind) for target in self.targets}
-        belongs |= {self.store.folder / p.files[kind].file for p in photos if p.digest in here}
+        belongs |= {self.store.path(kind, p.files[kind].key) for p in photos if p.digest in here}
         held = set()
         for path, key in self.store.files(kind).items():
             # One that neither the index nor its name knows may be of an earlier version, and
@@ -269,8 +269,7 @@ class State:
         """What the index says of a photo's files, which have to be there."""
         paths = {kind: self.path(target, kind) for kind in KINDS}
         return {
-            kind: PreparedFile(f"{kind}/{path.name}", target.keys[kind], file_digest(path))
-            for kind, path in paths.items()
+            kind: PreparedFile(target.keys[kind], file_digest(path)) for kind, path in paths.items()
         }
 
     def sheet_key(self) -> str:

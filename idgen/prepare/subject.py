@@ -67,7 +67,7 @@ class PreparedSubject:
 
     def path(self, photo: PreparedPhoto, kind: Kind) -> Path:
         """A photo's file of a kind."""
-        return self.folder / photo.files[kind].file
+        return Store(self.folder).path(kind, photo.files[kind].key)
 
     def mask(self, photo: PreparedPhoto) -> Mask:
         """The subject's mask of a photo, `H W`; a UserError if it is missing or another's."""

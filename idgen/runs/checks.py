@@ -105,6 +105,8 @@ def check_parts(
     if not draws_only:
         datamodule.check()
         module.check_features(datamodule.preparation.image_encoder.width)
+    if command == "fit":
+        module.check_class_images(datamodule.prior is not None)
     module.check(fit=command == "fit")
     if stored is not None:
         module.check_origin(stored.origin, command == "fit")

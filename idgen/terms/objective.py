@@ -14,6 +14,7 @@ from idgen.terms.step import Step, predict
 from idgen.terms.term import Term
 
 _DECOUPLING = 1e-3  # DisenBooth's weight
+_LOGGED = ("router_entropy", "expert_load_", "grad_norm_")
 
 
 def paper_terms() -> dict[str, Term]:
@@ -52,6 +53,8 @@ class Objective:
         """
         self.terms: dict[str, Term] = {}
         for name, term in (paper_terms() if terms is None else terms).items():
+            if name == "loss" or name.startswith(_LOGGED):
+                raise ValueError(f"terms.{name}: the name is taken in the logs; give it another")
             if term is None or term.weight == 0:
                 continue
             reason = term.idle(conditioning, tuning)

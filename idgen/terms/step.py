@@ -105,10 +105,13 @@ def predict(step: Step, asked: Iterable[Asked]) -> dict[Asked, Tensor]:
 
 def _predict_together(step: Step, asked: Iterable[Asked]) -> dict[Asked, Tensor]:
     inputs = {one: one.inputs(step) for one in asked}
-    groups: dict[tuple[torch.Size, ...], dict[tuple[int, int], list[Asked]]] = {}
+    groups: dict[tuple[torch.Size, ...], dict[tuple[int, ...], list[Asked]]] = {}
     for one, (noised, condition) in inputs.items():
+        if len(condition.states) == 1:
+            condition = condition.rows([0] * len(noised.noisy))
+            inputs[one] = noised, condition
         shapes = (noised.noisy.shape[1:], condition.states.shape[1:])
-        same = (id(noised.noisy), id(condition.states))
+        same = (id(noised.noisy), id(condition.states), id(condition.pooled))
         groups.setdefault(shapes, {}).setdefault(same, []).append(one)
     found: dict[Asked, Tensor] = {}
     for group in groups.values():

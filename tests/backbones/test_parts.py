@@ -2,16 +2,17 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from idgen.backbones import StableDiffusionBackbone
+from idgen.backbones import StableDiffusionBackbone, SubjectWords
 from idgen.errors import UserError
+from idgen.models.tuning import TokenTuning
 
 UNET = "diffusion_pytorch_model"
 
@@ -68,7 +69,9 @@ def test_several_variants_without_a_name_are_refused(folder: Path) -> None:
     rename_to_variant(folder, "fp16")
     unet = folder / "unet" / f"{UNET}.fp16.safetensors"
     shutil.copy(unet, unet.with_name(f"{UNET}.ema.safetensors"))
-    with pytest.raises(UserError, match=r"variant ema, fp16 alone; set variant"):
+    with pytest.raises(
+        UserError, match=r"no plain weights; set variant to one that is there: ema, fp16"
+    ):
         StableDiffusionBackbone(str(folder)).check()
 
 
@@ -106,3 +109,69 @@ def test_other_families_are_refused_by_their_own_name(folder: Path, key: str, va
     index.write_text(json.dumps(named))
     with pytest.raises(UserError, match=r"StableDiffusionBackbone\.source: .*SomeOtherPipeline"):
         StableDiffusionBackbone(str(folder))
+
+
+def test_a_variant_that_is_not_there_is_named(folder: Path) -> None:
+    with pytest.raises(UserError, match="no variant 'fp16'; .* the plain one"):
+        StableDiffusionBackbone(str(folder), variant="fp16").check()
+
+
+@pytest.mark.parametrize(
+    ("part", "file"), [("unet", f"{UNET}.safetensors"), ("text_encoder", "model.safetensors")]
+)
+def test_missing_weights_are_named_as_they_are_called(folder: Path, part: str, file: str) -> None:
+    (folder / part / file).unlink()
+    with pytest.raises(UserError, match=f"{part}/{file} are missing"):
+        StableDiffusionBackbone(str(folder)).check()
+
+
+def test_a_missing_shard_is_named_before_work(folder: Path) -> None:
+    shard(folder)
+    lost = max((folder / "unet").glob(f"{UNET}-*.safetensors"))
+    lost.unlink()
+    with pytest.raises(UserError, match=f"{lost.name} are missing"):
+        StableDiffusionBackbone(str(folder)).check()
+
+
+def test_half_a_backbone_is_never_taken_for_a_whole_one(folder: Path) -> None:
+    (folder / "text_encoder" / "model.safetensors").write_bytes(b"damaged")
+    backbone = StableDiffusionBackbone(str(folder))
+    for _ in range(2):
+        with pytest.raises(UserError, match="text_encoder"):
+            backbone.load()
+
+
+def test_settings_that_are_no_settings_are_refused(folder: Path) -> None:
+    (folder / "unet" / "config.json").write_text("[]")
+    with pytest.raises(UserError, match=r"config\.json holds no settings"):
+        StableDiffusionBackbone(str(folder))
+
+
+class TwoEncoders(StableDiffusionBackbone):
+    """A family with a second text encoder and tokenizer."""
+
+    networks: ClassVar[Mapping[str, str]] = {
+        **StableDiffusionBackbone.networks,
+        "text_encoder_2": "transformers.CLIPTextModel",
+    }
+    tokenizer_kinds: ClassVar[Mapping[str, str]] = {
+        "tokenizer": "CLIPTokenizer",
+        "tokenizer_2": "CLIPTokenizer",
+    }
+
+
+def test_a_family_may_have_two_encoders(folder: Path) -> None:
+    for part in ("text_encoder", "tokenizer"):
+        shutil.copytree(folder / part, folder / f"{part}_2")
+    backbone = TwoEncoders(str(folder))
+    backbone.check()
+    assert len(backbone.identity) == 64
+    backbone.load()
+    # As if the second vocabulary had its words at other places.
+    extra = backbone.tokenizers[1]
+    assert backbone.add_word("<extra>")[1] == len(extra) - 1
+    backbone.attach(TokenTuning(), SubjectWords("<new1>", "dog"))
+    for number, encoder in enumerate(backbone.text_encoders):
+        table: Any = encoder.get_input_embeddings()  # type: ignore[operator]
+        (row,) = backbone.word_ids("dog", number)
+        torch.testing.assert_close(table.vector.data, table.base.weight[row])

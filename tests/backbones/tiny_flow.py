@@ -98,7 +98,7 @@ class TinyFlowBackbone(Backbone):
                 self.build()
             self.requires_grad_(False)
 
-    def word_ids(self, word: str) -> list[int]:
+    def word_ids(self, word: str, encoder: int = 0) -> list[int]:
         digests = (hashlib.sha256(part.encode()).digest() for part in word.split())
         return [1 + digest[0] * 256 % (_WORDS - 1) for digest in digests]
 

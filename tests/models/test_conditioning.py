@@ -137,3 +137,14 @@ def test_without_an_image_twin_the_encoders_width_has_to_be_named() -> None:
         DecoupledFusion(FeatureSpace(8))
     assert DecoupledFusion(SPACE).projection is None
     assert TextOnly(FeatureSpace(8)).image_width is None
+
+
+@pytest.mark.parametrize("width", [0, -3])
+def test_a_width_that_is_none_is_refused(width: int) -> None:
+    with pytest.raises(ValueError, match="image_width must be 1 or more"):
+        DecoupledFusion(SPACE, image_width=width)
+
+
+def test_experts_of_endless_width_are_refused() -> None:
+    with pytest.raises(ValueError, match="hidden_ratio"):
+        DecoupledFusion(SPACE, hidden_ratio=float("inf"))

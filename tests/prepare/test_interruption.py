@@ -155,5 +155,5 @@ def test_an_edited_mask_of_a_renamed_photo_is_not_passed_over(tmp_path: Path) ->
     edited = np.full_like(subject.mask(photo), 255, dtype=np.uint8)
     subject.path(photo, "masks").write_bytes(png_bytes(edited, photo.files["masks"].key))
     (photos / "01.png").rename(photos / "new.png")
-    with pytest.raises(UserError, match=rf"{photo.files['masks'].file}.*changed by hand"):
+    with pytest.raises(UserError, match=rf"{subject.path(photo, 'masks').name}.*changed by hand"):
         preparation().run(photos, output, TinyBackbone(), CPU, False)

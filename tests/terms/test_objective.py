@@ -104,3 +104,9 @@ def test_it_knows_whether_class_images_are_needed() -> None:
     assert not plain.needs_class_images
     both = {"diffusion": Diffusion(), "prior": PriorPreservation()}
     assert Objective(both, TEXT, LoraTuning()).needs_class_images
+
+
+@pytest.mark.parametrize("name", ["loss", "router_entropy", "expert_load_0", "grad_norm_denoiser"])
+def test_names_that_the_logs_have_already_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"terms.{name}: the name is taken"):
+        Objective({"diffusion": Diffusion(), name: Constant()}, TEXT, LoraTuning())

@@ -50,14 +50,14 @@ class TokenTuning(Tuning):
     def attach(self, backbone: Backbone, words: SubjectWords) -> None:
         """Puts the trained embedding into every text encoder, in float32."""
         start = words.class_noun if self.initializer is None else self.initializer
-        start_ids = backbone.word_ids(start)
-        if not start_ids or backbone.unknown_id in start_ids:
+        if not backbone.word_ids(start) or backbone.unknown_id in backbone.word_ids(start):
             raise UserError(
                 f"TokenTuning.initializer: the tokenizer of {backbone.source!r} does "
                 f"not know {start!r}; name a word that it knows, such as the subject's class"
             )
         token_ids = backbone.add_word(words.token)
-        for token_id, encoder in zip(token_ids, backbone.text_encoders, strict=True):
+        each = zip(token_ids, backbone.text_encoders, strict=True)
+        for number, (token_id, encoder) in enumerate(each):
             embeddings: Any = encoder
             base = embeddings.get_input_embeddings()
             if isinstance(base, TokenEmbedding):
@@ -65,7 +65,9 @@ class TokenTuning(Tuning):
                     "CombinedTuning.parts: the token is meant by two TokenTunings; "
                     "leave one of them out"
                 )
-            embeddings.set_input_embeddings(TokenEmbedding(base, token_id, start_ids))
+            embeddings.set_input_embeddings(
+                TokenEmbedding(base, token_id, backbone.word_ids(start, number))
+            )
 
 
 class TokenEmbedding(nn.Module):

@@ -2,14 +2,14 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import lru_cache
 from os.path import isfile  # false, and no error, for a name that is too long
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import yaml
-from pydantic import BaseModel, Strict, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, Strict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from idgen.errors import UserError, first_line
@@ -20,9 +20,17 @@ from idgen.prepare.segmenters.segmenter import Segmenter
 PROMPTS = "prompts.yaml"
 """The file's name; it lies in the photos' folder."""
 
+
+def _in_order(given: Any) -> Any:
+    if isinstance(given, Set):
+        raise ValueError("a set has no order")
+    return given
+
+
 Number: TypeAlias = Annotated[float, Strict()]
-Point: TypeAlias = tuple[Number, Number]
-Box: TypeAlias = tuple[Number, Number, Number, Number]
+Point: TypeAlias = Annotated[tuple[Number, Number], BeforeValidator(_in_order)]
+Box: TypeAlias = Annotated[tuple[Number, Number, Number, Number], BeforeValidator(_in_order)]
+Points: TypeAlias = Annotated[tuple[Point, ...], BeforeValidator(_in_order)]
 
 _FORMS = {
     "points": "a list of [x, y]",
@@ -42,8 +50,8 @@ class Prompts(BaseModel, frozen=True, extra="forbid"):
         box: (left, top, right, bottom) around it.
     """
 
-    points: tuple[Point, ...] = ()
-    background_points: tuple[Point, ...] = ()
+    points: Points = ()
+    background_points: Points = ()
     box: Box | None = None
 
 
@@ -127,7 +135,7 @@ def _of_folder(folder: Path) -> Mapping[str, Prompts]:
 def _parsed(path: Path, content: bytes) -> Mapping[str, Prompts]:
     try:
         data = yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = first_line(error, 120)
         raise UserError(f"{path} is no YAML ({reason}); mend or remove it") from error
     try:
