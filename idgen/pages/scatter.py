@@ -208,54 +208,37 @@ def _draw_points(axes: "Axes", points: Sequence[ScatterPoint], frame: Box) -> No
     from matplotlib.transforms import IdentityTransform
 
     labels = [_label(point.name) for point in points]
+    bars = [box for point in points for box in _bars(axes, point)]
     spots = [
         (float(x), float(y)) for x, y in axes.transData.transform([(p.x, p.y) for p in points])
     ]
-    bars = [box for point in points for box in _bars(axes, point)]
     boxes = place_labels(spots, [_width(label) for label in labels], frame, bars)
     front = pareto_front(points)
-    pixels = IdentityTransform()
+    in_pixels: dict[str, Any] = {"transform": IdentityTransform()}
+    white: dict[str, Any] = {"facecolor": "#ffffff", "alpha": 0.7, "linewidth": 0, "pad": 0}
     for index, (point, (x, y), box) in enumerate(zip(points, spots, boxes, strict=True)):
         colour = _COLOURS[index % len(_COLOURS)]
-        thin: dict[str, Any] = {
-            "color": colour,
-            "linewidth": 1.5,
-            "alpha": 0.45,
-            "solid_capstyle": "butt",
-        }
-        if point.x_interval is not None:
-            axes.plot(point.x_interval, (point.y, point.y), gid=f"across-{index}", **thin)
-        if point.y_interval is not None:
-            axes.plot((point.x, point.x), point.y_interval, gid=f"up-{index}", **thin)
+        _draw_point(axes, point, index, colour, point in front)
         near_x = min(max(x, box.left), box.left + box.width)
         near_y = min(max(y, box.bottom), box.bottom + box.height)
         if math.hypot(near_x - x, near_y - y) > 2.5 * _RADIUS:
-            axes.plot((x, near_x), (y, near_y), color=colour, lw=1, alpha=0.6, transform=pixels)
-        axes.plot(
-            point.x,
-            point.y,
-            "o",
-            markersize=2 * _RADIUS,
-            markerfacecolor=colour if point in front else "#ffffff",
-            markeredgecolor=colour,
-            markeredgewidth=2,
-            zorder=3,
-            gid=f"point-{index}",
-        )
-        axes.text(
-            box.left + box.width / 2,
-            box.bottom + box.height / 2,
-            labels[index],
-            color=colour,
-            weight="bold",
-            ha="center",
-            va="center_baseline",
-            transform=pixels,
-            parse_math=False,
-            zorder=4,
-            bbox={"facecolor": "#ffffff", "alpha": 0.7, "linewidth": 0, "pad": 0},
-            gid=f"label-{index}",
-        )
+            axes.plot((x, near_x), (y, near_y), color=colour, linewidth=1, alpha=0.6, **in_pixels)
+        middle = box.left + box.width / 2, box.bottom + box.height / 2
+        label = axes.text(*middle, labels[index], ha="center", va="center_baseline", **in_pixels)
+        label.set(color=colour, weight="bold", parse_math=False, zorder=4, bbox=white)
+        label.set_gid(f"label-{index}")
+
+
+def _draw_point(axes: "Axes", point: ScatterPoint, index: int, colour: str, on_front: bool) -> None:
+    thin: dict[str, Any] = {"color": colour, "linewidth": 1.5, "alpha": 0.45}
+    thin["solid_capstyle"] = "butt"
+    if point.x_interval is not None:
+        axes.plot(point.x_interval, (point.y, point.y), gid=f"across-{index}", **thin)
+    if point.y_interval is not None:
+        axes.plot((point.x, point.x), point.y_interval, gid=f"up-{index}", **thin)
+    [mark] = axes.plot(point.x, point.y, "o", markersize=2 * _RADIUS, gid=f"point-{index}")
+    mark.set(markerfacecolor=colour if on_front else "#ffffff", markeredgecolor=colour)
+    mark.set(markeredgewidth=2, zorder=3)
 
 
 def _bars(axes: "Axes", point: ScatterPoint) -> Iterator[Box]:
