@@ -69,9 +69,7 @@ def test_several_variants_without_a_name_are_refused(folder: Path) -> None:
     rename_to_variant(folder, "fp16")
     unet = folder / "unet" / f"{UNET}.fp16.safetensors"
     shutil.copy(unet, unet.with_name(f"{UNET}.ema.safetensors"))
-    with pytest.raises(
-        UserError, match=r"no plain weights; set variant to one that is there: ema, fp16"
-    ):
+    with pytest.raises(UserError, match=r"no plain weights.*that is there: ema, fp16"):
         StableDiffusionBackbone(str(folder)).check()
 
 
@@ -112,7 +110,7 @@ def test_other_families_are_refused_by_their_own_name(folder: Path, key: str, va
 
 
 def test_a_variant_that_is_not_there_is_named(folder: Path) -> None:
-    with pytest.raises(UserError, match="no variant 'fp16'; .* the plain one"):
+    with pytest.raises(UserError, match=r"no variant 'fp16'; .* the plain one"):
         StableDiffusionBackbone(str(folder), variant="fp16").check()
 
 
