@@ -43,7 +43,7 @@ class ConfigReader(PartsCLI):
 
     def __init__(self) -> None:
         """Builds the parser."""
-        self.start(run=False, args=[])
+        self.start(run=False, load_from_checkpoint_support=False, args=[])
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses nothing yet, and leaves the random state alone; see `read`."""

@@ -430,9 +430,10 @@ def test_photos_are_checked_before_weights_are_loaded(
     broken = workspace.photos / "9.png"
     broken.write_text("this is no image")
     assert "9.png" in refusal(*fit(workspace, source))
-    (workspace.folder / "prepared").mkdir()
-    (workspace.folder / "prepared" / "mine.txt").write_text("mine")
-    assert "holds other files" in refusal(*fit(workspace, source))
+    (workspace.folder / "mine").mkdir()
+    (workspace.folder / "mine" / "mine.txt").write_text("mine")
+    prepared = f"--data.subject.prepared={workspace.folder / 'mine'}"
+    assert "holds other files" in refusal(*fit(workspace, source, prepared))
     line = refusal("predict", f"--config={workspace.config}", source, f"--data.reference={broken}")
     assert "9.png" in line
 
