@@ -1,0 +1,212 @@
+"""LightningCLI for one module and one datamodule that share a backbone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from idgen.backbones.backbone import Backbone
+from idgen.callbacks.checkpoint import AdapterCheckpoint, AtomicCheckpointIO
+from idgen.callbacks.evaluation import EvaluateDrawings
+from idgen.callbacks.progress import TrainingProgress
+from idgen.callbacks.termination import GracefulTermination
+from idgen.data.datamodule import SubjectDataModule
+from idgen.data.subject import Subject
+from idgen.errors import UserError
+from idgen.evaluation.fidelity import FidelityScores
+from idgen.evaluation.recorder import DrawingRecorder
+from idgen.module import PersonalizationModule
+from idgen.runs.building import note_parts
+from idgen.runs.checks import check_folders, check_nulls, check_parts, check_precision
+from idgen.runs.folder import RunFolder
+from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
+from idgen.runs.quiet import HeldLines
+from idgen.runs.stored import RunConfig, StoredRun
+
+_TRAINER_DEFAULTS: dict[str, Any] = {
+    "use_distributed_sampler": False,
+    "check_val_every_n_epoch": None,
+    "num_sanity_val_steps": -1,
+    "max_epochs": -1,
+}
+
+
+class PartsCLI(LightningCLI):
+    """What a run is made of: its parts and the links between them."""
+
+    def start(self, **options: Any) -> None:
+        """Does what LightningCLI does in its constructor.
+
+        Args:
+            **options: For LightningCLI.
+
+        Raises:
+            UserError: For anything the user can mend.
+        """
+        super().__init__(
+            PersonalizationModule,
+            SubjectDataModule,
+            save_config_callback=RunConfig,
+            trainer_defaults=_TRAINER_DEFAULTS,
+            seed_everything_default=0,
+            parser_class=OneLineParser,
+            auto_configure_optimizers=False,
+            **options,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the parts that every run has, and the links between them."""
+        parser.add_class_arguments(FidelityScores, "fidelity", sub_configs=True)
+        parser.add_class_arguments(DrawingRecorder, "drawings", sub_configs=True)
+        parser.add_lightning_class_args(AdapterCheckpoint, "checkpoint")
+        # Of the built model, so that prompts are read once the tuning has added its token.
+        parser.link_arguments("model", "data.backbone", _backbone, apply_on="instantiate")
+        parser.link_arguments("data.subject.token", "model.token")
+        noun = ("data.subject.photos", "data.subject.class_noun")
+        parser.link_arguments(noun, "model.class_noun", _class_noun)
+        parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
+
+
+class IdgenCLI(PartsCLI):
+    """Runs fit, validate, test or predict.
+
+    A checkpoint's stored config is the first of the configs, so that `--ckpt_path` alone is
+    enough and anything on the command line wins over it.
+    """
+
+    def __init__(
+        self, command: str, stored: StoredRun | None, termination: GracefulTermination
+    ) -> None:
+        """Notes what LightningCLI has no place for.
+
+        Args:
+            command: `fit`, `validate`, `test` or `predict`.
+            stored: What the checkpoint says of itself, None without one.
+            termination: Handles signals, from before the trainer is built.
+        """
+        self.command = command
+        self.stored = stored
+        self.termination = termination
+
+    def run(self, options: Sequence[str], held: HeldLines, **texts: str) -> None:
+        """Parses, builds, checks and runs.
+
+        Args:
+            options: Of the command line.
+            held: Lightning's lines, released once all checks are passed.
+            **texts: Of the command's help.
+
+        Raises:
+            UserError: For anything the user can mend.
+        """
+        self.held = held
+        first = [] if self.stored is None else ["--config", self.stored.config_for(self.command)]
+        with keys_in_errors(self._parsed):
+            self.start(
+                parser_kwargs={self.command: texts}, args=[self.command, *first, *options]
+            )
+
+    def _parsed(self) -> Namespace | None:
+        config = getattr(self, "config", None)
+        return None if config is None else config.get(self.command)
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The one that runs: a parser for each of the others takes as long again to build."""
+        return {self.command: super().subcommands()[self.command]}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Makes the command's keys known to the parser above, whose errors they may be in."""
+        super().add_arguments_to_parser(parser)
+        assert isinstance(self.parser, OneLineParser)
+        assert isinstance(parser, OneLineParser)
+        self.parser.commands.append(parser)
+
+    def _parse_ckpt_path(self) -> None:
+        # Lightning would let the checkpoint win over the command line; see the class.
+        pass
+
+    def before_instantiate_classes(self) -> None:
+        """Settles the run's folder, and checks what needs no part.
+
+        Raises:
+            UserError: If a folder holds something else, or a precision is refused.
+        """
+        note_parts(self.parser)
+        config = self.config[self.command]
+        folder = RunFolder.of(config.trainer.default_root_dir, config.checkpoint.dirpath)
+        config.trainer.default_root_dir = str(folder.root)
+        check_nulls(config)
+        check_precision(config)
+        check_folders(config, self.command)
+
+    def instantiate_classes(self) -> None:
+        """Builds the parts once, and refuses what does not go together before any work starts.
+
+        Raises:
+            UserError: See `check_parts`.
+        """
+        with one_line_errors():
+            super().instantiate_classes()
+            fidelity = self.config_init[self.command].fidelity
+            check_parts(self.model, self.datamodule, fidelity, self.command, self.stored)
+        self.held.release()
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Adds the evaluation, TensorBoard where no logger is asked for, and SIGTERM."""
+        built = self.config_init[self.command]
+        trainer = built.trainer
+        root = Path(trainer.default_root_dir)
+        if self.command != "fit":
+            kwargs["logger"] = False
+        elif trainer.logger in (None, True):
+            kwargs["logger"] = TensorBoardLogger(save_dir=root, name="", version="")
+        kwargs["val_check_interval"] = _in_batches(trainer)
+        kwargs["plugins"] = [*_as_list(trainer.plugins), AtomicCheckpointIO()]
+        callbacks = [*_as_list(trainer.callbacks), self.termination]
+        has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        if trainer.enable_progress_bar is not False and not has_bar:
+            callbacks.append(TrainingProgress())
+        kwargs["callbacks"] = [*callbacks, EvaluateDrawings(built.fidelity, built.drawings)]
+        return super().instantiate_trainer(**kwargs)
+
+
+def _backbone(module: PersonalizationModule) -> Backbone:
+    return module.backbone
+
+
+def _class_noun(photos: str | None, class_noun: str) -> str:
+    """The class noun, of a demo subject too."""
+    if photos is None:
+        raise UserError(
+            "--data.subject.photos: name a folder of photos, or give --config FILE, such as "
+            "configs/base.yaml, or --ckpt_path"
+        )
+    return Subject(photos, class_noun).class_noun
+
+
+def _seed(value: bool | int) -> int:
+    if isinstance(value, bool) or not 0 <= value < 2**32:
+        raise UserError("--seed_everything takes a number from 0 to 4294967295, such as 0")
+    return value
+
+
+def _in_batches(trainer: Any) -> Any:
+    """`val_check_interval`, which counts steps of the optimizer as `max_steps` does, in batches.
+
+    With Lightning's own count, validation and the checkpoint after it would fall between two
+    steps, where gradients are gathered that no checkpoint holds.
+    """
+    interval = trainer.val_check_interval
+    return interval * trainer.accumulate_grad_batches if isinstance(interval, int) else interval
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
