@@ -108,19 +108,11 @@ class PipelineBackbone(Backbone):
         return self.pipeline.identity()
 
     def check(self) -> None:
-        """Makes sure that the weights are there, downloading those of a hub id.
-
-        Raises:
-            UserError: If some are missing; the first is named.
-        """
+        """Makes sure that the weights are there, downloading those of a hub id."""
         self.pipeline.check_weights()
 
     def load(self) -> None:
-        """Loads denoiser and text encoders, frozen, in evaluation mode.
-
-        Raises:
-            UserError: If weights are missing or do not fit.
-        """
+        """Loads denoiser and text encoders, frozen, in evaluation mode."""
         if self._modules:
             return
         self.pipeline.fetch()
@@ -180,11 +172,7 @@ class PipelineBackbone(Backbone):
         return tuple(self.pipeline.tokenizer(part, kind) for part, kind in kinds)
 
     def tokenize(self, prompts: Sequence[str]) -> TextTokens:
-        """Prompts to ids padded to the text encoders' lengths.
-
-        Raises:
-            UserError: If a prompt is longer than a text encoder takes.
-        """
+        """Prompts to ids padded to the text encoders' lengths."""
         batches = [self._tokenized(tokenizer, prompts) for tokenizer in self.tokenizers]
         return TextTokens(
             tuple(batch.input_ids for batch in batches),
@@ -209,11 +197,7 @@ class PipelineBackbone(Backbone):
         return list(self.tokenizers[0](word, add_special_tokens=False).input_ids)
 
     def add_word(self, word: str) -> Sequence[int]:
-        """Adds a word to the tokenizers, unless it is one of their tokens.
-
-        Raises:
-            UserError: If it holds spaces, or characters that a tokenizer drops.
-        """
+        """Adds a word to the tokenizers, unless it is one of their tokens."""
         from transformers import AddedToken
 
         ids = []

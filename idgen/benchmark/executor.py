@@ -57,15 +57,7 @@ class LocalExecutor(Executor):
     def run(
         self, cells: Sequence[Cell], started: Callable[[Cell], None] = lambda cell: None
     ) -> Generator[Outcome, None, None]:
-        """Runs cells; closing the iterator, or an error in its loop, stops them all.
-
-        Args:
-            cells: What to run.
-            started: Told of each cell that starts, from any thread.
-
-        Yields:
-            The outcome of each cell once it has ended.
-        """
+        """Runs cells; closing the iterator, or an error in its loop, stops them all."""
         slots: SimpleQueue[int] = SimpleQueue()
         for slot in range(self.jobs):
             slots.put(slot)

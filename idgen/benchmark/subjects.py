@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from idgen.benchmark.config import DreamBench, SubjectPhotos, check_distinct, folder_name
-from idgen.data.dreambench import read_class_nouns
+from idgen.dreambench import read_class_nouns
 from idgen.errors import UserError
 from idgen.files import TEMPORARY_PREFIX
 from idgen.prepare.segmenters.segmenter import Segmenter

@@ -53,11 +53,7 @@ class ClipScorer(ImageScorer):
 
     @property
     def identity(self) -> str:
-        """Hash of what computes the embeddings, known without loading the weights.
-
-        Raises:
-            UserError: If a folder, an architecture or a name of weights does not exist.
-        """
+        """Hash of what computes the embeddings, known without loading the weights."""
         return fingerprint_fields(kind="open_clip", source=self._source.identity)
 
     def fetch(self) -> None:
@@ -137,11 +133,7 @@ class DinoScorer(ImageScorer):
 
     @property
     def identity(self) -> str:
-        """Hash of what computes the embeddings, known without loading the weights.
-
-        Raises:
-            UserError: If the name is of a folder that does not exist.
-        """
+        """Hash of what computes the embeddings, known without loading the weights."""
         if (folder := self._local_folder()) is not None:
             return fingerprint_fields(kind="dino", folder=fingerprint_path(folder))
         return fingerprint_fields(kind="dino", model=self.model, revision=self.revision)

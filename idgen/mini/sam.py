@@ -7,7 +7,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from idgen.errors import UserError
+from idgen.errors import UserError, first_line
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -79,6 +79,6 @@ def load_mini_sam(folder: Path) -> Any:
     except KeyError as error:
         raise UserError(f"{folder / CONFIG} does not name {error}") from error
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{folder} holds no mini segment-anything model ({reason})") from error
     return model.eval()

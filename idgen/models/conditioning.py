@@ -229,13 +229,7 @@ class DecoupledFusion(Conditioning):
     def infer(
         self, text: TextStates, photo: PhotoFeatures | None = None, weight: float = 0.0
     ) -> TextStates:
-        """f_s of a new prompt, or FFM(f_s + weight * the irrelevant feature of a reference).
-
-        Args:
-            text: f_s of the prompts, `B N D`.
-            photo: The reference's f_p and f'_i, `1 D` each, or None.
-            weight: How much of the reference; 0 leaves it out.
-        """
+        """f_s of a new prompt, or FFM(f_s + weight * the irrelevant feature of a reference)."""
         with_photo = photo is not None and weight != 0
         states = text.states
         if photo is not None and with_photo:

@@ -48,11 +48,7 @@ class RectifiedFlow(NoiseProcess):
         return int(self.scheduler.get("num_train_timesteps", 1000))
 
     def noised(self, clean: Tensor) -> NoisedLatents:
-        """x_s of a batch at times drawn by `sample_shares`, with its velocity.
-
-        Args:
-            clean: x_0, scaled latents, `B C h w`.
-        """
+        """x_s of a batch at times drawn by `sample_shares`, with its velocity."""
         noise = torch.randn_like(clean)
         shares = self.sample_shares(len(clean), clean.device)
         noisy = interpolate(clean, noise, shares)
@@ -72,16 +68,7 @@ class RectifiedFlow(NoiseProcess):
         return self.shift * places / (1 + (self.shift - 1) * places)
 
     def solver(self, steps: int, device: torch.device, stochastic: bool = False) -> Solver:
-        """Euler steps along the velocity.
-
-        Args:
-            steps: How many, 1 to T.
-            device: Where latents are.
-            stochastic: Has to be False.
-
-        Raises:
-            UserError: If a stochastic solver is asked for.
-        """
+        """Euler steps along the velocity."""
         from diffusers import FlowMatchEulerDiscreteScheduler
 
         if stochastic:

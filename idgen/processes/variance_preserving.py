@@ -52,11 +52,7 @@ class VariancePreserving(NoiseProcess):
         return len(self.alphas_cumprod)
 
     def noised(self, clean: Tensor) -> NoisedLatents:
-        """x_t of a batch at times drawn by `sample_times`, with its target and weights.
-
-        Args:
-            clean: x_0, scaled latents, `B C h w`.
-        """
+        """x_t of a batch at times drawn by `sample_times`, with its target and weights."""
         noise = torch.randn_like(clean)
         times = self.sample_times(len(clean), clean.device)
         gamma = self.min_snr_gamma
@@ -78,13 +74,7 @@ class VariancePreserving(NoiseProcess):
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
     def solver(self, steps: int, device: torch.device, stochastic: bool = False) -> Solver:
-        """DPM-Solver++ (Lu et al. 2022), of the ODE or of the SDE (Song et al. 2021).
-
-        Args:
-            steps: How many, 1 to T.
-            device: Where latents are.
-            stochastic: Whether to solve the SDE.
-        """
+        """DPM-Solver++ (Lu et al. 2022), of the ODE or of the SDE (Song et al. 2021)."""
         from diffusers import DPMSolverMultistepScheduler
 
         algorithm = "sde-dpmsolver++" if stochastic else "dpmsolver++"

@@ -108,9 +108,7 @@ class IdgenCLI(PartsCLI):
         self.held = held
         first = [] if self.stored is None else ["--config", self.stored.config_for(self.command)]
         with keys_in_errors(self._parsed):
-            self.start(
-                parser_kwargs={self.command: texts}, args=[self.command, *first, *options]
-            )
+            self.start(parser_kwargs={self.command: texts}, args=[self.command, *first, *options])
 
     def _parsed(self) -> Namespace | None:
         config = getattr(self, "config", None)

@@ -161,7 +161,8 @@ def read_stored_run(ckpt_path: str | None) -> StoredRun | None:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises several kinds for a damaged file
         raise UserError(
-            f"--ckpt_path: cannot read {path} ({first_line(error, 120)}); it is damaged or no checkpoint"
+            f"--ckpt_path: cannot read {path} ({first_line(error, 120)}); it is damaged or no "
+            "checkpoint"
         ) from error
     made = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
     wanted = ("config", "backbone", "backbone_source", "method")

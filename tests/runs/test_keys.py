@@ -83,7 +83,12 @@ def test_what_names_no_one_key_stays_as_it_is(said: str) -> None:
         (Sampler, {"steps": 30}, "steps must be", "--model.sampler.init_args.steps must be"),
         # One that the config names no class of.
         (ClassImages, {"count": 0, "sampler": None}, "count must", "--data.prior.count must"),
-        (LoraTuning, {"rank": 4}, "preparation.views: -1", "--data.preparation.init_args.views: -1"),
+        (
+            LoraTuning,
+            {"rank": 4},
+            "preparation.views: -1",
+            "--data.preparation.init_args.views: -1",
+        ),
     ],
 )
 def test_a_part_that_was_being_built_is_known(

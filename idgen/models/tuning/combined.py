@@ -52,33 +52,17 @@ class CombinedTuning(Tuning):
 
     @contextmanager
     def off(self, backbone: Backbone) -> Iterator[None]:
-        """Switches all of them off.
-
-        Args:
-            backbone: What was attached to.
-        """
+        """Switches all of them off."""
         with ExitStack() as stack:
             for part in self.parts:
                 stack.enter_context(part.off(backbone))
             yield
 
     def words(self, subject: SubjectWords) -> tuple[str, ...]:
-        """Theirs.
-
-        Args:
-            subject: What stands for the subject in prompts.
-        """
+        """Theirs."""
         return tuple(word for part in self.parts for word in part.words(subject))
 
     def attach(self, backbone: Backbone, words: SubjectWords) -> None:
-        """Attaches them in order.
-
-        Args:
-            backbone: Loaded.
-            words: What stands for the subject in prompts.
-
-        Raises:
-            UserError: If the backbone lacks what one of them is to train.
-        """
+        """Attaches them in order."""
         for part in self.parts:
             part.attach(backbone, words)

@@ -33,15 +33,7 @@ class LayerTuning(Tuning):
         return False
 
     def attach(self, backbone: Backbone, words: SubjectWords) -> None:
-        """Makes the layers trainable, in float32.
-
-        Args:
-            backbone: Loaded.
-            words: These decide nothing here.
-
-        Raises:
-            UserError: If a target fits no layer.
-        """
+        """Makes the layers trainable, in float32."""
         for layer in find_layers(backbone.denoiser, self.targets, "LayerTuning.targets"):
             neighbours = next(layer.parameters()).dtype
             layer.to(torch.float32).requires_grad_(True)

@@ -73,11 +73,7 @@ class LoraTuning(Tuning):
 
     @contextmanager
     def off(self, backbone: Backbone) -> Iterator[None]:
-        """Leaves B A x out.
-
-        Args:
-            backbone: What was attached to.
-        """
+        """Leaves B A x out."""
         trained = {
             weight: weight.requires_grad for layer in self._layers for weight in layer.parameters()
         }
@@ -96,15 +92,7 @@ class LoraTuning(Tuning):
         return 1.0 if self.alpha is None else self.alpha / rank
 
     def attach(self, backbone: Backbone, words: SubjectWords) -> None:
-        """Injects LoRA layers through peft.
-
-        Args:
-            backbone: Loaded.
-            words: These decide nothing here.
-
-        Raises:
-            UserError: If a target fits no layer.
-        """
+        """Injects LoRA layers through peft."""
         self._layers = []
         self.inject(backbone.denoiser, self.rank, self.targets, "LoraTuning.targets")
         if self.trains_text:

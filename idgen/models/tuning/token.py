@@ -40,32 +40,15 @@ class TokenTuning(Tuning):
         return True
 
     def off(self, backbone: Backbone) -> AbstractContextManager[None]:
-        """Changes nothing.
-
-        Args:
-            backbone: What was attached to.
-        """
+        """Changes nothing."""
         return nullcontext()
 
     def words(self, subject: SubjectWords) -> tuple[str, ...]:
-        """The subject's token.
-
-        Args:
-            subject: What stands for the subject in prompts.
-        """
+        """The subject's token."""
         return (subject.token,)
 
     def attach(self, backbone: Backbone, words: SubjectWords) -> None:
-        """Puts the trained embedding into every text encoder, in float32.
-
-        Args:
-            backbone: Loaded.
-            words: The token, and the class noun that it starts as.
-
-        Raises:
-            UserError: If there is no word to start as, the token is no word, or another
-                tuning trains it already.
-        """
+        """Puts the trained embedding into every text encoder, in float32."""
         start = words.class_noun if self.initializer is None else self.initializer
         start_ids = backbone.word_ids(start)
         if not start_ids or backbone.unknown_id in start_ids:

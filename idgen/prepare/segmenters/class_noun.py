@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from idgen.dreambench import read_class_nouns
 from idgen.errors import UserError
 from idgen.prepare.photos import Photo
 
@@ -41,7 +42,7 @@ class ClassNouns:
 
     def own(self, photo: Photo) -> str | None:
         """The class noun that is given for this photo's folder; None if none is."""
-        listed = {} if self.table is None else read_class_nouns(self.table)
+        listed = {} if self.table is None else read_noun_table(self.table)
         return _beside(photo.path.absolute().parent) or listed.get(photo.subject)
 
 
@@ -55,7 +56,7 @@ def _beside(folder: Path) -> str | None:
     return lines[0]
 
 
-def read_class_nouns(path: Path) -> Mapping[str, str]:
+def read_noun_table(path: Path) -> Mapping[str, str]:
     """The noun of each subject in a table of lines `subject,noun`.
 
     Lines of another form, such as headings and prompts, are passed over: DreamBench's file holds
@@ -69,13 +70,7 @@ def read_class_nouns(path: Path) -> Mapping[str, str]:
 
 @lru_cache(maxsize=8)
 def _parsed(path: Path, text: str) -> Mapping[str, str]:
-    pairs = [line.split(",") for line in text.splitlines()]
-    named = {
-        pair[0].strip(): pair[1].strip()
-        for pair in pairs
-        if len(pair) == 2 and pair[0].strip() and pair[1].strip() and "'" not in "".join(pair)
-    }
-    named.pop("subject_name", None)
+    named = read_class_nouns(text.splitlines())
     if not named:
         raise UserError(f"{path} names no subject's class: its lines have to be 'my_dog,dog'")
     return named

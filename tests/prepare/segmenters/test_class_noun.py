@@ -4,7 +4,7 @@ import pytest
 
 from idgen.errors import UserError
 from idgen.prepare import Photo
-from idgen.prepare.segmenters.class_noun import NOUN_FILE, ClassNouns, read_class_nouns
+from idgen.prepare.segmenters.class_noun import NOUN_FILE, ClassNouns, read_noun_table
 
 DREAMBENCH = """Classes
 
@@ -26,7 +26,7 @@ prompt_list = [
 def test_dreambenchs_table(tmp_path: Path) -> None:
     path = tmp_path / "prompts_and_classes.txt"
     path.write_text(DREAMBENCH)
-    assert read_class_nouns(path) == {"backpack": "backpack", "bear_plushie": "stuffed animal"}
+    assert read_noun_table(path) == {"backpack": "backpack", "bear_plushie": "stuffed animal"}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_table_of_none(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text(DREAMBENCH.partition("Prompts")[2])
     for path in (tmp_path / "classes.txt", tmp_path / "absent.txt", tmp_path):
         with pytest.raises(UserError, match=str(path)):
-            read_class_nouns(path)
+            read_noun_table(path)
 
 
 def test_a_byte_order_mark_is_no_part_of_the_noun(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ _HEADINGS = {
     "live": re.compile(r"(?i)^(# *live\b|live subject prompts?)"),
 }
 _QUOTED = re.compile(r"""(?P<quote>['"])(?P<template>.*\{[01]\}.*)(?P=quote)""")
-_LISTED = re.compile(r"^(?P<name>[\w-]+),(?P<noun>[\w -]+)$")
 _HEAD_OF_LIST = "subject_name"
 
 
@@ -50,7 +49,8 @@ def read_class_nouns(lines: Sequence[str]) -> dict[str, str]:
     Args:
         lines: Of the file; subjects are lines such as `dog6,dog`.
     """
-    matches = [match for line in lines if (match := _LISTED.match(line.strip()))]
-    nouns = {match["name"]: match["noun"].strip() for match in matches}
+    pairs = [[part.strip() for part in line.split(",")] for line in lines]
+    # Lines of prompts have quotes.
+    nouns = {p[0]: p[1] for p in pairs if len(p) == 2 and all(p) and "'" not in "".join(p)}
     nouns.pop(_HEAD_OF_LIST, None)
     return nouns
