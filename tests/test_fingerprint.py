@@ -28,13 +28,15 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What was read to hash it."""
     read: list[Any] = []
 
-    for name in ("_whole_digest", "_blocks_digest"):
-
-        def noting(files: Any, _real: Callable[[Any], str] = getattr(fingerprint, name)) -> str:
+    def noting(real: Callable[[Any], str]) -> Callable[[Any], str]:
+        def digest(files: Any) -> str:
             read.append(files)
-            return _real(files)
+            return real(files)
 
-        monkeypatch.setattr(fingerprint, name, noting)
+        return digest
+
+    for name in ("_whole_digest", "_blocks_digest"):
+        monkeypatch.setattr(fingerprint, name, noting(getattr(fingerprint, name)))
     return read
 
 

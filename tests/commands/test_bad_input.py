@@ -209,6 +209,14 @@ def test_a_prompt_that_is_too_long(trained: Workspace, refusal: Refusal, tmp_pat
     assert "32" in refusal("sample", str(trained.last), prompt, "--out", str(tmp_path / "out"))
 
 
+def test_sample_names_its_own_options(trained: Workspace, refusal: Refusal, tmp_path: Path) -> None:
+    command = ["sample", str(trained.last), "a [V] dog", "--out", str(tmp_path / "out")]
+    for option, value in (("--steps", "5000"), ("--guidance", "nan"), ("--reference-weight", "-2")):
+        more = ["--reference", str(trained.photos / "0.png")] if "weight" in option else []
+        assert f"error: {option}" in refusal(*command, *more, f"{option}={value}")
+    assert "error: CKPT: there is no file" in refusal("sample", "no.ckpt", *command[2:])
+
+
 def test_a_run_is_not_overwritten(trained: Workspace, refusal: Refusal) -> None:
     before = trained.last.read_bytes()
     line = refusal(*fit(trained))
