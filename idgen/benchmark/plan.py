@@ -86,7 +86,9 @@ class Plan:
 
 
 def make_plan(config: BenchmarkConfig) -> Plan:
-    """Freezes every method's config, and checks all that can be before any work.
+    """Freezes every method's config, and checks all that can be before any work; loads nothing.
+
+    A method's parts are built once. Whether they can run matters only where cells are left to run.
 
     Args:
         config: What is compared.
@@ -118,16 +120,20 @@ def make_plan(config: BenchmarkConfig) -> Plan:
                 f"method {name!r}: trainer.max_steps is {steps}; set it to 1 or more, or trained: "
                 "false to draw with the untrained model"
             )
-    identified = {}
+    built, identified = {}, {}
     for name, given in parsed.items():
         with _of_method(name):
-            identified[name] = reader.identify(given)
+            built[name] = reader.build(given)
+            identified[name] = built[name].identify()
     protocol = _protocol(config, identified)
     segmenters = {name: found.photo_segmenter for name, found in identified.items()}
     described = [(subject, _described(subject, segmenters)) for subject in subjects]
     planner = _Planner(config, folder, frozen, protocol)
     plan = Plan(config, folder, tuple(subjects), tuple(planner.cells(described)), protocol)
     _refuse_other_results(plan)
+    for name in dict.fromkeys(p.method for p in plan.cells if not p.cell.is_done()):
+        with _of_method(name):
+            built[name].check()
     return plan
 
 

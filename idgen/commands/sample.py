@@ -51,23 +51,45 @@ def run_sample(options: Sequence[str]) -> int:
     if given.number < 1:
         raise UserError(f"-n must be 1 or more, not {given.number}")
     settings = {
-        "--data.predict_prompts": yaml.safe_dump(given.prompt, default_flow_style=True, width=9999),
-        "--data.predict_images": given.number,
-        "--data.drawing_seed": given.seed,
-        "--drawings.output": given.out,
-        "--trainer.devices": 1,
-        "--trainer.strategy": "auto",
-        "--trainer.accelerator": "auto",
+        "data.predict_prompts": yaml.safe_dump(given.prompt, default_flow_style=True, width=9999),
+        "data.predict_images": given.number,
+        "data.drawing_seed": given.seed,
+        "drawings.output": given.out,
+        "trainer.devices": 1,
+        "trainer.strategy": "auto",
+        "trainer.accelerator": "auto",
     }
     if given.reference is not None:
-        settings["--data.reference"] = given.reference
-        settings["--data.reference_weight"] = given.reference_weight
+        settings["data.reference"] = given.reference
+        settings["data.reference_weight"] = given.reference_weight
     if given.steps is not None:
-        settings["--model.sampler.init_args.steps"] = given.steps
+        settings["model.sampler.init_args.steps"] = given.steps
     if given.guidance is not None:
-        settings["--model.sampler.init_args.guidance"] = given.guidance
+        settings["model.sampler.init_args.guidance"] = given.guidance
 
     from idgen.commands.train import run_trainer
 
-    flags = [f"{key}={str(value).strip()}" for key, value in settings.items()]
-    return run_trainer("predict", [f"--ckpt_path={given.checkpoint}", *flags])
+    flags = [f"--{key}={str(value).strip()}" for key, value in settings.items()]
+    try:
+        return run_trainer("predict", [f"--ckpt_path={given.checkpoint}", *flags])
+    except UserError as error:
+        raise UserError(_in_own_words(str(error))) from error
+
+
+# Keys of predict that have an option here.
+_OPTIONS = {
+    "--data.predict_prompts": "PROMPT",
+    "--data.predict_images": "-n",
+    "--data.drawing_seed": "--seed",
+    "--data.reference_weight": "--reference-weight",
+    "--data.reference": "--reference",
+    "--model.sampler.init_args.steps": "--steps",
+    "--model.sampler.init_args.guidance": "--guidance",
+    "--ckpt_path": "CKPT",
+}
+
+
+def _in_own_words(text: str) -> str:
+    """An error with the option that was typed in place of the key at its head."""
+    key = next((key for key in _OPTIONS if text.startswith(key)), None)
+    return text if key is None else f"{_OPTIONS[key]}{text.removeprefix(key)}"

@@ -43,14 +43,14 @@ class ConfigReader(PartsCLI):
 
     def __init__(self) -> None:
         """Builds the parser."""
-        self.start(run=False, args=[])
+        self.start(run=False, load_from_checkpoint_support=False, args=[])
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses nothing yet, and leaves the random state alone; see `read`."""
         self.config = Namespace({"seed_everything": False})  # type: ignore[no-untyped-call]
 
     def instantiate_classes(self) -> None:
-        """Builds nothing yet; see `identify`."""
+        """Builds nothing yet; see `build`."""
         note_parts(self.parser)
 
     def read(self, configs: Sequence[str], settings: Mapping[str, Any]) -> Namespace:
@@ -76,23 +76,50 @@ class ConfigReader(PartsCLI):
         everything = yaml.safe_load(self.parser.dump(config, skip_none=False, format="yaml"))
         return {key: everything[key] for key in STORED if key in everything}
 
-    def identify(self, config: Namespace) -> Identified:
-        """Builds the parts once, checks them as a run would, and lets them go; loads nothing.
+    def build(self, config: Namespace) -> "BuiltRun":
+        """Builds the parts once; nothing is loaded.
 
         Args:
             config: Of `read`.
 
-        Returns:
-            What the models are, and how photos and drawings are segmented and scored.
-
         Raises:
-            UserError: If a value is out of range, or photos, models or words cannot be used.
+            UserError: If a value is out of range, or prompts or words cannot be used.
         """
         with keys_in_errors(lambda: config), one_line_errors():
             check_nulls(config)
-            built = self.parser.instantiate_classes(config)
-            check_parts(built.model, built.data, built.fidelity, "fit")
-            return _identified(built)
+            return BuiltRun(config, self.parser.instantiate_classes(config))
+
+
+@dataclass(frozen=True)
+class BuiltRun:
+    """A config with its parts, light as they are before anything runs.
+
+    Attributes:
+        config: What was parsed.
+        parts: The parts by key.
+    """
+
+    config: Namespace
+    parts: Namespace
+
+    def identify(self) -> Identified:
+        """What the models are, and how photos and drawings are segmented and scored.
+
+        Raises:
+            UserError: If files of a model are missing.
+        """
+        with keys_in_errors(lambda: self.config):
+            return _identified(self.parts)
+
+    def check(self) -> None:
+        """Refuses what `idgen fit` would refuse before any work.
+
+        Raises:
+            UserError: If photos, masks or models cannot be used, or do not go together.
+        """
+        parts = self.parts
+        with keys_in_errors(lambda: self.config), one_line_errors():
+            check_parts(parts.model, parts.data, parts.fidelity, "fit")
 
 
 def _identified(built: Namespace) -> Identified:

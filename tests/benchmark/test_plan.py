@@ -1,6 +1,8 @@
 """From a config to cells, without running any."""
 
+import functools
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,16 @@ import pytest
 import yaml
 from PIL import Image
 
+from idgen.backbones import StableDiffusionBackbone
 from idgen.benchmark.cell import DONE, RECORD, Cell, write_json
 from idgen.benchmark.config import BenchmarkConfig, DreamBench, Method, SubjectPhotos
 from idgen.benchmark.plan import Plan, make_plan
+from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
+from idgen.metrics.encoders import ClipScorer
+from idgen.module import PersonalizationModule
 from tests.benchmark.settings import benchmark_settings
+from tests.loading import nothing_loaded
 from tests.workspace import TinyModels, Workspace, make_workspace
 
 
@@ -61,6 +68,35 @@ def again(workspace: Workspace, finished: Plan, **changed: Any) -> Plan:
     """The same benchmark, changed, in the same folder; of one method where none is named."""
     kept = {"methods": ONE, "output": str(finished.folder), **changed}
     return make_plan(config_of(workspace, **kept))
+
+
+def test_parts_are_built_once_and_nothing_is_loaded(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[type] = []
+    for kind in (PersonalizationModule, SubjectDataModule, StableDiffusionBackbone, ClipScorer):
+
+        def note(self: Any, *given: Any, _real: Any = kind.__init__, **named: Any) -> None:
+            built.append(type(self))
+            _real(self, *given, **named)
+
+        monkeypatch.setattr(kind, "__init__", functools.wraps(kind.__init__)(note))
+    with nothing_loaded():
+        make_plan(config_of(workspace, methods=TWO, output=str(tmp_path)))
+    assert set(Counter(built).values()) == {len(TWO)}
+    assert len(set(built)) == 4
+
+
+def test_a_method_with_nothing_left_to_run_need_not_be_able_to(
+    workspace: Workspace, finished: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: PersonalizationModule, fit: bool) -> None:
+        raise UserError("cannot be run")
+
+    monkeypatch.setattr(PersonalizationModule, "check", refuse)
+    assert all(planned.cell.is_done() for planned in again(workspace, finished).cells)
+    with pytest.raises(UserError, match="method 'ours': cannot be run"):
+        again(workspace, finished, seeds=[0, 1])
 
 
 def test_every_method_subject_and_seed_is_a_cell(workspace: Workspace, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from idgen.cli import main
+from tests.loading import nothing_loaded
 from tests.tiny import save_open_clip, save_pipeline
 from tests.workspace import Workspace, run_idgen
 
@@ -208,6 +209,14 @@ def test_a_prompt_that_is_too_long(trained: Workspace, refusal: Refusal, tmp_pat
     assert "32" in refusal("sample", str(trained.last), prompt, "--out", str(tmp_path / "out"))
 
 
+def test_sample_names_its_own_options(trained: Workspace, refusal: Refusal, tmp_path: Path) -> None:
+    command = ["sample", str(trained.last), "a [V] dog", "--out", str(tmp_path / "out")]
+    for option, value in (("--steps", "5000"), ("--guidance", "nan"), ("--reference-weight", "-2")):
+        more = ["--reference", str(trained.photos / "0.png")] if "weight" in option else []
+        assert f"error: {option}" in refusal(*command, *more, f"{option}={value}")
+    assert "error: CKPT: there is no file" in refusal("sample", "no.ckpt", *command[2:])
+
+
 def test_a_run_is_not_overwritten(trained: Workspace, refusal: Refusal) -> None:
     before = trained.last.read_bytes()
     line = refusal(*fit(trained))
@@ -341,7 +350,8 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
 def test_values_out_of_range(
     workspace: Workspace, refusal: Refusal, option: str, named: str
 ) -> None:
-    line = refusal(*fit(workspace, option))
+    with nothing_loaded():
+        line = refusal(*fit(workspace, option))
     assert named in line
     assert len(line) < 400
     assert not workspace.run.exists()
@@ -430,9 +440,10 @@ def test_photos_are_checked_before_weights_are_loaded(
     broken = workspace.photos / "9.png"
     broken.write_text("this is no image")
     assert "9.png" in refusal(*fit(workspace, source))
-    (workspace.folder / "prepared").mkdir()
-    (workspace.folder / "prepared" / "mine.txt").write_text("mine")
-    assert "holds other files" in refusal(*fit(workspace, source))
+    (workspace.folder / "mine").mkdir()
+    (workspace.folder / "mine" / "mine.txt").write_text("mine")
+    prepared = f"--data.subject.prepared={workspace.folder / 'mine'}"
+    assert "holds other files" in refusal(*fit(workspace, source, prepared))
     line = refusal("predict", f"--config={workspace.config}", source, f"--data.reference={broken}")
     assert "9.png" in line
 

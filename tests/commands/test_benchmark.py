@@ -20,11 +20,13 @@ import idgen.commands.benchmark as command
 from idgen.benchmark.executor import LocalExecutor
 from idgen.benchmark.tables import PHOTOS
 from idgen.cli import main
+from idgen.locks import locked
 from idgen.prepare import lone_photo_note
 from tests.benchmark.settings import benchmark_settings, write_settings
 from tests.benchmark.test_executor import calls, make_cell, until
 from tests.benchmark.test_report import Page
 from tests.forked import start_forked
+from tests.loading import nothing_loaded
 from tests.workspace import Workspace
 
 Settings = dict[str, Any]
@@ -98,7 +100,8 @@ def test_it_runs_reports_and_leaves_finished_cells_alone(
     drawn = output / "cells" / "ours" / "photos" / "seed-0" / "test" / "metrics.json"
     before = drawn.stat().st_mtime_ns
     (output / "report.html").unlink()
-    assert main(["benchmark", f"--config={path}", "--only_report=true"]) == 1
+    with nothing_loaded():
+        assert main(["benchmark", f"--config={path}", "--only_report=true"]) == 1
     assert (output / "report.html").exists()
     assert drawn.stat().st_mtime_ns == before
 
@@ -165,6 +168,20 @@ def test_what_cannot_be_run_is_refused_before_any_work(
     assert line.startswith("idgen benchmark: error: ")
     assert said in line
     assert not (Path(settings["output"]) / "cells").exists()
+
+
+def test_a_folder_is_one_benchmarks_at_a_time(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = benchmark_settings(workspace)
+    settings["methods"] = {"ours": {}}
+    folder = Path(settings["output"])
+    folder.mkdir()
+    command_line = ["benchmark", f"--config={write_settings(workspace, settings)}"]
+    with locked(folder / "lock"):
+        assert main(command_line) == 2
+    assert "another benchmark is at work in" in capsys.readouterr().err
+    assert main([*command_line, "--only_report=true"]) == 0
 
 
 def test_a_subject_with_one_photo_is_trained_and_its_photo_has_no_score(
