@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,11 +52,6 @@ def metrics_content(evaluation: Evaluation, suite: Suite, drawer: Drawer) -> dic
         "protocol": None if protocol is None else protocol.to_json(),
         "idgen_version": __version__,
     }
-
-
-def write_metrics(path: Path, content: dict[str, Any]) -> None:
-    """Writes metrics.json, whole or not at all."""
-    atomic_write(path, json.dumps(content, indent=2).encode() + b"\n")
 
 
 def write_images_table(

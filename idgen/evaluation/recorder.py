@@ -1,5 +1,6 @@
 """Where drawings and their scores go: image files, captioned grids, tables, a page."""
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,6 @@ from idgen.evaluation.files import (
     image_file,
     metrics_content,
     write_images_table,
-    write_metrics,
 )
 from idgen.evaluation.grids import draw_grids
 from idgen.evaluation.page import render_evaluation
@@ -125,7 +125,7 @@ class DrawingRecorder:
         metrics = metrics_content(evaluation, suite, drawer)
         page = render_evaluation(evaluation, suite, metrics, command)
         atomic_write(folder / "report.html", page)
-        write_metrics(folder / "metrics.json", metrics)
+        atomic_write(folder / "metrics.json", json.dumps(metrics, indent=2).encode() + b"\n")
 
     def record_drawings(self, folder: Path, evaluation: Evaluation, suite: Suite) -> None:
         """Writes images and grids.
