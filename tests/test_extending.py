@@ -72,13 +72,8 @@ def test_an_example_trains_and_draws(name: str, importable: Path, workspace: Wor
     assert metrics["images"] == 6
     if name == "photo_token.py":
         kept = workspace.folder / "kept"
-        reference = f"--data.reference={workspace.photos / '0.png'}"
-        assert (
-            main(
-                ["predict", f"--ckpt_path={workspace.last}", reference, f"--drawings.output={kept}"]
-            )
-            == 0
-        )
+        keep = (f"--data.reference={workspace.photos / '0.png'}", f"--drawings.output={kept}")
+        assert main(["predict", f"--ckpt_path={workspace.last}", *keep]) == 0
         assert list((kept / "images").glob("*.png"))
     if name == "brightness.py":
         assert 0 <= metrics["brightness_distance"] <= 1
