@@ -115,11 +115,7 @@ class MeanScore(SumMetric):
     count: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
-        """Starts at no drawing.
-
-        Args:
-            **kwargs: Settings of `torchmetrics.Metric`, such as ``sync_on_compute``.
-        """
+        """Starts at no drawing; takes settings of `torchmetrics.Metric`, as ``sync_on_compute``."""
         super().__init__(**kwargs)
         self.latest = torch.empty(0, dtype=torch.float64)
         self.add_sum("total")
