@@ -21,12 +21,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Saves a checkpoint.
-
-        Args:
-            checkpoint: What to save.
-            path: The local file.
-            storage_options: None.
+        """Saves a checkpoint to a local file.
 
         Raises:
             UserError: If there is no space, or no right to write.
@@ -101,9 +96,8 @@ class AdapterCheckpoint(ModelCheckpoint):
     def save_last_now(self, trainer: L.Trainer) -> None:
         """Writes `last.ckpt` for the step that training is at; call it on all processes."""
         self.last_model_path = str(self.last_path)
-        if self._last_global_step_saved == trainer.global_step and self.last_path.exists():
-            return
-        self._save_checkpoint(trainer, str(self.last_path))
+        if self._last_global_step_saved != trainer.global_step or not self.last_path.exists():
+            self._save_checkpoint(trainer, str(self.last_path))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leaves a `last.ckpt` of the final step, validated or not."""

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from idgen.evaluation.evaluator import Evaluator
 from idgen.evaluation.fidelity import FidelityScores
 from idgen.evaluation.recorder import DrawingRecorder, Stage
 from idgen.evaluation.suite import Drawer, Suite
+from idgen.mini.truth import Shown
 from idgen.module import PersonalizationModule
 
 
@@ -37,12 +38,7 @@ class EvaluateDrawings(Callback):
         self._folder: Path | None = None
 
     def stage_folder(self, trainer: L.Trainer, stage: Stage) -> Path:
-        """The folder that this run's drawings go to, settled when first asked for.
-
-        Args:
-            trainer: The trainer.
-            stage: `fit`, `validate`, `test` or `predict`.
-        """
+        """The folder that this run's drawings go to, settled when first asked for."""
         if self._folder is None:
             self._folder = self.recorder.stage_folder(Path(trainer.default_root_dir), stage)
         return self._folder
@@ -75,12 +71,7 @@ class EvaluateDrawings(Callback):
             rank_zero_warn(reason)
 
     def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        *args: Any,
-        **kwargs: Any,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
     ) -> None:
         """Scores a batch of drawings."""
         self.evaluator.add(outputs)
@@ -88,12 +79,7 @@ class EvaluateDrawings(Callback):
     on_test_batch_end = on_validation_batch_end
 
     def on_predict_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        *args: Any,
-        **kwargs: Any,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
     ) -> None:
         """Keeps a batch of drawings."""
         self._predicted += ScoredDrawing.each(outputs)
@@ -190,16 +176,11 @@ def _step(trainer: L.Trainer) -> int:
     return int(getattr(trainer.lightning_module, "trained_steps", 0))
 
 
-def _shown(trainer: L.Trainer) -> Any:
+def _shown(trainer: L.Trainer) -> Shown:
     """Shows how far a line-up is."""
-    noun = _suite(trainer).class_noun
-
-    def shown(work: Sequence[int]) -> Iterable[int]:
-        return track(
-            work,
-            f"drawing other {noun}s to tell this one from",
-            console=Console(stderr=True),
-            disable=not trainer.is_global_zero or trainer.progress_bar_callback is None,
-        )
-
-    return shown
+    return partial(
+        track,
+        description=f"drawing other {_suite(trainer).class_noun}s to tell this one from",
+        console=Console(stderr=True),
+        disable=not trainer.is_global_zero or trainer.progress_bar_callback is None,
+    )

@@ -18,9 +18,9 @@ class GracefulTermination(Callback):
 
     While training, the handler only sets a flag; the processes agree on it after a step, or after
     a batch of drawings of its validation, so that it does not matter which of them got the signal.
-    A second signal, or one while nothing that
-    could be saved is under way (preparation, `test`, `predict`), ends the process at once. The
-    exit code is 128 plus the signal's number, as a shell gives it: 143 or 130.
+    A second signal, or one while nothing that could be saved is under way (preparation, `test`,
+    `predict`), ends the process at once. The exit code is 128 plus the signal's number, as a shell
+    gives it: 143 or 130.
 
     Attributes:
         received: The signal's number, None if there was none.
@@ -88,12 +88,10 @@ class GracefulTermination(Callback):
             raise SystemExit(self.exit_code)
 
     def _is_told(self, trainer: L.Trainer) -> bool:
-        flag = self.received is not None
-        if not trainer.strategy.reduce_boolean_decision(flag, all=False):
-            return False
-        if self.received is None:
+        told = trainer.strategy.reduce_boolean_decision(self.received is not None, all=False)
+        if told and self.received is None:
             self.received = int(signal.SIGTERM)
-        return True
+        return told
 
     def _save(self, trainer: L.Trainer) -> None:
         checkpoint = trainer.checkpoint_callback

@@ -58,11 +58,7 @@ class Evaluation:
 
 
 def mean_scores(drawings: Sequence[ScoredDrawing]) -> dict[str, float]:
-    """The mean of each score that all of these drawings have.
-
-    Args:
-        drawings: One at least.
-    """
+    """The mean of each score that all of these drawings, one at least, have."""
     means = {}
     for name in drawings[0].scores:
         there = [v for v in (drawing.scores.get(name) for drawing in drawings) if v is not None]
@@ -72,11 +68,7 @@ def mean_scores(drawings: Sequence[ScoredDrawing]) -> dict[str, float]:
 
 
 def of_all_processes(drawings: Sequence[ScoredDrawing]) -> list[ScoredDrawing]:
-    """Drawings of all processes in the suite's order; to be called on every one of them.
-
-    Args:
-        drawings: This process's.
-    """
+    """This process's drawings and all others', in the suite's order; call it on every process."""
     everyone = [list(drawings)]
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         everyone = [[] for _ in range(torch.distributed.get_world_size())]

@@ -54,16 +54,7 @@ class Evaluator:
         self._loaded = ExitStack()
 
     def learn_truth(self, suite: Suite, device: torch.device, shown: Shown = iter) -> None:
-        """Draws what a mini subject is to be told from in `test`, before any other work.
-
-        Args:
-            suite: Of the subject.
-            device: Where to embed.
-            shown: Shows how far it is.
-
-        Raises:
-            UserError: If DINO cannot be had.
-        """
+        """Does, before any other work of `test`, what `MiniTruth.of` does."""
         self._truth = MiniTruth.of(suite.folder, self.fidelity.dino, device, shown)
 
     def start(self, suite: Suite, device: torch.device) -> None:
@@ -78,29 +69,20 @@ class Evaluator:
         """
         self._load_encoders(device)
         photos = Observed(suite.pictures(), self._observer)
-        self._begin(fidelity_scores(), FIDELITY, photos, suite, device)
+        self._begin(fidelity_scores(), photos, suite, device)
 
     def start_test(self, suite: Suite, device: torch.device) -> None:
-        """Loads all that `test` needs; `undefined` says which scores there cannot be.
-
-        Args:
-            suite: What is drawn.
-            device: Where to score.
-
-        Raises:
-            UserError: If a model cannot be had, or the photos cannot be used.
-        """
+        """Does what `start` does for `test`; `undefined` says which scores there cannot be."""
         self._load_encoders(device)
         segmenter = self._load_segmenter(suite, device)
         photos, masked = self._observe_photos(suite)
-        truth, own = self._truth, self.fidelity.scores
-        scores = fidelity_scores()
+        truth, scores = self._truth, fidelity_scores()
         if truth is None:
             scores += overfitting_scores()
         else:
             scores += [*overfitting_scores(truth.wants_a_photos_scene), *truth.scores()]
-        names = (*TEST_SCORES, *(score.name for score in own))
-        self._begin([*scores, *own], names, photos, suite, device)
+        self._begin([*scores, *self.fidelity.scores], photos, suite, device)
+        self._names = (*TEST_SCORES, *(score.name for score in self.fidelity.scores))
         self._photo_scores = photo_scores(photos)
         self._protocol = self._describe(suite, segmenter, masked)
 
@@ -114,10 +96,7 @@ class Evaluator:
         self._scored += scored
 
     def finish(self) -> Evaluation:
-        """Computes the scores over all processes, and frees what was loaded.
-
-        To be called on every process.
-        """
+        """Computes the scores over all processes and frees what was loaded; call it on all."""
         # The states are summed over processes here.
         found = {score.name: score.result() for score in self._scores}
         requests = [drawing.request for drawing in self._scored]
@@ -133,9 +112,8 @@ class Evaluator:
             **{name: found.get(name) for name in self._names if name not in FIDELITY},
         }
         drawings = of_all_processes(self._scored)
-        done = Evaluation(drawings, scores, self._photo_scores, self._protocol)
         self.release()
-        return done
+        return Evaluation(drawings, scores, self._photo_scores, self._protocol)
 
     def release(self) -> None:
         """Frees what was loaded."""
@@ -146,15 +124,10 @@ class Evaluator:
         self.fidelity.dino.release()
 
     def _begin(
-        self,
-        scores: list[Score],
-        names: tuple[str, ...],
-        photos: Observed,
-        suite: Suite,
-        device: torch.device,
+        self, scores: list[Score], photos: Observed, suite: Suite, device: torch.device
     ) -> None:
         self._scores = [score.start(photos, suite.prompts, device) for score in scores]
-        self._names, self._scored = names, []
+        self._names, self._scored = FIDELITY, []
         self._photo_scores, self._protocol = {}, None
 
     def _load_encoders(self, device: torch.device) -> None:

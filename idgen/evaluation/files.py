@@ -24,16 +24,7 @@ FACTS = frozenset(
 
 
 def metrics_content(evaluation: Evaluation, suite: Suite, drawer: Drawer) -> dict[str, Any]:
-    """The scores, and all that says what they are of.
-
-    Args:
-        evaluation: Of the whole suite.
-        suite: What was drawn.
-        drawer: What drew.
-
-    Returns:
-        The content of metrics.json.
-    """
+    """The content of metrics.json: a whole suite's scores, and what says what they are of."""
     protocol = evaluation.protocol
     return {
         **evaluation.scores,
@@ -57,14 +48,7 @@ def metrics_content(evaluation: Evaluation, suite: Suite, drawer: Drawer) -> dic
 def write_images_table(
     path: Path, drawings: Sequence[ScoredDrawing], files: Sequence[Path], scores: Sequence[str]
 ) -> None:
-    """Writes images.csv: a row a drawing, an empty cell for a score that it has not.
-
-    Args:
-        path: The file.
-        drawings: In the suite's order.
-        files: Each one's picture.
-        scores: Names of the columns.
-    """
+    """Writes images.csv: a row a drawing with its file, an empty cell for a score it has not."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(["prompt", "plain_prompt", "number", "seed", "file", *scores])
@@ -77,13 +61,7 @@ def write_images_table(
 
 
 def append_scores(path: Path, step: int, scores: Means) -> None:
-    """Adds a line to scores.csv, which has one a validation.
-
-    Args:
-        path: The file, with a head if there is one.
-        step: Of training.
-        scores: By name.
-    """
+    """Adds a step's line to scores.csv, which has one a validation, and a head to a new one."""
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.writer(file)

@@ -13,16 +13,13 @@ _LABELS = dict(zip(FIDELITY, ("DINO", "CLIP-I", "CLIP-T"), strict=True))
 
 
 def draw_grids(evaluation: Evaluation, suite: Suite, title: str, prompts: int) -> list[Image.Image]:
-    """Lays out all drawings.
+    """Lays out all drawings, with scores or without, in as many grids as it takes.
 
     Args:
-        evaluation: With scores or without.
+        evaluation: Perhaps without drawings, of which there is no grid.
         suite: What was drawn; its photos stand on top where they are there.
         title: Heading, after the subject's name.
-        prompts: Prompts a grid shows at most; further ones get further grids.
-
-    Returns:
-        The grids; none without drawings.
+        prompts: Prompts a grid shows at most.
     """
     rows = [_row(drawings) for drawings in evaluation.by_prompt()]
     photos = suite.pictures_if_there()

@@ -158,6 +158,5 @@ class Observed:
     def _found(
         self, pictures: Sequence[Tensor | None], embed: Callable[[Sequence[Tensor]], Tensor]
     ) -> Found:
-        rows = [row for row, picture in enumerate(pictures) if picture is not None]
-        there = [picture for picture in pictures if picture is not None]
-        return Found(rows, embed(there), len(pictures))
+        there = {row: picture for row, picture in enumerate(pictures) if picture is not None}
+        return Found(list(there), embed(list(there.values())), len(pictures))

@@ -12,17 +12,7 @@ from idgen.pictures import as_image
 def render_evaluation(
     evaluation: Evaluation, suite: Suite, metrics: Mapping[str, Any], command: str
 ) -> bytes:
-    """Shows scores, photos, every drawing and what made them.
-
-    Args:
-        evaluation: Of the whole suite.
-        suite: What was drawn.
-        metrics: The content of metrics.json.
-        command: What was run.
-
-    Returns:
-        The page, UTF-8, pictures and all.
-    """
+    """The page, UTF-8: photos, all drawings, what metrics.json holds, the command that was run."""
     shown = [
         PromptDrawings(
             drawings[0].request.plain_prompt,

@@ -1,5 +1,6 @@
 """What decides scores: two results can be compared where their protocols are the same."""
 
+import json
 from collections.abc import Collection
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, NamedTuple, Self
@@ -10,19 +11,11 @@ PAIRING = (
     "every drawing against every photo; prompts without the subject's token; no leakage where a "
     "prompt is known to ask for a photo's scene"
 )
-
-
 _READ_ONLY: dict[str, Any] = {"compared": False}
 
 
 class Difference(NamedTuple):
-    """A field in which two protocols differ.
-
-    Attributes:
-        field: Its name.
-        ours: Its value in the one that was asked.
-        theirs: Its value in the other.
-    """
+    """A field in which two protocols differ: its name, its value in the asked one, in the other."""
 
     field: str
     ours: Any
@@ -80,7 +73,8 @@ class Protocol:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data that JSON gives back unchanged."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
@@ -102,19 +96,8 @@ class Protocol:
         return cls(**data)
 
     def differences(self, other: "Protocol", but: Collection[str] = ()) -> list[Difference]:
-        """The fields in which another protocol differs, in their order; empty if it is the same.
-
-        Args:
-            other: The other one.
-            but: Fields that may differ, such as `drawing_seed`.
-        """
+        """The fields in which another protocol differs, in order, `but` those that may differ."""
         ours, theirs = self.to_json(), other.to_json()
         compared = [f.name for f in fields(self) if f.metadata.get("compared", True)]
         names = [name for name in compared if name not in but]
         return [Difference(n, ours[n], theirs[n]) for n in names if ours[n] != theirs[n]]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value

@@ -55,24 +55,12 @@ class DrawingRecorder:
         self.grid_prompts = grid_prompts
 
     def stage_folder(self, root: Path, stage: Stage) -> Path:
-        """The folder that a run's drawings go to, a new one but for `fit`.
-
-        Args:
-            root: The run's folder.
-            stage: What is run.
-        """
-        folder = root / _FOLDERS[stage]
-        if stage == "fit":
-            return folder
-        given = self._given(stage)
-        return _unused(folder) if given is None else given
+        """The folder below a run's, `root`, that its drawings go to, a new one but for `fit`."""
+        folder, given = root / _FOLDERS[stage], self._given(stage)
+        return given or (folder if stage == "fit" else _unused(folder))
 
     def check(self, root: Path, stage: Stage) -> None:
-        """Refuses a folder that holds other drawings, or cannot be written.
-
-        Args:
-            root: The run's folder.
-            stage: What is run.
+        """Checks the folder that a run of `root` would write to.
 
         Raises:
             UserError: If the given output folder is not empty, or the folder cannot be written.
@@ -89,17 +77,7 @@ class DrawingRecorder:
     def record_validation(
         self, folder: Path, evaluation: Evaluation, suite: Suite, step: int
     ) -> list[Image.Image]:
-        """Writes the grid of a step, and a line of scores.
-
-        Args:
-            folder: Made where it is missing.
-            evaluation: Of the validation prompts.
-            suite: What was drawn.
-            step: Of training.
-
-        Returns:
-            The grids.
-        """
+        """Writes and returns the grids of a step of training, and writes a line of scores."""
         grids = draw_grids(evaluation, suite, f"step {step}", self.grid_prompts)
         _save_grids(grids, folder / f"step-{step:06d}.png")
         append_scores(folder / "scores.csv", step, evaluation.scores)
@@ -108,15 +86,7 @@ class DrawingRecorder:
     def record_test(
         self, folder: Path, evaluation: Evaluation, suite: Suite, drawer: Drawer, command: str
     ) -> None:
-        """Writes images, grids, images.csv, report.html and metrics.json, which comes last.
-
-        Args:
-            folder: Made where it is missing.
-            evaluation: Of the whole suite.
-            suite: What was drawn.
-            drawer: What drew.
-            command: What was run, for the page.
-        """
+        """Writes images, grids, images.csv, report.html with the command, metrics.json last."""
         self.record_drawings(folder, evaluation, suite)
         files = [image_file(drawing.request) for drawing in evaluation.drawings]
         own = [name for name in evaluation.scores if name not in (*TEST_SCORES, "balance")]
@@ -128,13 +98,7 @@ class DrawingRecorder:
         atomic_write(folder / "metrics.json", json.dumps(metrics, indent=2).encode() + b"\n")
 
     def record_drawings(self, folder: Path, evaluation: Evaluation, suite: Suite) -> None:
-        """Writes images and grids.
-
-        Args:
-            folder: Made where it is missing.
-            evaluation: With scores or without.
-            suite: What was drawn.
-        """
+        """Writes images and grids, with scores where there are some; makes the folder."""
         (folder / "images").mkdir(parents=True, exist_ok=True)
         for drawing in evaluation.drawings:
             save_png(drawing.image, folder / image_file(drawing.request))
@@ -143,14 +107,7 @@ class DrawingRecorder:
 
 
 def check_output(folder: Path) -> None:
-    """Refuses a folder for drawings that holds anything.
-
-    Args:
-        folder: Existing or not.
-
-    Raises:
-        UserError: If it is not empty, or cannot be written.
-    """
+    """Raises a UserError if a folder for drawings holds anything, or cannot be written."""
     check_writable(folder, "drawings.output (--out)")
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty; name a new folder for the drawings")

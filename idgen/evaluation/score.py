@@ -55,18 +55,10 @@ class Score(ABC):
 
     @abstractmethod
     def result(self) -> float | None:
-        """The score of all drawings of all processes, None if there is none.
-
-        To be called on every process.
-        """
+        """The score of all processes' drawings, None if there is none; call it on every process."""
 
     def completed(self, requests: Sequence[DrawingRequest], values: Values) -> Values:
-        """Each drawing's score once all processes are done; to be called on every one of them.
-
-        Args:
-            requests: Of this process's drawings.
-            values: What `add` gave for them.
-        """
+        """This process's final scores, from what `add` gave; to be called on every process."""
         return values
 
 
@@ -74,13 +66,7 @@ class MetricScore(Score):
     """A score that a metric computes: of each drawing, and the mean."""
 
     def __init__(self, name: str, metric: MeanScore, look: Look) -> None:
-        """Says what the metric is to compare.
-
-        Args:
-            name: In results.
-            metric: Computes and averages it.
-            look: What of drawings and photos the metric compares.
-        """
+        """Says what of drawings and photos the metric is to compare, and average."""
         self.name = name
         self._metric = metric
         self._look = look

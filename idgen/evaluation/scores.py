@@ -84,9 +84,7 @@ def overfitting_scores(
     return [
         MetricScore("leakage", Leakage(), backgrounds),
         MetricScore(
-            "masked_dino",
-            MaskedSimilarity(),
-            lambda d, p: _beside(d.subject_dino, p.subject_dino),
+            "masked_dino", MaskedSimilarity(), lambda d, p: _beside(d.subject_dino, p.subject_dino)
         ),
         MetricScore(
             "masked_clip_i",
@@ -103,14 +101,10 @@ def _beside(drawn: Found, own: Found) -> tuple[Any, ...] | None:
 
 
 def photo_scores(photos: Observed) -> dict[str, float | None]:
-    """DINO, CLIP-I and their masked kinds of one subject's photos against each other.
+    """DINO, CLIP-I and their masked kinds of all of a subject's photos against each other.
 
-    Args:
-        photos: All of them, with their masks. Every process has them all and comes to the same.
-
-    Returns:
-        The means by name; None for one that does not exist: of a single photo, or masked where
-        fewer than two masks are known.
+    None for one that does not exist: of a single photo, or masked where fewer than two masks are
+    known. Every process has all photos and comes to the same.
     """
     embeddings = {
         "dino": photos.dino,

@@ -27,13 +27,12 @@ def scene_prototypes(texts: Tensor, scenes: Sequence[int]) -> Tensor:
         ValueError: If the numbers do not fit.
     """
     require_embeddings("texts", texts)
-    if len(scenes) != len(texts) or set(scenes) != set(range(len(set(scenes)))):
+    count = len(set(scenes))
+    if len(scenes) != len(texts) or set(scenes) != set(range(count)):
         raise ValueError(f"scenes: one a text is needed, none left out, got {list(scenes)}")
     numbers = torch.tensor(scenes, device=texts.device)
-    sums = torch.zeros(
-        len(set(scenes)), texts.shape[1], dtype=torch.float64, device=texts.device
-    ).index_add(0, numbers, unit(texts))
-    return normalize(sums, dim=1)
+    sums = texts.new_zeros(count, texts.shape[1], dtype=torch.float64)
+    return normalize(sums.index_add(0, numbers, unit(texts)), dim=1)
 
 
 def background_hits(drawings: Tensor, scenes: Tensor, asked: Tensor) -> Tensor:

@@ -4,9 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from idgen.metrics.similarity import keep_dtype, require_embeddings, unit
+from idgen.metrics.similarity import SumMetric, require_embeddings, unit
 
 
 def prompt_diversity(drawings: Tensor) -> Tensor:
@@ -30,23 +29,15 @@ def prompt_diversity(drawings: Tensor) -> Tensor:
 
 
 def _distance(sums: Tensor, squares: Tensor, counts: Tensor) -> Tensor:
-    """The same from sums: the cosines of all pairs are in the sum's squared length.
-
-    Args:
-        sums: Sum of unit embeddings, ``... E``.
-        squares: Sum of their squared lengths, ``...``; their number unless some are zero.
-        counts: Their number, ``...``.
-
-    Returns:
-        ``...``; NaN where there are fewer than two.
-    """
+    """The same from sums, ``... E`` of unit embeddings and ``...`` of their squared lengths."""
+    # All pairs' cosines are in the sum's squared length, beside the squares: 1 each, 0 of a zero.
     cosines = sums.square().sum(dim=-1) - squares
     # Rounding can leave equal drawings a hair apart from distance 0.
     distances = (1 - cosines / (counts * (counts - 1))).clamp(min=0)
     return torch.where(counts > 1, distances, torch.nan)
 
 
-class Diversity(Metric):
+class Diversity(SumMetric):
     """Mean over prompts of `prompt_diversity`.
 
     Range [0, 2], higher is more varied; 0 is a model that draws one picture whatever the noise.
@@ -56,9 +47,6 @@ class Diversity(Metric):
     nothing has to be gathered.
     """
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
     plot_lower_bound = 0.0
     plot_upper_bound = 2.0
 
@@ -75,17 +63,15 @@ class Diversity(Metric):
             **kwargs: Settings of `torchmetrics.Metric`, such as ``sync_on_compute``.
         """
         super().__init__(**kwargs)
-        sums = torch.zeros(prompts, width, dtype=torch.float64)
-        self.add_state("sums", sums, dist_reduce_fx="sum")
-        self.add_state("squares", sums[:, 0].clone(), dist_reduce_fx="sum")
-        counts = torch.zeros(prompts, dtype=torch.int64)
-        self.add_state("counts", counts, dist_reduce_fx="sum")
+        self.add_sum("sums", (prompts, width))
+        self.add_sum("squares", (prompts,))
+        self.add_sum("counts", (prompts,), torch.int64)
 
     def update(self, drawings: Tensor, prompts: Tensor) -> None:
-        """Adds some drawings.
+        """Adds drawings' DINO embeddings.
 
         Args:
-            drawings: DINO embeddings, ``B E``. B may be 0.
+            drawings: ``B E``; B may be 0.
             prompts: Which prompt each was drawn for, ``B`` int64 in [0, P).
 
         Raises:
@@ -99,40 +85,24 @@ class Diversity(Metric):
             )
         added = unit(drawings).to(self.sums.device)
         at = prompts.to(self.sums.device)
-        # Out of place: a state made under inference mode could not be changed outside of it.
+        # Out of place, as in `MeanScore`.
         self.sums = self.sums.index_add(0, at, added)
         self.squares = self.squares.index_add(0, at, added.square().sum(dim=1))
         self.counts = self.counts.index_add(0, at, torch.ones_like(at))
 
     def compute(self) -> Tensor:
-        """The mean over the prompts that have two drawings or more.
-
-        Under DDP it has to be called on every process.
-
-        Returns:
-            A float64 scalar; NaN if no prompt has two.
-        """
+        """The mean over prompts with two drawings or more, else NaN; call it on every process."""
         return self._by_prompt()[self.counts > 1].mean()
 
     def by_prompt(self) -> Tensor:
-        """Each prompt's diversity over all processes; it has to be called on every one of them.
-
-        Returns:
-            ``P`` float64; NaN where there are fewer than two drawings.
-        """
+        """Each prompt's, ``P`` float64, NaN for fewer than two drawings; call on every process."""
         with self.sync_context(should_sync=self.sync_on_compute):
             return self._by_prompt()
 
     def several(self) -> Tensor:
-        """Which prompts have two drawings or more over all processes; called on all of them.
-
-        Returns:
-            ``P`` bool.
-        """
+        """Which prompts have two drawings or more, ``P`` bool; call it on every process."""
         with self.sync_context(should_sync=self.sync_on_compute):
             return self.counts > 1
 
     def _by_prompt(self) -> Tensor:
         return _distance(self.sums, self.squares, self.counts)
-
-    _apply = keep_dtype

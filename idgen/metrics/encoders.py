@@ -42,9 +42,6 @@ class ClipScorer(ImageScorer):
                 ``openai``, or a file of them. With a file of OpenAI's weights the architecture is
                 ``ViT-B-32-quickgelu``; by name that is seen to.
             batch_size: Images or texts encoded at once; changes memory, not results.
-
-        Raises:
-            ValueError: If ``batch_size`` is below 1.
         """
         super().__init__(model, batch_size)
         self.pretrained = pretrained
@@ -77,13 +74,11 @@ class ClipScorer(ImageScorer):
         if tokenizer is None:
             raise RuntimeError("ClipScorer: call load(device) first")
 
-        def encode(start: int, stop: int) -> Tensor:
-            features: Tensor = network.encode_text(
-                tokenizer(list(texts[start:stop])).to(self._device)
-            )
+        def encode(batch: Sequence[str]) -> Tensor:
+            features: Tensor = network.encode_text(tokenizer(list(batch)).to(self._device))
             return features
 
-        return self._encode_in_batches(encode, len(texts))
+        return self._encode_in_batches(encode, texts)
 
     def release(self) -> None:
         """Frees the weights; `load` brings them back."""
@@ -124,9 +119,6 @@ class DinoScorer(ImageScorer):
                 ``facebook/dino-vits16``.
             revision: For a hub id only: its commit, tag or branch.
             batch_size: Images encoded at once; changes memory, not results.
-
-        Raises:
-            ValueError: If ``batch_size`` is below 1.
         """
         super().__init__(model, batch_size)
         self.revision = revision
@@ -182,10 +174,8 @@ class DinoScorer(ImageScorer):
             # transformers would draw what is missing at random and only log a warning.
             what = f"lacks {missing[0]}" if missing else f"is a {kind!r}, not a 'vit'"
             raise UserError(f"{_DINO_KEY}: {folder} holds no whole ViT: it {what}")
-        config = network.config
-        return LoadedEncoder(
-            network, Preprocessing.of_dino(config.image_size, mean, std), config.hidden_size
-        )
+        preprocessing = Preprocessing.of_dino(network.config.image_size, mean, std)
+        return LoadedEncoder(network, preprocessing, network.config.hidden_size)
 
     def _image_features(self, pixels: Tensor) -> Tensor:
         hidden: Tensor = self._loaded_encoder.network(pixel_values=pixels).last_hidden_state

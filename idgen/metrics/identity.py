@@ -37,18 +37,15 @@ def nearest_identity(subjects: Tensor, candidates: Tensor) -> Tensor:
 
 
 def identity_hits(subjects: Tensor, candidates: Tensor, right: int) -> Tensor:
-    """Whether each subject is the right one of the candidates.
+    """Whether `nearest_identity`, which says what it takes and raises, finds the right one.
 
     Args:
-        subjects: As in `nearest_identity`, ``B E``.
-        candidates: As there, ``I K E``.
+        subjects: ``B E``.
+        candidates: ``I K E``.
         right: The subject's own place among them.
 
     Returns:
-        ``B`` float64: 1 if `nearest_identity` is right, else 0; NaN for an embedding with NaN.
-
-    Raises:
-        ValueError: If the shapes do not fit.
+        ``B`` float64: 1 if it does, else 0; NaN for an embedding with NaN.
     """
     hits = (nearest_identity(subjects, candidates) == right).double()
     return torch.where(subjects.isnan().any(dim=1), torch.nan, hits)

@@ -31,15 +31,8 @@ def background_leakage(drawings: Tensor, photos: Tensor) -> Tensor:
 
     .. math:: \ell_b = \max_r \cos(f(g'_b), f(x'_r))
 
-    Args:
-        drawings: CLIP embeddings of drawings without their subject g', ``B E``. B may be 0.
-        photos: CLIP embeddings of the photos' backgrounds x', ``R E``, R at least 1.
-
-    Returns:
-        ``B`` cosines in [-1, 1] as float64, higher is more leakage.
-
-    Raises:
-        ValueError: If the shapes do not fit, or there is no photo.
+    It takes CLIP embeddings of the drawings without their subject g', ``B E``, and of the photos'
+    backgrounds x', ``R E``; it returns and raises what `nearest_reference_similarity` does.
     """
     return nearest_reference_similarity(drawings, photos)
 

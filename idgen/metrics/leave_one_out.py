@@ -31,7 +31,7 @@ def leave_one_out_similarity(photos: Tensor) -> Tensor:
     require_embeddings("photos", photos)
     count = len(photos)
     if count < 2:
-        return torch.empty(0, dtype=torch.float64, device=photos.device)
+        return photos.new_empty(0, dtype=torch.float64)
     cosines = unit(photos) @ unit(photos).T
     itself = torch.eye(count, dtype=torch.bool, device=photos.device)
     return cosines.masked_fill(itself, 0.0).sum(dim=1) / (count - 1)

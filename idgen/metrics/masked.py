@@ -38,17 +38,8 @@ def masked_similarity(drawings: Tensor, photos: Tensor) -> Tensor:
 
     .. math:: s_b = \frac{1}{R} \sum_r \cos(f(m(g_b)), f(m(x_r)))
 
-    with m = `subject_square` and f DINO or CLIP.
-
-    Args:
-        drawings: Embeddings of the drawings' `subject_square`, ``B E``. B may be 0.
-        photos: Embeddings of the photos' `subject_square`, ``R E``, R at least 1.
-
-    Returns:
-        ``B`` cosines in [-1, 1] as float64.
-
-    Raises:
-        ValueError: If the shapes do not fit, or there is no photo.
+    with m = `subject_square` and f DINO or CLIP. It takes embeddings of the squares of drawings,
+    ``B E``, and photos, ``R E``; it returns and raises what `mean_reference_similarity` does.
     """
     return mean_reference_similarity(drawings, photos)
 

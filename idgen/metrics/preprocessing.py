@@ -15,9 +15,6 @@ from torchvision.transforms.v2 import functional as transforms
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# DINO's evaluation protocol (Caron et al., 2021, arXiv 2104.14294): resize to 256, crop to 224.
-_DINO_RESIZE_PER_CROP = 256 / 224
-
 ResizeMode = Literal["shortest", "longest", "squash"]
 _MODES: tuple[ResizeMode, ...] = ("shortest", "longest", "squash")
 _INTERPOLATIONS = {
@@ -36,7 +33,7 @@ class Preprocessing:
         resize: Height and width in pixels that the resize aims at.
         crop: Height and width in pixels of what the encoder gets.
         mean: Mean of each channel, for pixels in [0, 1].
-        std: Standard deviation of each channel, for pixels in [0, 1].
+        std: Standard deviation, likewise.
         mode: ``shortest`` fits the shorter side and keeps the ratio, ``longest`` fits the longer
             side and pads, ``squash`` stretches to ``resize``.
         interpolation: ``bicubic`` or ``bilinear``, always antialiased.
@@ -62,14 +59,11 @@ class Preprocessing:
 
     @classmethod
     def of_open_clip(cls, config: dict[str, Any]) -> "Preprocessing":
-        """Reads an open_clip model's own ``preprocess_cfg``.
+        """What open_clip's evaluation transform does to a Pillow image.
 
         Args:
-            config: With ``size``, ``mean``, ``std`` and optionally ``interpolation``,
-                ``resize_mode`` and ``fill_color``.
-
-        Returns:
-            What open_clip's evaluation transform does to a Pillow image.
+            config: A model's ``preprocess_cfg``: ``size``, ``mean``, ``std`` and optionally
+                ``interpolation``, ``resize_mode`` and ``fill_color``.
 
         Raises:
             ValueError: If a resize mode or an interpolation is unknown.
@@ -93,17 +87,16 @@ class Preprocessing:
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
     ) -> "Preprocessing":
-        """DINO's evaluation protocol: shorter side to 256/224 of the model's size, centre crop.
+        """DINO's evaluation protocol (Caron et al., 2021, arXiv 2104.14294).
+
+        Bicubic resize of the shorter side to 256/224 of the model's size, then a centre crop.
 
         Args:
-            image_size: Pixels on a side of the model's input; 224 gives resize 256 and crop 224.
+            image_size: Pixels on a side of the model's input.
             mean: Mean of each channel, ImageNet's by default.
             std: Standard deviation of each channel, ImageNet's by default.
-
-        Returns:
-            The preprocessing; the resize is bicubic.
         """
-        resize = round(image_size * _DINO_RESIZE_PER_CROP)
+        resize = round(image_size * 256 / 224)
         return cls((resize, resize), (image_size, image_size), mean, std)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -124,7 +117,7 @@ class Preprocessing:
             )
         resized = transforms.resize(
             images,
-            self._resized(images.shape[-2], images.shape[-1]),
+            self._resized(*images.shape[-2:]),
             interpolation=_INTERPOLATIONS[self.interpolation],
             antialias=True,
         )

@@ -70,11 +70,7 @@ class ImageScorer(ABC):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What is done to images before the network; known once loaded.
-
-        Raises:
-            RuntimeError: If the scorer is not loaded.
-        """
+        """What is done to images before the network; a RuntimeError unless it is loaded."""
         return self._loaded_encoder.preprocessing
 
     def load(self, device: torch.device) -> Self:
@@ -87,8 +83,7 @@ class ImageScorer(ABC):
             The scorer itself.
 
         Raises:
-            UserError: If the model cannot be had: a missing or damaged folder, a hub without a
-                network.
+            UserError: If there is no such model, it is damaged, or it cannot be fetched.
         """
         if self._encoder is None:
             self._encoder = self._load()
@@ -104,17 +99,7 @@ class ImageScorer(ABC):
 
     @contextmanager
     def loaded(self, device: torch.device) -> Iterator[Self]:
-        """Loads on entry and frees on exit.
-
-        Args:
-            device: Where to encode.
-
-        Yields:
-            The scorer itself.
-
-        Raises:
-            UserError: If the model cannot be had.
-        """
+        """Does what `load` does on entry, and frees on exit."""
         try:
             yield self.load(device)
         finally:
@@ -136,22 +121,21 @@ class ImageScorer(ABC):
         """
         prepare = self.preprocessing
 
-        def encode(start: int, stop: int) -> Tensor:
-            batch = images[start:stop]
+        def encode(batch: Tensor | Sequence[Tensor]) -> Tensor:
             if isinstance(batch, Tensor):
                 pixels = prepare(batch.to(self._device))
             else:
                 pixels = torch.cat([prepare(image[None].to(self._device)) for image in batch])
             return self._image_features(pixels)
 
-        return self._encode_in_batches(encode, len(images))
+        return self._encode_in_batches(encode, images)
 
-    def _encode_in_batches(self, encode: Callable[[int, int], Tensor], count: int) -> Tensor:
+    def _encode_in_batches(self, encode: Callable[[Any], Tensor], items: Any) -> Tensor:
         # Training's autocast must not reach the scores, or they would depend on its precision.
         with torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
             batches = [
-                normalize(encode(start, start + self.batch_size).float(), dim=1)
-                for start in range(0, count, self.batch_size)
+                normalize(encode(items[start : start + self.batch_size]).float(), dim=1)
+                for start in range(0, len(items), self.batch_size)
             ]
             if not batches:
                 return torch.empty(0, self._loaded_encoder.width, device=self._device)

@@ -59,20 +59,31 @@ def text_alignment(drawings: Tensor, prompts: Tensor) -> Tensor:
     return (unit(drawings) * unit(prompts)).sum(dim=1)
 
 
-def keep_dtype(
-    self: Metric, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ""
-) -> Module:
-    """A metric's ``_apply`` that moves its states to other devices, but never to other types.
+class SumMetric(Metric):
+    """A metric whose states are sums over drawings, and so over processes."""
 
-    Metric guards its states against ``module.bfloat16()``, but not against
-    ``module.to(torch.bfloat16)``.
-    """
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
 
-    def moved(tensor: Tensor) -> Tensor:
-        applied = fn(tensor)
-        return applied if applied.dtype == tensor.dtype else tensor.to(applied.device)
+    def add_sum(
+        self, name: str, shape: tuple[int, ...] = (), dtype: torch.dtype = torch.float64
+    ) -> None:
+        """Adds a state that starts at 0."""
+        self.add_state(name, torch.zeros(shape, dtype=dtype), dist_reduce_fx="sum")
 
-    return Metric._apply(self, moved, exclude_state)
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Module:
+        """Moves states to other devices, but never to other types.
+
+        Metric guards them against ``module.bfloat16()``, but not against
+        ``module.to(torch.bfloat16)``.
+        """
+
+        def moved(tensor: Tensor) -> Tensor:
+            applied = fn(tensor)
+            return applied if applied.dtype == tensor.dtype else tensor.to(applied.device)
+
+        return super()._apply(moved, exclude_state)
 
 
 def _as_they_are(scores: Tensor) -> Tensor:
@@ -81,7 +92,7 @@ def _as_they_are(scores: Tensor) -> Tensor:
     return scores
 
 
-class MeanScore(Metric):
+class MeanScore(SumMetric):
     """Mean of scores over all drawings of all processes.
 
     A subclass names the pure function whose values it averages; by itself it takes the values.
@@ -94,9 +105,6 @@ class MeanScore(Metric):
         latest: What `each` gave in the last `update`.
     """
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
     plot_lower_bound = -1.0
     plot_upper_bound = 1.0
 
@@ -107,49 +115,27 @@ class MeanScore(Metric):
     count: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
-        """Starts at no drawing.
-
-        Args:
-            **kwargs: Settings of `torchmetrics.Metric`, such as ``sync_on_compute``.
-        """
+        """Starts at no drawing; takes settings of `torchmetrics.Metric`, as ``sync_on_compute``."""
         super().__init__(**kwargs)
         self.latest = torch.empty(0, dtype=torch.float64)
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_sum("total")
+        self.add_sum("count", dtype=torch.int64)
 
     def update(self, *compared: Any) -> None:
-        """Adds some drawings.
-
-        Args:
-            *compared: What `each` takes, the drawings first. There may be none of them.
-
-        Raises:
-            ValueError: If `each` does.
-        """
+        """Adds some drawings, perhaps none; takes and raises what `each` does."""
         self.latest = self.each(*compared)
         # Out of place: a state made under inference mode could not be changed outside of it.
         self.total = self.total + self.latest.to(self.total).sum()
         self.count = self.count + self.latest.numel()
 
     def compute(self) -> Tensor:
-        """The mean over all drawings.
-
-        Under DDP it has to be called on every process.
-
-        Returns:
-            A float64 scalar; NaN if there was no drawing on any process.
-        """
+        """The mean over all drawings, NaN if no process had one; to be called on every process."""
         return self.total / self.count
 
     def mean(self) -> float | None:
-        """The mean over all drawings, None if no process had one; to be called on every process.
-
-        Unlike `compute` it tells what is undefined from what came out as NaN.
-        """
+        """As `compute`, but None, and not NaN, if no process had a drawing."""
         with self.sync_context(should_sync=self.sync_on_compute):
             return float(self.total / self.count) if self.count else None
-
-    _apply = keep_dtype
 
 
 class ImageSimilarity(MeanScore):

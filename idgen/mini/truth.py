@@ -39,12 +39,7 @@ class MiniTruth:
     """
 
     def __init__(self, subject: MiniSubject, lineup: Tensor) -> None:
-        """Takes what drawings are told by.
-
-        Args:
-            subject: The truth.
-            lineup: Of `embed_lineup`, `I K E`.
-        """
+        """Takes the truth, and the line-up that drawings are told by, of `embed_lineup`."""
         self.subject = subject
         self.lineup = lineup
         self._scenes: Tensor | None = None
@@ -63,6 +58,9 @@ class MiniTruth:
 
         Returns:
             The truth, None of a subject that is not the mini world's.
+
+        Raises:
+            UserError: If DINO cannot be had.
         """
         subject = read_subject(photos)
         if subject is None:
@@ -97,12 +95,7 @@ class MiniTruth:
 
 
 def embed_lineup(subject: MiniSubject, dino: DinoScorer, shown: Shown = iter) -> Tensor:
-    """Embeddings of the subject's line-up, the subject itself first.
-
-    Args:
-        subject: The subject.
-        dino: Loaded.
-        shown: Goes through the work and shows how far it is.
+    """Embeddings of the subject's line-up, the subject itself first, by a loaded DINO.
 
     Returns:
         ``I K E``, of K pictures of each identity's `subject_square`.
