@@ -1,7 +1,6 @@
 """Progress on the terminal: a bar over all cells, and a line for each cell that ends."""
 
 import threading
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -51,12 +50,7 @@ class CellProgress:
         self._bars.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bars.stop()
 
     def started(self, cell: Cell) -> None:

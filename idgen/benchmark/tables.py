@@ -53,12 +53,7 @@ class Entry:
 
 
 def method_entries(summary: Summary, method: MethodSummary) -> list[Entry]:
-    """A method's row, a score a column.
-
-    Args:
-        summary: The numbers.
-        method: One of its methods.
-    """
+    """The row of one of the summary's methods, a score a column."""
     entries = []
     for name in map(score_name, summary.scores):
         difference = method.differences[name.key]
@@ -82,12 +77,7 @@ def photos_entries(photos: PhotosRow) -> list[Entry]:
 
 
 def as_json(summary: Summary, made_by: dict[str, Any]) -> str:
-    """Everything, with what made it.
-
-    Args:
-        summary: The numbers.
-        made_by: The command, the version, the config.
-    """
+    """Everything, with what made it: the command, the version, the config."""
     content = {
         **made_by,
         "protocol": summary.protocol,

@@ -46,11 +46,8 @@ def with_key(error: UserError, config: Namespace | None) -> UserError:
 
     Library code names the parameter: `preparation.views: ...`, or `LoraTuning.rank ...` with its
     class. What is built by `building.build` may leave the class out. An error that names none, or
-    one that two parts of the config have, stays as it is.
-
-    Args:
-        error: Of library code, or with a key already.
-        config: What was parsed, None if nothing was.
+    one that two parts of the config have, stays as it is; so does every one where nothing was
+    parsed.
     """
     text = str(error)
     if text.startswith("--") or config is None:
