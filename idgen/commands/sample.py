@@ -36,13 +36,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run_sample(options: Sequence[str]) -> int:
-    """Draws.
-
-    Args:
-        options: The command's options.
-
-    Returns:
-        The exit code.
+    """Draws, and returns the exit code.
 
     Raises:
         UserError: For anything the user can mend.
@@ -62,10 +56,9 @@ def run_sample(options: Sequence[str]) -> int:
     if given.reference is not None:
         settings["--data.reference"] = given.reference
         settings["--data.reference_weight"] = given.reference_weight
-    if given.steps is not None:
-        settings["--model.sampler.init_args.steps"] = given.steps
-    if given.guidance is not None:
-        settings["--model.sampler.init_args.guidance"] = given.guidance
+    for setting in ("steps", "guidance"):
+        if (value := getattr(given, setting)) is not None:
+            settings[f"--model.sampler.init_args.{setting}"] = value
 
     from idgen.commands.train import run_trainer
 

@@ -97,9 +97,6 @@ def place_labels(
         widths: How wide the labels are, in pixels.
         frame: Where labels may stand.
         bars: What labels should rather not cover.
-
-    Returns:
-        The labels' rectangles, in order.
     """
     side = 2 * _RADIUS + 2
     taken = [Box(x - side / 2, y - side / 2, side, side) for x, y in spots]
@@ -107,8 +104,7 @@ def place_labels(
 
     def cost(place: tuple[int, Box]) -> float:
         ring, box = place
-        covered = sum(map(box.shared, taken)), sum(map(box.shared, bars))
-        return 1000 * covered[0] + covered[1] + 30 * ring
+        return 1000 * sum(map(box.shared, taken)) + sum(map(box.shared, bars)) + 30 * ring
 
     for (x, y), width in zip(spots, widths, strict=True):
         _, box = min(_places(x, y, min(width, frame.width), frame), key=cost)
@@ -208,21 +204,15 @@ def _draw_points(axes: "Axes", points: Sequence[ScatterPoint], frame: Box) -> No
     from matplotlib.transforms import IdentityTransform
 
     labels = [_label(point.name) for point in points]
-    spots = [
-        (float(x), float(y)) for x, y in axes.transData.transform([(p.x, p.y) for p in points])
-    ]
+    spots = axes.transData.transform([(p.x, p.y) for p in points]).tolist()
     bars = [box for point in points for box in _bars(axes, point)]
     boxes = place_labels(spots, [_width(label) for label in labels], frame, bars)
     front = pareto_front(points)
     pixels = IdentityTransform()
     for index, (point, (x, y), box) in enumerate(zip(points, spots, boxes, strict=True)):
         colour = _COLOURS[index % len(_COLOURS)]
-        thin: dict[str, Any] = {
-            "color": colour,
-            "linewidth": 1.5,
-            "alpha": 0.45,
-            "solid_capstyle": "butt",
-        }
+        thin: dict[str, Any] = {"color": colour, "lw": 1.5, "alpha": 0.45}
+        thin["solid_capstyle"] = "butt"
         if point.x_interval is not None:
             axes.plot(point.x_interval, (point.y, point.y), gid=f"across-{index}", **thin)
         if point.y_interval is not None:

@@ -132,5 +132,4 @@ def _key_of(names: list[str], nodes: list[_Node]) -> str | None:
         return ".".join([owners[0].key_of(inner[0]), *inner[1:]]) if inner else owners[0].key
     ends = [node for node in nodes if node.names[-len(names) :] == names]
     whole = [node for node in ends if len(node.names) == len(names)]
-    found = whole or ends
-    return found[0].key if len(found) == 1 else None
+    return (whole or ends)[0].key if len(whole or ends) == 1 else None
