@@ -1,5 +1,6 @@
 """Short names for contents: what made a file, and whether it is still the same."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -20,14 +21,7 @@ _MOST_ENTRIES = 4096
 
 
 def fingerprint_fields(**fields: str | int | float | bool | None) -> str:
-    """Hashes settings by name, whatever order they are given in.
-
-    Args:
-        **fields: The settings that decide a result.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Hashes settings by name, in any order, as 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
@@ -83,20 +77,16 @@ def _whole_digest(path: Path) -> str:
 def _blocks_digest(files: Mapping[str, Path]) -> str:
     digest = hashlib.sha256()
     for name, file in files.items():
-        digest.update(f"{name}\0{file.stat().st_size}\0".encode())
-        _update_with_blocks(digest, file)
+        size = file.stat().st_size
+        digest.update(f"{name}\0{size}\0".encode())
+        with file.open("rb") as stream:
+            if size <= _CHUNK * _CHUNKS_PER_FILE:
+                digest.update(stream.read())
+                continue
+            for index in range(_CHUNKS_PER_FILE):
+                stream.seek(index * (size - _CHUNK) // (_CHUNKS_PER_FILE - 1))
+                digest.update(stream.read(_CHUNK))
     return digest.hexdigest()
-
-
-def _update_with_blocks(digest: "hashlib._Hash", file: Path) -> None:
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        if size <= _CHUNK * _CHUNKS_PER_FILE:
-            digest.update(stream.read())
-            return
-        for index in range(_CHUNKS_PER_FILE):
-            stream.seek(index * (size - _CHUNK) // (_CHUNKS_PER_FILE - 1))
-            digest.update(stream.read(_CHUNK))
 
 
 # What was hashed before: a path with what is hashed of it -> (state of its files, hash). Losing it
@@ -109,11 +99,11 @@ def _remembered(kind: str, path: Path, files: Sequence[Path], compute: Callable[
     A file that was changed within the last two seconds is not trusted: it may change again and
     keep size and time.
     """
+    key = f"{os.path.realpath(path)}\0{kind}"
     try:
-        key = f"{os.path.realpath(path)}\0{kind}"
         before = _state(files)
     except OSError:
-        return compute()
+        before = None
     if before is None:
         return compute()
     known = _read_cache()
@@ -157,9 +147,7 @@ def _read_cache() -> dict[str, object]:
 
 def _write_cache(known: dict[str, object]) -> None:
     latest = dict(list(known.items())[-_MOST_ENTRIES:])
-    try:
+    with contextlib.suppress(OSError, RuntimeError):
         path = _cache_path()
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, json.dumps(latest, indent=0).encode())
-    except (OSError, RuntimeError):
-        return

@@ -22,7 +22,6 @@ _LEAST_REDUCTION = 0.7
 # The page, and a caption, get this width in pixels even over a single small drawing.
 _LEAST_WIDTH, _LEAST_CAPTION = 400, 240
 _REFERENCES = "photos of the subject"
-
 # Prompts stand beside each other up to this width in pixels.
 _LINE_WIDTH = 1100
 
@@ -43,9 +42,7 @@ class PromptRow:
 
 
 def captioned_grid(
-    rows: Sequence[PromptRow],
-    title: str = "",
-    references: Sequence[Tensor] | Tensor = (),
+    rows: Sequence[PromptRow], title: str = "", references: Sequence[Tensor] | Tensor = ()
 ) -> Image.Image:
     """Lays out drawings, one row a prompt, under a title and a strip of reference photos.
 
@@ -72,8 +69,7 @@ def captioned_grid(
         _below([*_caption(row, width), images], _TEXT_GAP)
         for row, images in zip(rows, drawn, strict=True)
     ]
-    height = max(row.height for row in drawn)
-    return _page(title, references, height, _lines(blocks))
+    return _page(title, references, max(row.height for row in drawn), _lines(blocks))
 
 
 def before_after_grid(
@@ -82,7 +78,6 @@ def before_after_grid(
     after: Sequence[Tensor] | Tensor,
     title: str = "",
     references: Sequence[Tensor] | Tensor = (),
-    labels: tuple[str, str] = ("before", "after"),
 ) -> Image.Image:
     """Shows the drawing of each prompt before training beside the one after it.
 
@@ -92,7 +87,6 @@ def before_after_grid(
         after: B drawings of the trained one.
         title: Heading; none if empty.
         references: The subject's photos, ``3 H W``, uint8, RGB, of any sizes.
-        labels: What stands under the two drawings.
 
     Returns:
         The grid, RGB on white: the photos on top, below them the pairs, several in a line.
@@ -106,11 +100,10 @@ def before_after_grid(
             f"{len(prompts)} prompts, {len(before)} before, {len(after)} after"
         )
     pairs = [
-        _pair(prompt, (_picture(first), _picture(second)), labels)
+        _pair(prompt, _picture(first), _picture(second))
         for prompt, first, second in zip(prompts, before, after, strict=True)
     ]
-    height = _picture(before[0]).height
-    return _page(title, references, height, _lines(pairs))
+    return _page(title, references, _picture(before[0]).height, _lines(pairs))
 
 
 def save_png(image: Tensor | Image.Image, path: Path) -> None:
@@ -138,10 +131,7 @@ def save_png(image: Tensor | Image.Image, path: Path) -> None:
 
 
 def as_image(image: Tensor) -> Image.Image:
-    """An image as Pillow has it.
-
-    Args:
-        image: ``3 H W``, uint8, RGB.
+    """An image, ``3 H W``, uint8, RGB, as Pillow has it.
 
     Raises:
         ValueError: If it is something else.
@@ -155,10 +145,7 @@ def _picture(image: Tensor) -> Image.Image:
     picture = as_image(image)
     longer = max(picture.size)
     if longer < _SMALLEST:
-        factor = math.ceil(_SMALLEST / longer)
-        return picture.resize(
-            (picture.width * factor, picture.height * factor), Image.Resampling.LANCZOS
-        )
+        return _resized(picture, math.ceil(_SMALLEST / longer))
     if longer > _LARGEST:
         return _resized(picture, _LARGEST / longer)
     return picture
@@ -174,12 +161,10 @@ def _caption(row: PromptRow, width: int) -> list[Image.Image]:
     return [*caption, _text(row.note, width, _NOTE_SIZE, _GREY)] if row.note else caption
 
 
-def _pair(
-    prompt: str, pictures: tuple[Image.Image, Image.Image], labels: tuple[str, str]
-) -> Image.Image:
+def _pair(prompt: str, before: Image.Image, after: Image.Image) -> Image.Image:
     labelled = [
         _below([picture, _text(label, picture.width, _NOTE_SIZE, _GREY)], _TEXT_GAP)
-        for picture, label in zip(pictures, labels, strict=True)
+        for label, picture in (("before", before), ("after", after))
     ]
     both = _beside(labelled, _PICTURE_GAP)
     return _below([both, _text(prompt, both.width, _PROMPT_SIZE, _INK)], _TEXT_GAP // 2)
@@ -190,10 +175,8 @@ def _lines(blocks: Sequence[Image.Image]) -> Image.Image:
     a_line = max(1, (_LINE_WIDTH + _BLOCK_GAP) // (width + _BLOCK_GAP))
     # As even as possible: 6 blocks where 4 would fit become 3 and 3.
     a_line = math.ceil(len(blocks) / math.ceil(len(blocks) / a_line))
-    lines = [
-        _beside(blocks[start : start + a_line], _BLOCK_GAP)
-        for start in range(0, len(blocks), a_line)
-    ]
+    starts = range(0, len(blocks), a_line)
+    lines = [_beside(blocks[start : start + a_line], _BLOCK_GAP) for start in starts]
     return _below(lines, _BLOCK_GAP)
 
 
@@ -239,13 +222,8 @@ def _beside(pictures: Sequence[Image.Image], gap: int) -> Image.Image:
 
 
 def _below(pictures: Sequence[Image.Image], gap: int) -> Image.Image:
-    height = sum(picture.height for picture in pictures) + gap * (len(pictures) - 1)
-    sheet = Image.new("RGB", (max(picture.width for picture in pictures), height), _PAPER)
-    top = 0
-    for picture in pictures:
-        sheet.paste(picture, (0, top))
-        top += picture.height + gap
-    return sheet
+    turned = [picture.transpose(Image.Transpose.TRANSPOSE) for picture in pictures]
+    return _beside(turned, gap).transpose(Image.Transpose.TRANSPOSE)
 
 
 def _text(text: str, width: int, size: int, colour: tuple[int, int, int]) -> Image.Image:

@@ -153,9 +153,10 @@ class PipelineFolder:
             stem, *middle = path.name.removesuffix(".safetensors").split(".")
             if stem.split("-")[0] in _STEMS and len(middle) < 2:
                 found.setdefault(middle[0] if middle else None, []).append(path)
-        variants = [self._variant] if self._variant in found or len(found) != 1 else list(found)
-        if variants[0] in found:
-            return self._whole(found[variants[0]])
+        only = self._variant is None and len(found) == 1
+        variant = next(iter(found)) if only else self._variant
+        if variant in found:
+            return self._whole(found[variant])
         if found:
             there = ", ".join(sorted(name or "the plain one" for name in found))
             wanted = "plain weights" if self._variant is None else f"variant {self._variant!r}"

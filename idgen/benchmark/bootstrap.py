@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 Pair = tuple[str, int]
 """A subject's name and a seed."""
@@ -73,14 +72,7 @@ class Difference:
 
 
 def subject_means(values: Mapping[Pair, float]) -> dict[str, float]:
-    """The mean over seeds of each subject.
-
-    Args:
-        values: A score by subject and seed.
-
-    Returns:
-        By subject, sorted by name.
-    """
+    """The mean over seeds of each subject, sorted by name."""
     seeds: dict[str, list[float]] = {}
     for (subject, _), value in values.items():
         seeds.setdefault(subject, []).append(value)
@@ -113,8 +105,10 @@ def bootstrap_interval(
         raise ValueError("values: at least one, and finite ones, are needed")
     if len(means) == 1:
         return Interval(float(means[0]), None, None, 1)
-    resampled = _resampled_means(means, resamples, seed)
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    # Only how often each subject is drawn matters: that is multinomial, and small in memory.
+    generator = np.random.default_rng(seed)
+    counts = generator.multinomial(len(means), np.full(len(means), 1 / len(means)), resamples)
+    low, high = np.quantile(counts @ means / len(means), [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(means.mean()), float(low), float(high), len(means))
 
 
@@ -128,14 +122,7 @@ def paired_difference(
     """A method's score minus the reference's, paired over subjects and seeds.
 
     What makes a subject hard for both cancels out, so the interval is narrower than the intervals
-    of the two scores suggest.
-
-    Args:
-        values: The method's score by subject and seed.
-        reference: The reference's.
-        resamples: Bootstrap samples.
-        seed: Of their drawing.
-        level: Coverage aimed at, in (0, 1).
+    of the two scores suggest. It takes and raises what `bootstrap_interval` does.
 
     Returns:
         The difference, None where no pair of subject and seed has both.
@@ -145,11 +132,3 @@ def paired_difference(
         return None
     interval = bootstrap_interval(both, resamples, seed, level)
     return Difference(interval, sum(mean > _ROUNDING for mean in subject_means(both).values()))
-
-
-def _resampled_means(means: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
-    # Only how often each subject is drawn matters: that is multinomial, and small in memory.
-    generator = np.random.default_rng(seed)
-    counts = generator.multinomial(len(means), np.full(len(means), 1 / len(means)), resamples)
-    drawn: NDArray[np.float64] = counts @ means / len(means)
-    return drawn

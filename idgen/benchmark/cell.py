@@ -74,9 +74,7 @@ class Cell:
 
     def earlier_record(self) -> dict[str, Any] | None:
         """The record that the folder's finished run was made with, if there is one."""
-        if read_json(self.folder / DONE) is None:
-            return None
-        return read_json(self.folder / RECORD)
+        return None if read_json(self.folder / DONE) is None else read_json(self.folder / RECORD)
 
 
 @dataclass(frozen=True)
@@ -136,20 +134,15 @@ def flattened(content: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def difference(first: Any, second: Any) -> str | None:
-    """Names the first field in which two records differ, with both values.
-
-    Args:
-        first: Nested mappings of plain values.
-        second: The same.
+    """Names the first field in which two records, nested mappings of plain values, differ.
 
     Returns:
         Such as `protocol.images is 4 there and 2 here`, None if there is none.
     """
     there, here = flattened(first), flattened(second)
-    for key in [*there, *(key for key in here if key not in there)]:
+    for key in there | here:
         if key not in there or key not in here or there[key] != here[key]:
-            values = [_shown(side, key) for side in (there, here)]
-            return f"{key} is {values[0]} there and {values[1]} here"
+            return f"{key} is {_shown(there, key)} there and {_shown(here, key)} here"
     return None
 
 

@@ -151,9 +151,7 @@ class BenchmarkConfig:
                 raise UserError(f"{name} must be 1 or more, not {value}")
 
     def _check_settings(self) -> None:
-        given = {
-            f"methods.{name}.settings": method.settings for name, method in self.methods.items()
-        }
+        given = {f"methods.{name}.settings": own.settings for name, own in self.methods.items()}
         for key, settings in {"settings": self.settings, **given}.items():
             for setting in settings:
                 if str(setting).split(".")[0] not in _SETTABLE:

@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from queue import SimpleQueue
 
 from idgen.benchmark.cell import Cell, Outcome
@@ -64,10 +64,9 @@ class LocalExecutor(Executor):
         pool = ThreadPoolExecutor(self.jobs, thread_name_prefix="cell")
         futures = [pool.submit(self._run, cell, slots, started) for cell in cells]
         try:
-            yield from _each(futures)
+            yield from (future.result() for future in as_completed(futures))
         finally:
-            unfinished = [future for future in futures if not future.done()]
-            if unfinished:
+            if not all(future.done() for future in futures):
                 self._processes.stop()
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -87,8 +86,3 @@ class LocalExecutor(Executor):
         if self.gpus and self.jobs > 1:
             found["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
         return found
-
-
-def _each(futures: Sequence[Future[Outcome]]) -> Generator[Outcome, None, None]:
-    for future in as_completed(futures):
-        yield future.result()

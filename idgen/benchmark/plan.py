@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from idgen import __version__
 from idgen.benchmark.cell import Cell, Step, difference
 from idgen.benchmark.config import BenchmarkConfig, Method, folder_name
@@ -23,6 +21,7 @@ from idgen.prepare import lone_photo_note
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.store import CONTACT_PAGE
 from idgen.runs.freezing import ConfigReader, Identified
+from idgen.runs.stored import as_yaml
 
 # Of a config, what says where and how it runs, not what comes out.
 _PLACES = (
@@ -89,12 +88,6 @@ def make_plan(config: BenchmarkConfig) -> Plan:
     """Freezes every method's config, and checks all that can be before any work; loads nothing.
 
     A method's parts are built once. Whether they can run matters only where cells are left to run.
-
-    Args:
-        config: What is compared.
-
-    Returns:
-        The cells.
 
     Raises:
         UserError: If something cannot be run, or the folder holds results of another version,
@@ -167,11 +160,7 @@ def _settings(
 
 
 def _protocol(config: BenchmarkConfig, identified: Mapping[str, Identified]) -> dict[str, Any]:
-    """What all methods share and a cell's record has to say; how they are scored, its config does.
-
-    Raises:
-        UserError: If two of them cannot be compared.
-    """
+    """What all methods share and a cell's record has to say; refused if two cannot be compared."""
     (first, found), *others = identified.items()
     for name, other in others:
         fields = found.protocol.differences(other.protocol, but=("drawing_seed",))
@@ -195,11 +184,7 @@ def _protocol(config: BenchmarkConfig, identified: Mapping[str, Identified]) -> 
 
 
 def _described(subject: BenchmarkSubject, segmenters: dict[str, Segmenter]) -> dict[str, Any]:
-    """A subject for the records.
-
-    Raises:
-        UserError: If two methods would take masks of its photos from different files.
-    """
+    """A subject for the records; refused if two methods would take different masks for it."""
     first, described = "", dict[str, Any]()
     for name, segmenter in segmenters.items():
         own = subject.described(segmenter)
@@ -229,17 +214,13 @@ class _Planner:
                 warnings.warn(lone_photo_note(subject.photos), stacklevel=2)
         for seed in self.config.seeds:
             for subject, own in described:
-                for name, method in self.config.methods.items():
-                    yield self._cell(name, method, subject, own, seed)
+                for name in self.config.methods:
+                    yield self._cell(name, subject, own, seed)
 
     def _cell(
-        self,
-        name: str,
-        method: Method,
-        subject: BenchmarkSubject,
-        described: dict[str, Any],
-        seed: int,
+        self, name: str, subject: BenchmarkSubject, described: dict[str, Any], seed: int
     ) -> PlannedCell:
+        trained = self.config.methods[name].trained
         own = self.folder / "cells" / folder_name(name) / folder_name(subject.name)
         own = own / f"seed-{seed}"
         config = _with_subject(self.frozen[name], subject, seed)
@@ -252,13 +233,11 @@ class _Planner:
             "prompts": _prompts(config, subject),
             "subject": described,
             "seed": seed,
-            "trained": method.trained,
+            "trained": trained,
             "config": _without_places(config),
         }
-        path = own / "config.yaml"
-        steps = _steps(own, path, method.trained)
-        label = f"{name} / {subject.name} / seed {seed}"
-        cell = Cell(label, own, record, steps, {path: _yaml(config)})
+        path, label = own / "config.yaml", f"{name} / {subject.name} / seed {seed}"
+        cell = Cell(label, own, record, _steps(own, path, trained), {path: as_yaml(config)})
         return PlannedCell(cell, name, subject, seed, preparation)
 
     def _preparation(
@@ -282,14 +261,10 @@ class _Planner:
             },
         }
         path = own / "config.yaml"
-        step = Step(
-            "prepare",
-            _idgen("prepare", "--config", str(path)),
-            result=prepared / CONTACT_PAGE,
-        )
+        step = Step("prepare", _idgen("prepare", "--config", str(path)), prepared / CONTACT_PAGE)
         own_masks = {"masks": described["masks"]} if "masks" in described else {}
         record = {**kind, "photos": described["photos"], **own_masks}
-        return Cell(f"prepare {subject.name}", own, record, (step,), {path: _yaml(needed)})
+        return Cell(f"prepare {subject.name}", own, record, (step,), {path: as_yaml(needed)})
 
 
 def _prepared(preparing: Path) -> Path:
@@ -300,22 +275,11 @@ def _prepared(preparing: Path) -> Path:
 def _steps(own: Path, config: Path, trained: bool) -> tuple[Step, ...]:
     last, test = own / "run" / "checkpoints" / "last.ckpt", own / "test"
     common = ("--config", str(config))
-    fit = Step(
-        "fit",
-        _idgen("fit", *common),
-        result=last,
-        output=own / "run",
-        checkpoint=last,
-        verify=check_weights,
-    )
+    command = _idgen("fit", *common)
+    fit = Step("fit", command, last, own / "run", checkpoint=last, verify=check_weights)
     drawn_with = (f"--ckpt_path={last}",) if trained else ()
-    draw = Step(
-        "test",
-        _idgen("test", *drawn_with, *common, f"--drawings.output={test}"),
-        result=test / "metrics.json",
-        output=test,
-        verify=check_scores,
-    )
+    command = _idgen("test", *drawn_with, *common, f"--drawings.output={test}")
+    draw = Step("test", command, test / "metrics.json", test, verify=check_scores)
     return (fit, draw) if trained else (draw,)
 
 
@@ -351,11 +315,6 @@ def _without_places(config: dict[str, Any]) -> dict[str, Any]:
             part = part.get(parent) or {}
         part.pop(key, None)
     return kept
-
-
-def _yaml(config: dict[str, Any]) -> str:
-    text: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-    return text
 
 
 def _refuse_other_results(plan: Plan) -> None:

@@ -7,20 +7,10 @@ from typing import Any
 from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
-from idgen.benchmark.results import CellResult, DrawnImage, read_images
+from idgen.benchmark import tables
+from idgen.benchmark.results import CellResult, read_images
 from idgen.benchmark.subjects import BenchmarkSubject
 from idgen.benchmark.summary import Summary
-from idgen.benchmark.tables import (
-    EMPTY,
-    PARTIAL,
-    PHOTOS,
-    counted,
-    counted_subjects,
-    marks,
-    method_entries,
-    photos_entries,
-    photos_note,
-)
 from idgen.errors import UserError
 from idgen.pages.drawings import DrawingRow, drawing, photo
 from idgen.pages.rendering import render_page
@@ -50,10 +40,10 @@ def render_report(
     Raises:
         UserError: If drawings or photos cannot be read.
     """
-    photos = summary.photos
-    of_photos = None if photos is None else (counted_subjects(photos), photos_entries(photos))
-    note = "" if photos is None else f" {photos_note(photos)}"
-    points = _points(summary)
+    points, of_photos, marks = _points(summary), None, tables.marks(summary)
+    if summary.photos is not None:
+        of_photos = tables.counted_subjects(summary.photos), tables.photos_entries(summary.photos)
+        marks = f"{marks} {tables.photos_note(summary.photos)}"
     return render_page(
         "benchmark.html",
         summary=summary,
@@ -61,12 +51,14 @@ def render_report(
         seeds={result.seed for result in summary.results},
         finished=sum(result.status == "done" for result in summary.results),
         names=[score_name(score) for score in summary.scores],
-        rows=[(m.name, counted(m), method_entries(summary, m)) for m in summary.methods],
-        photos_name=PHOTOS,
+        rows=[
+            (m.name, tables.counted(m), tables.method_entries(summary, m)) for m in summary.methods
+        ],
+        photos_name=tables.PHOTOS,
         of_photos=of_photos,
-        marks=f"{marks(summary)}{note}",
+        marks=marks,
         scatter=_scatter(points),
-        incomparable="" if all(p.comparable for p in points) else PARTIAL,
+        incomparable="" if all(p.comparable for p in points) else tables.PARTIAL,
         drawn=[_drawn(summary, subject, shown_prompts) for subject in subjects],
         pair=[score_name(key).label for key in (_UP, _ACROSS) if key in summary.scores],
         by_subject=[(subject.name, _by_method(summary, subject)) for subject in subjects],
@@ -82,7 +74,7 @@ def _points(summary: Summary) -> list[ScatterPoint]:
         if across is None or up is None:
             continue
         partial = not {_ACROSS, _UP}.isdisjoint(method.partial)
-        label = f"{method.name} {PARTIAL}" if partial else method.name
+        label = f"{method.name} {tables.PARTIAL}" if partial else method.name
         points.append(
             ScatterPoint(label, across.mean, up.mean, across.ends, up.ends, comparable=not partial)
         )
@@ -105,7 +97,7 @@ def _by_method(summary: Summary, subject: BenchmarkSubject) -> Iterator[str]:
 
 def _mean(values: Sequence[float | None]) -> str:
     there = [value for value in values if value is not None]
-    return f"{sum(there) / len(there):.3f}" if there else EMPTY
+    return f"{sum(there) / len(there):.3f}" if there else tables.EMPTY
 
 
 def _drawn(summary: Summary, subject: BenchmarkSubject, shown_prompts: int) -> dict[str, Any]:
@@ -122,20 +114,19 @@ def _drawn(summary: Summary, subject: BenchmarkSubject, shown_prompts: int) -> d
         "title": subject.name if named else f"{subject.name} ({subject.class_noun})",
         "photos": [photo(_opened(found.path)) for found in find_photos(subject.photos)],
         "prompts": prompts,
-        "rows": [_row(cell, drawn.get(cell.method, []), prompts) for cell in cells],
+        "rows": [_row(cell, drawn.get(cell.method, {}), prompts) for cell in cells],
     }
 
 
-def _chosen(drawn: Mapping[str, Sequence[DrawnImage]], most: int) -> list[str]:
+def _chosen(drawn: Mapping[str, Mapping[str, Path]], most: int) -> list[str]:
     """Prompts to show, evenly spread over the suite."""
-    every = list(dict.fromkeys(image.prompt for images in drawn.values() for image in images))
+    every = list(dict.fromkeys(prompt for files in drawn.values() for prompt in files))
     if len(every) <= most:
         return every
     return [every[index * len(every) // most] for index in range(most)]
 
 
-def _row(cell: CellResult, images: Sequence[DrawnImage], prompts: Sequence[str]) -> DrawingRow:
-    files = {image.prompt: image.file for image in reversed(images)}  # each prompt's first one
+def _row(cell: CellResult, files: Mapping[str, Path], prompts: Sequence[str]) -> DrawingRow:
     status = {"failed": "failed", "missing": "not run yet"}.get(cell.status, "no drawing")
     keys = [key for key in (_UP, _ACROSS) if cell.metrics.get(key) is not None]
     note = " · ".join(f"{score_name(key).label} {cell.metrics[key]:.2f}" for key in keys)

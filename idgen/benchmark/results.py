@@ -45,29 +45,8 @@ class CellResult:
         return f"{self.method} / {self.subject} / seed {self.seed}"
 
 
-@dataclass(frozen=True)
-class DrawnImage:
-    """A drawing, from images.csv.
-
-    Attributes:
-        prompt: The prompt without the token.
-        number: Which of the prompt's drawings.
-        file: The picture.
-    """
-
-    prompt: str
-    number: int
-    file: Path
-
-
 def read_result(planned: PlannedCell) -> CellResult:
     """Reads what a cell left.
-
-    Args:
-        planned: The cell.
-
-    Returns:
-        Its result.
 
     Raises:
         UserError: If its files cannot be read.
@@ -129,26 +108,27 @@ def _backbone(result: CellResult) -> dict[str, Any]:
     return {"backbone_identity": result.metrics.get("backbone_identity")}
 
 
-def read_images(folder: Path) -> list[DrawnImage]:
+def read_images(folder: Path) -> dict[str, Path]:
     """Reads the list of a cell's drawings.
 
     Args:
         folder: What `idgen test` wrote.
 
     Returns:
-        The drawings in the suite's order; empty if there are none.
+        The first drawing of each prompt (without the token) in the suite's order; empty if there
+        are none.
 
     Raises:
         UserError: If the list is damaged.
     """
     path = folder / "images.csv"
     if not path.exists():
-        return []
+        return {}
+    found: dict[str, Path] = {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [
-                DrawnImage(row["plain_prompt"], int(row["number"]), folder / row["file"])
-                for row in csv.DictReader(file)
-            ]
+            for row in csv.DictReader(file):
+                found.setdefault(row["plain_prompt"], folder / row["file"])
     except (OSError, KeyError, ValueError) as error:
         raise UserError(f"cannot read {path} ({error}); delete {folder} to draw anew") from error
+    return found

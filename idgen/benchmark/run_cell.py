@@ -146,11 +146,7 @@ def _begin(cell: Cell) -> None:
 
 
 def _run_step(
-    cell: Cell,
-    step: Step,
-    processes: Processes,
-    lock: IO[bytes],
-    environment: Mapping[str, str],
+    cell: Cell, step: Step, processes: Processes, lock: IO[bytes], environment: Mapping[str, str]
 ) -> Outcome | None:
     """Runs a step that is not done yet; returns an outcome if the cell ends with it."""
     marker, log = cell.folder / f"{step.name}.done", cell.folder / f"{step.name}.log"

@@ -97,6 +97,7 @@ def find_benchmark_subjects(
 
 
 def _mini(entry: str, output: Path) -> BenchmarkSubject:
+    from idgen.mini.classes import subject_class
     from idgen.mini.subjects import DEMO_SUBJECTS, sample_subject, subject_path
 
     name = entry.removeprefix(_MINI)
@@ -110,16 +111,10 @@ def _mini(entry: str, output: Path) -> BenchmarkSubject:
         noun = sample_subject(number).noun
         label = f"{noun} {number}"
         photos = output / "subjects" / folder_name(label)
-        return BenchmarkSubject(label, photos, noun, _is_live(noun), number)
+        return BenchmarkSubject(label, photos, noun, subject_class(noun).live, number)
     photos = subject_path(name)
     noun = DEMO_SUBJECTS[name].noun
-    return BenchmarkSubject(name, photos, noun, _is_live(noun))
-
-
-def _is_live(noun: str) -> bool:
-    from idgen.mini.classes import subject_class
-
-    return subject_class(noun).live
+    return BenchmarkSubject(name, photos, noun, subject_class(noun).live)
 
 
 def _folder(entry: SubjectPhotos) -> BenchmarkSubject:
@@ -135,13 +130,7 @@ def _folder(entry: SubjectPhotos) -> BenchmarkSubject:
 
 
 def read_classes(path: Path) -> dict[str, str]:
-    """Reads the subjects of DreamBench's `prompts_and_classes.txt`.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The class noun of each subject, in the file's order.
+    """The class noun of each subject in DreamBench's `prompts_and_classes.txt`, in its order.
 
     Raises:
         UserError: If the file cannot be read or lists no subject.

@@ -94,7 +94,7 @@ def summarise(
     protocol: dict[str, Any],
     resamples: int = 10_000,
 ) -> Summary:
-    """Turns cells into a table.
+    """Turns cells into a table. Failed cells are in no mean; each row says how many it covers.
 
     Args:
         results: Every cell.
@@ -102,9 +102,6 @@ def summarise(
         reference: The method that the others are compared with.
         protocol: What the cells share.
         resamples: Bootstrap samples.
-
-    Returns:
-        The table's numbers. Failed cells are in no mean; each row says how many cells it covers.
     """
     finished = [result for result in results if result.status == "done"]
     scores = find_scores(result.metrics for result in finished)
@@ -116,12 +113,9 @@ def summarise(
     for method in methods:
         own, of_reference = values[method], values[reference]
         intervals = {s: bootstrap_interval(own[s], resamples) if own[s] else None for s in scores}
-        against = {
-            s: None
-            if method == reference
-            else paired_difference(own[s], of_reference[s], resamples)
-            for s in scores
-        }
+        against = dict[str, Difference | None].fromkeys(scores)
+        if method != reference:
+            against = {s: paired_difference(own[s], of_reference[s], resamples) for s in scores}
         cells = [result for result in results if result.method == method]
         done = sum(result.status == "done" for result in cells)
         partial = tuple(s for s in scores if own[s] and own[s].keys() != whole[s])
@@ -132,9 +126,9 @@ def summarise(
 
 
 def _by_pair(results: Sequence[CellResult], method: str, score: str) -> dict[Pair, float]:
-    found = {}
-    for result in results:
-        value = score_values(result.metrics, [score])[score]
-        if result.method == method and value is not None:
-            found[result.subject, result.seed] = value
-    return found
+    return {
+        (result.subject, result.seed): value
+        for result in results
+        if result.method == method
+        and (value := score_values(result.metrics, [score])[score]) is not None
+    }

@@ -53,12 +53,7 @@ class Entry:
 
 
 def method_entries(summary: Summary, method: MethodSummary) -> list[Entry]:
-    """A method's row, a score a column.
-
-    Args:
-        summary: The numbers.
-        method: One of its methods.
-    """
+    """The row of one of the summary's methods, a score a column."""
     entries = []
     for name in map(score_name, summary.scores):
         difference = method.differences[name.key]
@@ -82,12 +77,8 @@ def photos_entries(photos: PhotosRow) -> list[Entry]:
 
 
 def as_json(summary: Summary, made_by: dict[str, Any]) -> str:
-    """Everything, with what made it.
-
-    Args:
-        summary: The numbers.
-        made_by: The command, the version, the config.
-    """
+    """Everything, with what made it: the command, the version, the config."""
+    shown = ("method", "subject", "seed", "status", "reason", "exit_code")
     content = {
         **made_by,
         "protocol": summary.protocol,
@@ -96,15 +87,8 @@ def as_json(summary: Summary, made_by: dict[str, Any]) -> str:
         "methods": [asdict(method) for method in summary.methods],
         "photos": None if summary.photos is None else asdict(summary.photos),
         "cells": [
-            {
-                "method": result.method,
-                "subject": result.subject,
-                "seed": result.seed,
-                "status": result.status,
-                "reason": result.reason,
-                "exit_code": result.exit_code,
-                "scores": score_values(result.metrics, summary.scores),
-            }
+            {key: getattr(result, key) for key in shown}
+            | {"scores": score_values(result.metrics, summary.scores)}
             for result in summary.results
         ],
     }

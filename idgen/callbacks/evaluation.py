@@ -76,7 +76,11 @@ class EvaluateDrawings(Callback):
         """Scores a batch of drawings."""
         self.evaluator.add(outputs)
 
-    on_test_batch_end = on_validation_batch_end
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
+    ) -> None:
+        """Scores a batch of drawings."""
+        self.evaluator.add(outputs)
 
     def on_predict_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any

@@ -43,15 +43,10 @@ _EPILOG = (
     "writes the report of what is there."
 )
 _MOST_JOBS = 4
-_CELLS_FAILED = 1
-_TERMINATED = 128 + signal.SIGTERM
 
 
 def run_benchmark(options: Sequence[str]) -> int:
     """Runs what is missing of a comparison, and reports all of it.
-
-    Args:
-        options: The command's options.
 
     Returns:
         0, or 1 if cells failed.
@@ -71,15 +66,12 @@ def run_benchmark(options: Sequence[str]) -> int:
                 _run(plan, _local_executor(config))
         summary = _write_report(plan, shlex.join(["idgen", "benchmark", *options]))
     for failed in summary.failed:
-        print(
-            f"idgen benchmark: failed: {failed.name}: {failed.reason} (exit code "
-            f"{failed.exit_code})",
-            file=sys.stderr,
-        )
+        said = f"{failed.name}: {failed.reason} (exit code {failed.exit_code})"
+        print(f"idgen benchmark: failed: {said}", file=sys.stderr)
     print(f"look at {plan.folder / 'report.html'}")
     # A failure that could not be written down, on a full disk, leaves its cell missing.
     unfinished = summary.failed if only_report else [*summary.failed, *summary.missing]
-    return _CELLS_FAILED if unfinished else 0
+    return 1 if unfinished else 0
 
 
 def _parse(options: Sequence[str]) -> tuple[BenchmarkConfig, bool]:
@@ -113,11 +105,7 @@ def _announce(plan: Plan) -> None:
 def _run(plan: Plan, executor: Executor) -> None:
     """Prepares the subjects of unfinished cells, then runs those whose subject is prepared."""
     _run_all(executor, plan.preparations(), "preparing")
-    ready = [
-        planned.cell
-        for planned in plan.cells
-        if planned.cell.is_done() or planned.preparation.is_done()
-    ]
+    ready = [c.cell for c in plan.cells if c.cell.is_done() or c.preparation.is_done()]
     _run_all(executor, ready, "running")
 
 
@@ -140,11 +128,7 @@ def _write_report(plan: Plan, command: str) -> Summary:
     config = plan.config
     protocol = check_comparable(results)
     summary = summarise(results, list(config.methods), config.reference, protocol, config.resamples)
-    made_by = {
-        "command": command,
-        "idgen_version": __version__,
-        "config": asdict(config),
-    }
+    made_by = {"command": command, "idgen_version": __version__, "config": asdict(config)}
     page = render_report(summary, plan.subjects, config.shown_prompts, made_by)
     files = {
         "results.json": as_json(summary, made_by).encode(),
@@ -159,28 +143,21 @@ def _write_report(plan: Plan, command: str) -> Summary:
 
 
 def _local_executor(config: BenchmarkConfig) -> LocalExecutor:
-    cores = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
+    known = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     gpus = _visible_gpus()
     return LocalExecutor(config.jobs or len(gpus) or min(cores, _MOST_JOBS), cores, gpus)
 
 
 def _visible_gpus() -> list[str]:
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
     found = torch.cuda.device_count()
-    if named:
-        return [name.strip() for name in named.split(",")][:found]
-    return [str(index) for index in range(found)]
+    named = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(found)))
+    return [name.strip() for name in named.split(",")][:found]
 
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keeps a folder to one benchmark at a time.
-
-    Raises:
-        UserError: If another one is at work in it.
-    """
+    """Keeps a folder to one benchmark at a time."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with locked(folder / "lock", wait=False):
@@ -200,7 +177,7 @@ def _terminating() -> Iterator[None]:
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(_TERMINATED)
+        raise SystemExit(128 + signal.SIGTERM)
 
     handlers = {signal.SIGTERM: stop, signal.SIGINT: signal.default_int_handler}
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}

@@ -38,13 +38,7 @@ _EPILOG = (
 
 
 def run_prepare(options: Sequence[str]) -> int:
-    """Runs the offline preparation.
-
-    Args:
-        options: The command's options.
-
-    Returns:
-        The exit code.
+    """Runs the offline preparation, and returns the exit code.
 
     Raises:
         UserError: For anything the user can mend.
@@ -53,9 +47,7 @@ def run_prepare(options: Sequence[str]) -> int:
     parser = _parser()
     flags = [flag for config, _ in configs for flag in ("--config", config)]
     parsed = parser.parse_args([*flags, *rest])
-    subject: dict[str, Any] = {}
-    for _, from_config in configs:
-        subject |= from_config
+    subject = {key: value for _, own in configs for key, value in own.items()}
     note_parts(parser)
     with keys_in_errors(lambda: parsed):
         with one_line_errors():
@@ -119,9 +111,6 @@ def _parser() -> OneLineParser:
 
 def yaml_of_parts(path: Path) -> tuple[str, dict[str, Any]]:
     """Of a training config, what preparation needs.
-
-    Args:
-        path: The YAML file.
 
     Returns:
         YAML with the keys `backbone` and `preparation`, and the subject's settings.
@@ -203,7 +192,6 @@ def _prepare_many(parts: Namespace, folders: Sequence[Path], into: Path) -> int:
 
 def _run(parts: Namespace, subjects: Sequence[tuple[Path, Path]]) -> list[Outcome]:
     preparation: Preparation = parts.preparation
-    backbone: Backbone = parts.backbone
     quieten()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return preparation.run_all(subjects, backbone, device)
+    return preparation.run_all(subjects, parts.backbone, device)

@@ -36,13 +36,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run_sample(options: Sequence[str]) -> int:
-    """Draws.
-
-    Args:
-        options: The command's options.
-
-    Returns:
-        The exit code.
+    """Draws, and returns the exit code.
 
     Raises:
         UserError: For anything the user can mend.

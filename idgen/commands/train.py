@@ -16,14 +16,7 @@ _DESCRIPTIONS = {
 
 
 def run_trainer(command: str, options: Sequence[str]) -> int:
-    """Runs fit, validate, test or predict.
-
-    Args:
-        command: Which.
-        options: Its options.
-
-    Returns:
-        The exit code.
+    """Runs fit, validate, test or predict, and returns the exit code.
 
     Raises:
         UserError: For anything the user can mend.

@@ -28,19 +28,10 @@ class DrawingRow:
 
 
 def drawing(image: Image.Image, caption: str) -> Markup:
-    """A drawing in the size of a table's cell.
-
-    Args:
-        image: The drawing.
-        caption: What it shows.
-    """
+    """A drawing in the size of a table's cell; the caption says what it shows."""
     return picture(image, _SIDE, caption)
 
 
 def photo(image: Image.Image) -> Markup:
-    """A photo in the size of a strip.
-
-    Args:
-        image: The photo.
-    """
+    """A photo in the size of a strip."""
     return picture(image, _PHOTO_SIDE, "photo of the subject")

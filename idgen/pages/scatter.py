@@ -97,9 +97,6 @@ def place_labels(
         widths: How wide the labels are, in pixels.
         frame: Where labels may stand.
         bars: What labels should rather not cover.
-
-    Returns:
-        The labels' rectangles, in order.
     """
     side = 2 * _RADIUS + 2
     taken = [Box(x - side / 2, y - side / 2, side, side) for x, y in spots]
@@ -107,8 +104,7 @@ def place_labels(
 
     def cost(place: tuple[int, Box]) -> float:
         ring, box = place
-        covered = sum(map(box.shared, taken)), sum(map(box.shared, bars))
-        return 1000 * covered[0] + covered[1] + 30 * ring
+        return 1000 * sum(map(box.shared, taken)) + sum(map(box.shared, bars)) + 30 * ring
 
     for (x, y), width in zip(spots, widths, strict=True):
         _, box = min(_places(x, y, min(width, frame.width), frame), key=cost)

@@ -31,28 +31,19 @@ class ScoreName:
 
 
 _KNOWN = {
-    name.key: name
-    for name in (
-        ScoreName("dino", "DINO", 1, "likeness to the photos, DINO cosine"),
-        ScoreName("clip_i", "CLIP-I", 1, "likeness to the photos, CLIP cosine"),
-        ScoreName("clip_t", "CLIP-T", 1, "agreement with the prompt, CLIP cosine"),
-        ScoreName("balance", "balance", 1, "geometric mean of DINO and CLIP-T"),
-        ScoreName("masked_dino", "masked DINO", 1, "likeness of the subjects alone, DINO cosine"),
-        ScoreName(
-            "masked_clip_i", "masked CLIP-I", 1, "likeness of the subjects alone, CLIP cosine"
-        ),
-        ScoreName(
-            "identity_accuracy", "identity", 1, "share of drawings that show this very identity"
-        ),
-        ScoreName(
-            "background_accuracy",
-            "background",
-            1,
-            "share of drawings that show the scene asked for",
-        ),
-        ScoreName("leakage", "leakage", -1, "likeness to the photos' backgrounds"),
-        ScoreName("copying", "copying", -1, "largest likeness to any one photo"),
-        ScoreName("diversity", "diversity", 1, "distance among drawings of one prompt"),
+    row[0]: ScoreName(*row)
+    for row in (
+        ("dino", "DINO", 1, "likeness to the photos, DINO cosine"),
+        ("clip_i", "CLIP-I", 1, "likeness to the photos, CLIP cosine"),
+        ("clip_t", "CLIP-T", 1, "agreement with the prompt, CLIP cosine"),
+        ("balance", "balance", 1, "geometric mean of DINO and CLIP-T"),
+        ("masked_dino", "masked DINO", 1, "likeness of the subjects alone, DINO cosine"),
+        ("masked_clip_i", "masked CLIP-I", 1, "likeness of the subjects alone, CLIP cosine"),
+        ("identity_accuracy", "identity", 1, "share of drawings that show this very identity"),
+        ("background_accuracy", "background", 1, "share of drawings that show the scene asked for"),
+        ("leakage", "leakage", -1, "likeness to the photos' backgrounds"),
+        ("copying", "copying", -1, "largest likeness to any one photo"),
+        ("diversity", "diversity", 1, "distance among drawings of one prompt"),
     )
 }
 

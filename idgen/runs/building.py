@@ -13,23 +13,14 @@ IS_NULL = "is null; give it a value, or leave it out"
 
 @dataclass(frozen=True)
 class Part:
-    """What was being built when an error was raised.
-
-    Attributes:
-        kind: The class.
-        values: What its constructor was given.
-    """
+    """What was being built when an error was raised: a class, and what its constructor got."""
 
     kind: type
     values: Mapping[str, Any]
 
 
 def note_parts(parser: ArgumentParser) -> None:
-    """Makes a parser build every class by `build`, but for those it has another way for.
-
-    Args:
-        parser: Which has not built anything yet.
-    """
+    """Makes a parser build every class by `build`, but for those it has another way for."""
     parser.add_instantiator(build, object, subclasses=True)
 
 
@@ -65,12 +56,7 @@ def part_of(error: BaseException) -> Part | None:
 
 
 def nulls_of(kind: type, values: Mapping[str, Any]) -> list[str]:
-    """Which values are null and cannot be.
-
-    Args:
-        kind: The class whose constructor would take them.
-        values: By parameter.
-    """
+    """Which of the values for a class's constructor, by parameter, are null and cannot be."""
     nulls = [name for name, value in values.items() if value is None]
     taken = inspect.signature(kind).parameters if nulls else {}
     hints = _hints(kind) if nulls else {}

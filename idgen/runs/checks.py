@@ -44,9 +44,6 @@ def check_folders(config: Namespace, command: str) -> None:
 def check_nulls(config: Namespace) -> None:
     """Refuses null for what is no optional value, of the parts that Lightning builds itself.
 
-    Args:
-        config: The run's.
-
     Raises:
         UserError: If a key is null that cannot be.
     """
@@ -59,19 +56,15 @@ def check_nulls(config: Namespace) -> None:
 def check_precision(config: Namespace) -> None:
     """Refuses precisions in which what is trained would be rounded.
 
-    Args:
-        config: The run's.
-
     Raises:
         UserError: If it is half precision throughout.
     """
     precision = str(config.trainer.precision)
-    for half, mixed in (("bf16-true", "bf16-mixed"), ("16-true", "16-mixed")):
-        if precision == half:
-            raise UserError(
-                f"--trainer.precision {half} casts what is trained too, which stays in float32: "
-                f"take {mixed}"
-            )
+    if precision in ("bf16-true", "16-true"):
+        raise UserError(
+            f"--trainer.precision {precision} casts what is trained too, which stays in float32: "
+            f"take {precision.replace('true', 'mixed')}"
+        )
 
 
 def check_parts(
@@ -101,7 +94,11 @@ def check_parts(
         module.conditioning.check_reference()
         datamodule.check_reference()
     if command == "fit":
-        _check_prepared_folder(datamodule.subject.prepared_folder)
+        store = Store(datamodule.subject.prepared_folder)
+        store.check()
+        # One that is complete need not be written.
+        if not store.is_ours():
+            check_writable(datamodule.subject.prepared_folder, "--data.subject.prepared")
     if not draws_only:
         datamodule.check()
         module.check_features(datamodule.preparation.image_encoder.width)
@@ -113,11 +110,3 @@ def check_parts(
         module.check_weights(stored.shapes)
     if not draws_only:
         fidelity.check()
-
-
-def _check_prepared_folder(folder: Path) -> None:
-    store = Store(folder)
-    store.check()
-    # One that is complete need not be written.
-    if not store.is_ours():
-        check_writable(folder, "--data.subject.prepared")

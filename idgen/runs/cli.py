@@ -40,14 +40,7 @@ class PartsCLI(LightningCLI):
     """What a run is made of: its parts and the links between them."""
 
     def start(self, **options: Any) -> None:
-        """Does what LightningCLI does in its constructor.
-
-        Args:
-            **options: For LightningCLI.
-
-        Raises:
-            UserError: For anything the user can mend.
-        """
+        """Does what LightningCLI does in its constructor, which takes the options."""
         super().__init__(
             PersonalizationModule,
             SubjectDataModule,
@@ -90,9 +83,7 @@ class IdgenCLI(PartsCLI):
             stored: What the checkpoint says of itself, None without one.
             termination: Handles signals, from before the trainer is built.
         """
-        self.command = command
-        self.stored = stored
-        self.termination = termination
+        self.command, self.stored, self.termination = command, stored, termination
 
     def run(self, options: Sequence[str], held: HeldLines, **texts: str) -> None:
         """Parses, builds, checks and runs.
@@ -130,11 +121,7 @@ class IdgenCLI(PartsCLI):
         pass
 
     def before_instantiate_classes(self) -> None:
-        """Settles the run's folder, and checks what needs no part.
-
-        Raises:
-            UserError: If a folder holds something else, or a precision is refused.
-        """
+        """Settles the run's folder, and checks what needs no part."""
         note_parts(self.parser)
         config = self.config[self.command]
         folder = RunFolder.of(config.trainer.default_root_dir, config.checkpoint.dirpath)
@@ -144,11 +131,7 @@ class IdgenCLI(PartsCLI):
         check_folders(config, self.command)
 
     def instantiate_classes(self) -> None:
-        """Builds the parts once, and refuses what does not go together before any work starts.
-
-        Raises:
-            UserError: See `check_parts`.
-        """
+        """Builds the parts once, and refuses what does not go together; see `check_parts`."""
         with one_line_errors():
             super().instantiate_classes()
             fidelity = self.config_init[self.command].fidelity
@@ -205,6 +188,4 @@ def _in_batches(trainer: Any) -> Any:
 
 
 def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]

@@ -60,14 +60,12 @@ class ConfigReader(PartsCLI):
             configs: YAML files; later ones win.
             settings: Dotted keys and their values; they win over the files.
 
-        Returns:
-            What was parsed.
-
         Raises:
             UserError: If a key or value is refused.
         """
         flags = [flag for path in configs for flag in ("--config", path)]
-        flags += [f"--{key}={_spoken(value)}" for key, value in settings.items()]
+        for key, value in settings.items():
+            flags.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
         parsed: Namespace = self.parser.parse_args(flags)
         return parsed
 
@@ -146,7 +144,3 @@ def _identified(built: Namespace) -> Identified:
         scores={score.name: score.identity for score in fidelity.scores},
     )
     return Identified(module.backbone.source, module.backbone.identity, protocol, of_photos)
-
-
-def _spoken(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

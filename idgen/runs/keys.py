@@ -46,11 +46,8 @@ def with_key(error: UserError, config: Namespace | None) -> UserError:
 
     Library code names the parameter: `preparation.views: ...`, or `LoraTuning.rank ...` with its
     class. What is built by `building.build` may leave the class out. An error that names none, or
-    one that two parts of the config have, stays as it is.
-
-    Args:
-        error: Of library code, or with a key already.
-        config: What was parsed, None if nothing was.
+    one that two parts of the config have, stays as it is; so does every one where nothing was
+    parsed.
     """
     text = str(error)
     if text.startswith("--") or config is None:
@@ -135,5 +132,4 @@ def _key_of(names: list[str], nodes: list[_Node]) -> str | None:
         return ".".join([owners[0].key_of(inner[0]), *inner[1:]]) if inner else owners[0].key
     ends = [node for node in nodes if node.names[-len(names) :] == names]
     whole = [node for node in ends if len(node.names) == len(names)]
-    found = whole or ends
-    return found[0].key if len(found) == 1 else None
+    return (whole or ends)[0].key if len(whole or ends) == 1 else None

@@ -58,11 +58,7 @@ class OneLineParser(LightningArgumentParser):
         return super().parse_args(args, *others, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Turns a parsing error into one line.
-
-        Raises:
-            UserError: Always, unless the parser is one that jsonargparse tries a type with.
-        """
+        """Raises a `UserError` of one line, but in a parser that jsonargparse tries a type with."""
         if not self.exit_on_error:
             super().error(message, ex)
         own = next((c for c in _causes(ex) if isinstance(c, UserError)), None) if ex else None
@@ -77,9 +73,9 @@ class OneLineParser(LightningArgumentParser):
             return "" if path is None else f"; did you mean {path!r}?"
         key = match["key"]
         known = sorted(set(self._known_keys()))
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-        if not near:
-            near = difflib.get_close_matches(key.split(".")[-1], known, n=1, cutoff=0.6)
+        near = difflib.get_close_matches(key, known, n=1) or difflib.get_close_matches(
+            key.split(".")[-1], known, n=1
+        )
         return f"; did you mean {near[0]!r}?" if near else ""
 
     def _all_roots(self) -> list[Any]:
@@ -96,11 +92,7 @@ class OneLineParser(LightningArgumentParser):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turns what parts and libraries raise while they are built into one line.
-
-    Raises:
-        UserError: In place of any error about values.
-    """
+    """Turns what parts and libraries raise about values into a `UserError` of one line."""
     try:
         yield
     except UserError:
@@ -111,13 +103,10 @@ def one_line_errors() -> Iterator[None]:
 
 @contextmanager
 def keys_in_errors(config: Callable[[], Namespace | None]) -> Iterator[None]:
-    """Puts the command line's key in front of errors that name a parameter.
+    """Puts the command line's key in front of each `UserError` that names a parameter.
 
     Args:
         config: Returns what was parsed, once there is something.
-
-    Raises:
-        UserError: In place of one without its key.
     """
     try:
         yield
@@ -163,11 +152,7 @@ _NO_FILE = re.compile(r"Expected a path but \S+ either not accessible or invalid
 _OR_NULL = re.compile(r" Expected a <class 'NoneType'>.*")
 
 
-def _own_reason(message: str) -> str:
-    """Of a refusal of an optional part, in one line, the part's own reason."""
-    return _OR_NULL.sub("", _NO_FILE.sub("", _OF_A_UNION.sub("", message)))
-
-
 def _shorten(message: str) -> str:
-    lines = [line.strip(" -") for line in message.strip().splitlines() if line.strip(" -")]
-    return _own_reason(" ".join(lines))[:600]
+    """In one line; of a refusal of an optional part, the part's own reason."""
+    line = " ".join(line.strip(" -") for line in message.splitlines() if line.strip(" -"))
+    return _OR_NULL.sub("", _NO_FILE.sub("", _OF_A_UNION.sub("", line)))[:600]

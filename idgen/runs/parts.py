@@ -18,11 +18,8 @@ _NO_PATH = (
 def configurable_parts(roots: Iterable[Any]) -> list[type]:
     """The parts of ours that a config may hold, as far as they were imported.
 
-    Args:
-        roots: The classes and types that a parser takes.
-
-    Returns:
-        What their constructors take, all kinds of it, and so on.
+    They are what a parser takes (the roots), what their constructors take, all kinds of it, and
+    so on.
     """
     found: dict[type, None] = {}
     pending = [part for root in roots for part in _classes_in(root)]

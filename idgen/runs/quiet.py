@@ -1,9 +1,9 @@
 """What libraries say while commands run."""
 
 import logging
-import logging.handlers
 import sys
 import warnings
+from logging.handlers import MemoryHandler
 
 
 def quieten() -> None:
@@ -29,49 +29,43 @@ def quieten() -> None:
     # Without the place in the code, which tells users nothing.
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     if not sys.warnoptions:
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        for kind in (FutureWarning, DeprecationWarning):
+            warnings.filterwarnings("ignore", category=kind)
 
 
 _LIGHTNING = ("lightning", "lightning.pytorch", "lightning.fabric")
 
 
 class HeldLines:
-    """Holds back what Lightning logs until a run starts, so that a refusal is one line.
-
-    Attributes:
-        loggers: Lightning's.
-    """
+    """Holds back what Lightning's loggers say until a run starts, so that a refusal is one line."""
 
     def __init__(self) -> None:
         """Holds back from now on."""
         self.loggers = [logging.getLogger(name) for name in _LIGHTNING]
         self._handlers = [list(logger.handlers) for logger in self.loggers]
-        self._held = [[_held(handler) for handler in handlers] for handlers in self._handlers]
-        for logger, held in zip(self.loggers, self._held, strict=True):
+        self._held: list[MemoryHandler] = []
+        for logger in self.loggers:
+            held = [_held(handler) for handler in logger.handlers]
             logger.handlers = list(held)
+            self._held += held
 
     def release(self) -> None:
         """Writes what was held back, in its order, and holds back no more."""
         self._restore()
-        for held in self._held:
-            for handler in held:
-                handler.flush()
+        for handler in self._held:
+            handler.flush()
 
     def drop(self) -> None:
         """Forgets what is still held back, and holds back no more."""
         self._restore()
-        for held in self._held:
-            for handler in held:
-                handler.buffer.clear()
+        for handler in self._held:
+            handler.buffer.clear()
 
     def _restore(self) -> None:
         for logger, handlers in zip(self.loggers, self._handlers, strict=True):
             logger.handlers = list(handlers)
 
 
-def _held(handler: logging.Handler) -> logging.handlers.MemoryHandler:
+def _held(handler: logging.Handler) -> MemoryHandler:
     never = logging.CRITICAL + 1
-    return logging.handlers.MemoryHandler(
-        sys.maxsize, flushLevel=never, target=handler, flushOnClose=False
-    )
+    return MemoryHandler(sys.maxsize, flushLevel=never, target=handler, flushOnClose=False)

@@ -46,16 +46,11 @@ class StoredRun:
         config = yaml.safe_load(self.config)
         for key in _OF_THE_MACHINE:
             config.get("trainer", {}).pop(key, None)
-        text: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        return text
+        return as_yaml(config)
 
 
 class RunConfig(SaveConfigCallback):
     """Saves the config in the run's folder on fit, and in the drawings' folder otherwise."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Takes LightningCLI's parser and config."""
-        super().__init__(*args, **kwargs)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Nothing yet: a checkpoint that is refused after this must leave no trace."""
@@ -101,8 +96,13 @@ class RunConfig(SaveConfigCallback):
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(datamodule, SubjectDataModule)
         _make_absolute(config, datamodule)
-        text: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        return text
+        return as_yaml(config)
+
+
+def as_yaml(config: dict[str, Any]) -> str:
+    """A config of plain values as YAML, keys in their order."""
+    text: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def _drawings_folder(trainer: L.Trainer, stage: Stage) -> Path:
@@ -122,9 +122,8 @@ def _make_absolute(config: dict[str, Any], datamodule: SubjectDataModule) -> Non
         if isinstance(data[key], str) and data[key] != "mini":
             data[key] = str(Path(data[key]).expanduser().absolute())
     config["drawings"]["output"] = None
-    _resolve_paths(config["model"])
-    _resolve_paths(data)
-    _resolve_paths(config["fidelity"])
+    for key in ("model", "data", "fidelity"):
+        _resolve_paths(config[key])
 
 
 def _resolve_paths(part: Any) -> None:
@@ -141,13 +140,7 @@ def _resolve_paths(part: Any) -> None:
 
 
 def read_stored_run(ckpt_path: str | None) -> StoredRun | None:
-    """Reads what a checkpoint says of itself.
-
-    Args:
-        ckpt_path: The checkpoint, or None.
-
-    Returns:
-        That, or None where no checkpoint is named.
+    """Reads what a checkpoint says of itself; None where no checkpoint is named.
 
     Raises:
         UserError: If the file is missing, damaged, or was not written by idgen.
@@ -168,6 +161,5 @@ def read_stored_run(ckpt_path: str | None) -> StoredRun | None:
     wanted = ("config", "backbone", "backbone_source", "method")
     if not isinstance(made, dict) or not all(isinstance(made.get(key), str) for key in wanted):
         raise UserError(f"--ckpt_path: {path} was not written by idgen fit")
-    weights = checkpoint.get("state_dict") or {}
-    shapes = {key: value.shape for key, value in weights.items()}
+    shapes = {key: value.shape for key, value in (checkpoint.get("state_dict") or {}).items()}
     return StoredRun(made["config"], made, shapes)
