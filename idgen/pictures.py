@@ -72,40 +72,6 @@ def captioned_grid(
     return _page(title, references, max(row.height for row in drawn), _lines(blocks))
 
 
-def before_after_grid(
-    prompts: Sequence[str],
-    before: Sequence[Tensor] | Tensor,
-    after: Sequence[Tensor] | Tensor,
-    title: str = "",
-    references: Sequence[Tensor] | Tensor = (),
-) -> Image.Image:
-    """Shows the drawing of each prompt before training beside the one after it.
-
-    Args:
-        prompts: B prompts.
-        before: B drawings ``3 H W``, uint8, RGB, of the untrained model.
-        after: B drawings of the trained one.
-        title: Heading; none if empty.
-        references: The subject's photos, ``3 H W``, uint8, RGB, of any sizes.
-
-    Returns:
-        The grid, RGB on white: the photos on top, below them the pairs, several in a line.
-
-    Raises:
-        ValueError: If the numbers differ or are 0, or an image is not uint8 ``3 H W``.
-    """
-    if not len(prompts) == len(before) == len(after) or not prompts:
-        raise ValueError(
-            "prompts: each needs one drawing before and one after, got "
-            f"{len(prompts)} prompts, {len(before)} before, {len(after)} after"
-        )
-    pairs = [
-        _pair(prompt, _picture(first), _picture(second))
-        for prompt, first, second in zip(prompts, before, after, strict=True)
-    ]
-    return _page(title, references, _picture(before[0]).height, _lines(pairs))
-
-
 def save_png(image: Tensor | Image.Image, path: Path) -> None:
     """Writes a PNG file, whole or not at all; makes the folder if there is none.
 
@@ -159,15 +125,6 @@ def _resized(picture: Image.Image, factor: float) -> Image.Image:
 def _caption(row: PromptRow, width: int) -> list[Image.Image]:
     caption = [_text(row.prompt, width, _PROMPT_SIZE, _INK)]
     return [*caption, _text(row.note, width, _NOTE_SIZE, _GREY)] if row.note else caption
-
-
-def _pair(prompt: str, before: Image.Image, after: Image.Image) -> Image.Image:
-    labelled = [
-        _below([picture, _text(label, picture.width, _NOTE_SIZE, _GREY)], _TEXT_GAP)
-        for label, picture in (("before", before), ("after", after))
-    ]
-    both = _beside(labelled, _PICTURE_GAP)
-    return _below([both, _text(prompt, both.width, _PROMPT_SIZE, _INK)], _TEXT_GAP // 2)
 
 
 def _lines(blocks: Sequence[Image.Image]) -> Image.Image:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from idgen import pictures
 from idgen.errors import UserError
-from idgen.pictures import PromptRow, before_after_grid, captioned_grid, save_png
+from idgen.pictures import PromptRow, captioned_grid, save_png
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -102,8 +102,6 @@ def test_captions_and_photos_have_room_over_a_single_drawing() -> None:
     grid = captioned_grid([PromptRow("a dog", [plain(RED)])], references=[plain(GREEN)] * 2)
     assert box(grid, RED)[2:] == (128, 128)
     assert box(grid, GREEN)[2:] == (2 * 128 + 6, 128)
-    pair = before_after_grid(["a dog"], [plain(RED)], [plain(BLUE)], "t", [plain(GREEN)] * 2)
-    assert box(pair, GREEN)[2:] == (2 * 128 + 6, 128)
 
 
 def test_a_long_prompt_is_wrapped_not_cut() -> None:
@@ -129,20 +127,6 @@ def test_prompts_stand_beside_each_other_as_far_as_they_fit(drawings: int, colum
         assert box(grid, BLUE)[0] > box(grid, RED)[0] + 128
 
 
-def test_pairs_stand_before_then_after_and_fill_lines() -> None:
-    grid = before_after_grid(["a dog"], [plain(RED)], [plain(GREEN)], references=[plain(BLUE)])
-    red, green, blue = box(grid, RED), box(grid, GREEN), box(grid, BLUE)
-    assert red[1] == green[1]
-    assert red[0] + red[2] < green[0]
-    assert blue[1] + blue[3] < red[1]
-    assert has_ink(grid, red[1] + red[3], grid.height)
-    prompts = [f"prompt {i}" for i in range(6)]
-    many = before_after_grid(prompts, [plain(RED)] * 6, [plain(GREEN)] * 6)
-    assert many.width < 1200
-    starts = (np.asarray(many) == RED).all(axis=2).any(axis=1)
-    assert np.count_nonzero(np.diff(starts.astype(int)) == 1) == 2
-
-
 def test_wrong_input_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         captioned_grid([])
@@ -150,10 +134,6 @@ def test_wrong_input_is_refused() -> None:
         captioned_grid([PromptRow("a dog", [plain(RED)]), PromptRow("a cat", [])])
     with pytest.raises(ValueError, match="uint8 3 H W"):
         captioned_grid([PromptRow("a dog", [plain(RED).float()])])
-    with pytest.raises(ValueError, match="2 prompts, 1 before"):
-        before_after_grid(["a", "b"], [plain(RED)], [plain(RED)] * 2)
-    with pytest.raises(ValueError, match="0 prompts"):
-        before_after_grid([], [], [])
 
 
 def test_png_comes_back_bit_for_bit(tmp_path: Path) -> None:

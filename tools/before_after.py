@@ -15,7 +15,7 @@ from torch import Tensor
 
 from idgen.errors import UserError
 from idgen.mini.subjects import subject_path
-from idgen.pictures import before_after_grid, save_png
+from idgen.pictures import PromptRow, captioned_grid, save_png
 from tools.command import run
 
 
@@ -46,7 +46,9 @@ def main() -> None:
     before = [read(args.before / "images" / name) for name in names]
     after = [read(args.after / "images" / name) for name in names]
     photos = [read(path) for path in sorted(subject_path(args.subject).glob("*.png"))]
-    save_png(before_after_grid(prompts, before, after, references=photos), args.out)
+    each = zip(prompts, before, after, strict=True)
+    rows = [PromptRow(prompt, [first, second], "before, after") for prompt, first, second in each]
+    save_png(captioned_grid(rows, references=photos), args.out)
 
 
 if __name__ == "__main__":
