@@ -15,6 +15,7 @@ from idgen.models.conditioning import DecoupledFusion, FusedFeature
 from idgen.models.tuning import LoraTuning
 from idgen.module import PersonalizationModule
 from tests.layouts import save_sd21_layout
+from tests.workspace import Workspace
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -97,3 +98,15 @@ def test_values_of_the_optimizer_are_refused_before_weights(
     )
     with pytest.raises(UserError, match=f"^{named}: "):
         module.check(fit=True)
+
+
+def test_a_fit_without_weights_is_refused_in_one_line(
+    layout: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [f"--model.backbone.init_args.source={layout}"]
+    width = "--model.conditioning.init_args.image_width=32"
+    assert workspace.fit(*options, width) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "unet/diffusion_pytorch_model.safetensors are missing" in line
+    assert not workspace.run.exists()
+    assert not (workspace.folder / "prepared").exists()
