@@ -63,11 +63,16 @@ def run_sample(options: Sequence[str]) -> int:
 
     from idgen.commands.train import run_trainer
 
-    flags = [f"--{key}={str(value).strip()}" for key, value in settings.items()]
+    flags = [f"--{key}={_spoken(value)}" for key, value in settings.items()]
     try:
         return run_trainer("predict", [f"--ckpt_path={given.checkpoint}", *flags])
     except UserError as error:
         raise UserError(_in_own_words(str(error))) from error
+
+
+def _spoken(value: object) -> str:
+    """A value as YAML has it: NaN, which is refused, is not the word nan."""
+    return yaml.safe_dump(value).splitlines()[0] if isinstance(value, float) else str(value).strip()
 
 
 # Keys of predict that have an option here.

@@ -55,7 +55,8 @@ def nearest_class(message: str, parts: Iterable[type]) -> str | None:
         A class path; None if no class is alike, or the message is about something else.
     """
     known: dict[str, str] = {}
-    for part in parts:
+    # A module that was unloaded has left its classes behind; nobody can name them.
+    for part in (part for part in parts if part.__module__ in sys.modules):
         known |= _classes_of(_public_module(part))
     if match := _NO_ATTRIBUTE.search(message):
         known |= _classes_of(match["module"])
@@ -63,7 +64,7 @@ def nearest_class(message: str, parts: Iterable[type]) -> str | None:
         match = next((m for m in (p.search(message) for p in _NO_PATH) if m), None)
     if match is None:
         return None
-    near = difflib.get_close_matches(match["name"], known, n=1, cutoff=0.7)
+    near = difflib.get_close_matches(match["name"], known, n=1, cutoff=0.75)
     return known[near[0]] if near else None
 
 

@@ -46,7 +46,11 @@ def test_no_name_breaks_the_page() -> None:
 
 def test_the_protocol_is_listed_by_its_keys() -> None:
     words = Page(render_run_page(metrics(), [], [], "idgen test").decode()).words.split("\n")
-    for name, value in (("sampler: steps", "2"), ("drawing seed", "0"), ("sampler: n", "2")):
+    for name, value in (
+        ("sampler: steps", "2"),
+        ("drawing seed", "0"),
+        ("sampler: name", "Sampler"),
+    ):
         assert words[words.index(name) + 1] == value
     assert words[words.index("checkpoint") + 1] == "none: the untrained model"
 
