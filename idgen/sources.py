@@ -17,12 +17,7 @@ def is_mini(name: str) -> bool:
 def local_folder(name: str, part: str | None = None) -> Path | None:
     """The folder that a name stands for on this machine; None for what looks like a hub id.
 
-    Args:
-        name: `mini`, a folder, or something else.
-        part: Which of the embedded models `mini` is; None where there is none.
-
-    Raises:
-        UserError: If the embedded model is missing or damaged.
+    `part` says which of the embedded models `mini` is. Raises a UserError if that is damaged.
     """
     if part is not None and is_mini(name):
         return mini_path(part)
