@@ -44,7 +44,7 @@ class PromptRow:
 def captioned_grid(
     rows: Sequence[PromptRow], title: str = "", references: Sequence[Tensor] | Tensor = ()
 ) -> Image.Image:
-    """Lays out drawings, one row a prompt, under a title and a strip of reference photos.
+    """Lays out drawings, RGB on white, a row a prompt, under a title and a strip of photos.
 
     Drawings smaller than 128 pixels are enlarged by a whole factor, ones larger than 256 are
     reduced; photos get the drawings' height, or less to fit one line. Prompts with few drawings
@@ -54,9 +54,6 @@ def captioned_grid(
         rows: Prompts with their drawings; the number of drawings may differ.
         title: Heading; none if empty.
         references: The subject's photos, ``3 H W``, uint8, RGB, of any sizes.
-
-    Returns:
-        The grid, RGB on white.
 
     Raises:
         ValueError: If a row has no drawing, there is no row, or an image is not uint8 ``3 H W``.

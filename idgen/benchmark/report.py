@@ -26,16 +26,13 @@ def render_report(
     shown_prompts: int,
     made_by: Mapping[str, Any],
 ) -> bytes:
-    """Writes the page.
+    """Writes the page, UTF-8, pictures and all.
 
     Args:
         summary: The numbers.
         subjects: The subjects, in order.
         shown_prompts: Prompts of each subject that are shown.
         made_by: `command` and `idgen_version`.
-
-    Returns:
-        The page, UTF-8, pictures and all.
 
     Raises:
         UserError: If drawings or photos cannot be read.

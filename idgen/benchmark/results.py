@@ -68,9 +68,6 @@ def read_result(planned: PlannedCell) -> CellResult:
 def check_comparable(results: Sequence[CellResult]) -> dict[str, Any]:
     """Refuses scores of several protocols.
 
-    Args:
-        results: Of all cells.
-
     Returns:
         What the finished ones share, of the first of them; empty if none is finished.
 

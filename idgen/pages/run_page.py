@@ -35,16 +35,13 @@ def render_run_page(
     drawings: Sequence[PromptDrawings],
     command: str,
 ) -> bytes:
-    """Writes the page.
+    """Writes the page, UTF-8, pictures and all.
 
     Args:
         metrics: The content of metrics.json.
         photos: The subject's photos; none if they are not there.
         drawings: By prompt, in the suite's order.
         command: What was run.
-
-    Returns:
-        The page, UTF-8, pictures and all.
     """
     scores = score_values(metrics, find_scores([metrics]))
     columns = min(_BESIDE, max((len(d.pictures) for d in drawings), default=1))

@@ -21,10 +21,6 @@ from idgen.runs.stored import StoredRun
 def check_folders(config: Namespace, command: str) -> None:
     """Refuses folders that hold another run or other drawings, or cannot be written.
 
-    Args:
-        config: The run's, its folder settled.
-        command: `fit`, `validate`, `test` or `predict`.
-
     Raises:
         UserError: If one cannot be used.
     """
