@@ -22,6 +22,18 @@ class PriorBatch(NamedTuple):
     prompts: tuple[str, ...]
 
 
+class ShownPhotos(NamedTuple):
+    """Which photos of the set a batch shows.
+
+    Attributes:
+        numbers: Each row's photo, `B` int64 from 0, in the order of the photos' digests.
+        total: How many photos the set has.
+    """
+
+    numbers: Tensor
+    total: int
+
+
 class SubjectBatch(NamedTuple):
     """Views of a subject's photos, for training.
 
@@ -34,6 +46,7 @@ class SubjectBatch(NamedTuple):
         class_prompts: The same prompts without the subject's token.
         position: The batch's place in the endless stream, from 0.
         prior: As many class images, or None where no prior is preserved.
+        photos: Which photos they are of; None where that is not known.
     """
 
     latent_mean: Tensor
@@ -44,6 +57,7 @@ class SubjectBatch(NamedTuple):
     class_prompts: tuple[str, ...]
     position: int
     prior: PriorBatch | None = None
+    photos: ShownPhotos | None = None
 
 
 class DrawingBatch(NamedTuple):

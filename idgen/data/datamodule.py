@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from idgen.backbones.backbone import Backbone
-from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
+from idgen.data.batch import DrawingBatch, PriorBatch, ShownPhotos, SubjectBatch
 from idgen.data.class_images import ClassImageFolder, ClassImages, ClassLatents
 from idgen.data.prompts import PLACEHOLDER, read_suite, without_token
 from idgen.data.shard import ShardedBatches, drawing_requests
@@ -291,7 +291,14 @@ class SubjectDataModule(L.LightningDataModule):
             (self.class_prompt,) * len(indices),
             position,
             self._prior_batch(position),
+            self._shown(views.photo_digests, indices),
         )
+
+    @staticmethod
+    def _shown(digests: Sequence[str], indices: Sequence[int]) -> ShownPhotos:
+        photos = sorted(set(digests))
+        numbers = [photos.index(digests[index]) for index in indices]
+        return ShownPhotos(torch.tensor(numbers), len(photos))
 
     def _prior_batch(self, position: int) -> PriorBatch | None:
         if self._prior is None:

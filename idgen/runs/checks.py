@@ -100,6 +100,7 @@ def check_parts(
         module.check_features(datamodule.preparation.image_encoder.width)
     if command == "fit":
         module.check_class_images(datamodule.prior is not None)
+        module.check_photos(len(datamodule.photos))
     module.check(fit=command == "fit")
     if stored is not None:
         module.check_origin(stored.origin, command == "fit")
