@@ -90,7 +90,8 @@ def attention_loss(attention: Tensor, subject_mask: Tensor) -> Tensor:
     """Where [V] is looked for is pulled to the subject (Break-A-Scene, Avrahami et al. 2023).
 
     The mean squared difference between A / max A and the mask: [V] is to be seen on the whole
-    subject, and nowhere else.
+    subject, and nowhere else. Ours: max A has no gradient. With one, a peak beside the subject is
+    never pulled down, for there A / max A is 1 whatever A is.
 
     Args:
         attention: A, how much each place looks at [V], `B h w`, not negative.
@@ -101,5 +102,5 @@ def attention_loss(attention: Tensor, subject_mask: Tensor) -> Tensor:
     """
     height, width = attention.shape[1:]
     mask = adaptive_avg_pool2d(subject_mask.float(), (height, width)).squeeze(1)
-    highest = attention.amax(dim=(1, 2), keepdim=True)
+    highest = attention.detach().amax(dim=(1, 2), keepdim=True)
     return mse_loss(attention / highest.clamp(min=torch.finfo(torch.float32).tiny), mask)

@@ -108,7 +108,7 @@ def test_attention_on_the_subject_alone_costs_nothing_at_any_strength() -> None:
 
 
 def test_training_on_it_moves_attention_onto_the_subject() -> None:
-    """Of two tokens with free logits, one is looked for where the mask is."""
+    """Of two tokens with free logits, one is looked for where the mask is, peaks or not."""
     torch.manual_seed(0)
     mask = torch.zeros(1, 1, 8, 8)
     mask[:, :, :4, :3] = 1.0
@@ -119,4 +119,4 @@ def test_training_on_it_moves_attention_onto_the_subject() -> None:
         attention_loss(logits.sigmoid(), mask).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     looked = logits.detach().sigmoid()
-    assert float((looked * mask[:, 0]).sum() / looked.sum()) > 0.95
+    assert looked[mask[:, 0] == 0].max() < 0.2 * looked[mask[:, 0] == 1].min()
