@@ -8,7 +8,7 @@ import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import Tensor, nn
 
-from idgen.backbones import StableDiffusionBackbone, SubjectWords
+from idgen.backbones import StableDiffusionBackbone, SubjectWords, TextStates
 from idgen.models.tuning import LoraTuning
 from tests.backbones.tiny_flow import TinyFlowBackbone
 
@@ -43,7 +43,7 @@ def tuned(source: str, **settings: Any) -> StableDiffusionBackbone:
     return backbone
 
 
-def inputs(backbone: StableDiffusionBackbone) -> tuple[Any, ...]:
+def inputs(backbone: StableDiffusionBackbone) -> tuple[Tensor, Tensor, TextStates, Tensor]:
     torch.manual_seed(1)
     noisy, times = torch.randn(3, *backbone.latent_shape), torch.tensor([3, 400, 900])
     return noisy, times, backbone.encode(PROMPTS), backbone.word_places(PROMPTS, "sks")
