@@ -13,6 +13,15 @@ Setting = str | int | float | bool | list | dict | None  # type: ignore[type-arg
 
 # Of a run's config, what a method may change; seeds and configs have keys of their own.
 _SETTABLE = tuple(key for key in STORED if key != "seed_everything")
+# What a benchmark sets itself in every run, and by which key of its own.
+_OWN_KEYS = {
+    "data.test_images": "images",
+    "data.test_prompts": "prompts",
+    "data.drawing_seed": "seeds",
+    **{f"data.subject.{name}": "subjects" for name in ("photos", "class_noun", "live")},
+    **dict.fromkeys(("data.subject.prepared", "trainer.default_root_dir"), "output"),
+    **dict.fromkeys(("checkpoint.dirpath", "drawings.output"), "output"),
+}
 _MOST_SEED = 2**32
 _LONGEST_NAME = 200  # bytes of a folder's name, of 255 that file systems take
 
@@ -154,6 +163,9 @@ class BenchmarkConfig:
         given = {f"methods.{name}.settings": own.settings for name, own in self.methods.items()}
         for key, settings in {"settings": self.settings, **given}.items():
             for setting in settings:
+                own = _OWN_KEYS.get(str(setting))
+                if own is not None and (own != "prompts" or self.suite is not None):
+                    raise UserError(f"{key}: {setting!r} is what {own!r} sets; say it there")
                 if str(setting).split(".")[0] not in _SETTABLE:
                     raise UserError(
                         f"{key}: {setting!r} is no setting of a method; those begin with "

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from idgen.benchmark.cell import difference, read_json
 from idgen.benchmark.plan import PlannedCell
+from idgen.benchmark.verify import check_numbers
 from idgen.errors import UserError
 from idgen.evaluation.protocol import Protocol
 
@@ -54,8 +55,14 @@ def read_result(planned: PlannedCell) -> CellResult:
     place = (planned.method, planned.subject.name, planned.seed)
     folder = planned.test_folder
     if planned.cell.is_done():
-        metrics = read_json(folder / "metrics.json")
-        return CellResult(*place, "done", metrics or {}, "", 0, folder)
+        metrics = read_json(folder / "metrics.json") or {}
+        try:
+            check_numbers(metrics)
+        except UserError as error:
+            raise UserError(
+                f"{planned.cell.name}: {error}; delete {folder.parent} to run it anew"
+            ) from error
+        return CellResult(*place, "done", metrics, "", 0, folder)
     failed, of = planned.cell.failure(), ""
     if failed is None:
         failed, of = planned.preparation.failure(), "preparation: "
@@ -126,6 +133,6 @@ def read_images(folder: Path) -> dict[str, Path]:
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 found.setdefault(row["plain_prompt"], folder / row["file"])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"cannot read {path} ({error}); delete {folder} to draw anew") from error
     return found

@@ -1,10 +1,14 @@
 """Whether what a command left can be used: a diverged run ends with exit code 0."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from idgen.benchmark.cell import read_json
 from idgen.errors import UserError
+from idgen.evaluation.scores import TEST_SCORES
+from idgen.pages.scores import is_number, photo_values
 
 
 def check_weights(checkpoint: Path) -> None:
@@ -31,14 +35,21 @@ def check_weights(checkpoint: Path) -> None:
 
 
 def check_scores(metrics: Path) -> None:
-    """Refuses scores that are not numbers.
+    """Does what `check_numbers` does, of a metrics.json, which `idgen test` wrote."""
+    check_numbers(read_json(metrics) or {})
+
+
+def check_numbers(content: Mapping[str, Any]) -> None:
+    """Refuses scores that are not numbers, or null where there is none.
 
     Args:
-        metrics: What `idgen test` wrote.
+        content: Of a metrics.json.
 
     Raises:
-        UserError: If one is NaN or infinite, which is named, or the file cannot be read.
+        UserError: If one is NaN or infinite, or one of idgen's no number; it is named.
     """
-    for name, value in (read_json(metrics) or {}).items():
+    for name, value in [*content.items(), *photo_values(content).items()]:
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"the score {name} is {value}: the run diverged")
+        if name in TEST_SCORES and not (value is None or is_number(value)):
+            raise UserError(f"the score {name} is {value!r:.40}, no number: the file is damaged")

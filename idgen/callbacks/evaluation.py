@@ -20,6 +20,7 @@ from idgen.data.prompts import suite_identity
 from idgen.evaluation.drawing import Evaluation, ScoredDrawing, of_all_processes
 from idgen.evaluation.evaluator import Evaluator
 from idgen.evaluation.fidelity import FidelityScores
+from idgen.evaluation.protocol import limit_of
 from idgen.evaluation.recorder import DrawingRecorder, Stage
 from idgen.evaluation.suite import Drawer, Suite
 from idgen.mini.truth import Shown
@@ -158,6 +159,7 @@ def _suite(trainer: L.Trainer) -> Suite:
         images_per_prompt=datamodule.test_images,
         drawing_seed=datamodule.drawing_seed,
         sampler=module.sampler,
+        limit=limit_of(trainer.limit_test_batches),
     )
 
 

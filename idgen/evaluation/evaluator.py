@@ -87,11 +87,21 @@ class Evaluator:
         self._protocol = self._describe(suite, segmenter, masked)
 
     def add(self, drawings: Drawings) -> None:
-        """Scores a batch of this process's drawings and keeps it; it may be empty."""
+        """Scores a batch of this process's drawings and keeps it; it may be empty.
+
+        Raises:
+            UserError: If a score of the user's gives more values than drawings, or fewer.
+        """
         seen = Observed(drawings.images, self._observer, drawings.requests)
         scored = ScoredDrawing.each(drawings)
         for score in self._scores:
-            for drawing, value in zip(scored, score.add(seen), strict=True):
+            values = score.add(seen)
+            if len(values) != len(scored):
+                raise UserError(
+                    f"fidelity.scores: {score.name!r} gave {len(values)} values for {len(scored)} "
+                    "drawings; it has to give one each, None where there is none"
+                )
+            for drawing, value in zip(scored, values, strict=True):
                 drawing.scores[score.name] = value
         self._scored += scored
 
@@ -192,4 +202,5 @@ class Evaluator:
             images_per_prompt=suite.images_per_prompt,
             idgen_version=__version__,
             scores={score.name: score.identity for score in self.fidelity.scores},
+            limit=suite.limit,
         )

@@ -11,7 +11,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
 from idgen import __version__
 from idgen.data.prompts import suite_identity
-from idgen.evaluation.protocol import PAIRING, Protocol
+from idgen.evaluation.protocol import PAIRING, Protocol, limit_of
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.runs.building import note_parts
 from idgen.runs.checks import check_nulls, check_parts
@@ -107,7 +107,7 @@ class BuiltRun:
             UserError: If files of a model are missing.
         """
         with keys_in_errors(lambda: self.config):
-            return _identified(self.parts)
+            return _identified(self.parts, self.config.trainer.limit_test_batches)
 
     def check(self) -> None:
         """Refuses what `idgen fit` would refuse before any work.
@@ -120,7 +120,7 @@ class BuiltRun:
             check_parts(parts.model, parts.data, parts.fidelity, "fit")
 
 
-def _identified(built: Namespace) -> Identified:
+def _identified(built: Namespace, limit: float | None) -> Identified:
     module, data, fidelity = built.model, built.data, built.fidelity
     of_photos = data.preparation.segmenter_for(module.backbone)
     protocol = Protocol(
@@ -142,5 +142,6 @@ def _identified(built: Namespace) -> Identified:
         images_per_prompt=data.test_images,
         idgen_version=__version__,
         scores={score.name: score.identity for score in fidelity.scores},
+        limit=limit_of(limit),
     )
     return Identified(module.backbone.source, module.backbone.identity, protocol, of_photos)

@@ -148,6 +148,14 @@ def _method(**method: Any) -> Callable[[Settings], object]:
             _method(settings={"model.terms.weak_denoising.init_args.weight": None}),
             "--model.terms.weak_denoising.init_args.weight is null",
         ),
+        (
+            lambda s: s["settings"].update({"data.test_images": 8}),
+            "settings: 'data.test_images' is what 'images' sets",
+        ),
+        (
+            _method(settings={"data.test_prompts": "mini"}),
+            "methods.bad.settings: 'data.test_prompts' is what 'prompts' sets",
+        ),
         (_method(seting={"trainer.max_steps": 1}), "seting"),
         (_method(settings={"model.optimizer.init_args.lr": -1.0}), "method 'bad': --model.optim"),
         (_method(settings={"trainer.max_steps": 0}), "method 'bad': trainer.max_steps is 0"),
