@@ -47,11 +47,7 @@ class CellResult:
 
 
 def read_result(planned: PlannedCell) -> CellResult:
-    """Reads what a cell left.
-
-    Raises:
-        UserError: If its files cannot be read.
-    """
+    """Reads what a cell left; a UserError if its files are damaged."""
     place = (planned.method, planned.subject.name, planned.seed)
     folder = planned.test_folder
     if planned.cell.is_done():
@@ -68,8 +64,9 @@ def read_result(planned: PlannedCell) -> CellResult:
         failed, of = planned.preparation.failure(), "preparation: "
     if failed is None:
         return CellResult(*place, "missing", {}, "", 0, folder)
-    reason, code = f"{of}{failed.get('reason', '')}", int(failed.get("exit_code", 1))
-    return CellResult(*place, "failed", {}, reason, code, folder)
+    code = failed.get("exit_code")
+    code = code if isinstance(code, int) else 1
+    return CellResult(*place, "failed", {}, f"{of}{failed.get('reason', '')}", code, folder)
 
 
 def check_comparable(results: Sequence[CellResult]) -> dict[str, Any]:

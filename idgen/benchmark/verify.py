@@ -12,14 +12,7 @@ from idgen.pages.scores import is_number, photo_values
 
 
 def check_weights(checkpoint: Path) -> None:
-    """Refuses a checkpoint of a run that diverged.
-
-    Args:
-        checkpoint: What `idgen fit` wrote.
-
-    Raises:
-        UserError: If it cannot be read, or a trained weight is not finite; the first is named.
-    """
+    """Raises a UserError if a fit's checkpoint is damaged, or names a weight that diverged."""
     import torch
 
     try:
@@ -40,14 +33,7 @@ def check_scores(metrics: Path) -> None:
 
 
 def check_numbers(content: Mapping[str, Any]) -> None:
-    """Refuses scores that are not numbers, or null where there is none.
-
-    Args:
-        content: Of a metrics.json.
-
-    Raises:
-        UserError: If one is NaN or infinite, or one of idgen's no number; it is named.
-    """
+    """Raises a UserError if a score in a metrics.json is neither a finite number nor null."""
     for name, value in [*content.items(), *photo_values(content).items()]:
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"the score {name} is {value}: the run diverged")

@@ -45,11 +45,7 @@ class EvaluateDrawings(Callback):
         return self._folder
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:  # type: ignore[override]
-        """Checks folders and models, and draws a mini subject's line-up, before any work starts.
-
-        Raises:
-            UserError: If a folder or a model cannot be used.
-        """
+        """Raises a UserError for bad folders and models; draws a mini subject's line-up."""
         self._folder, self._evaluation, self._predicted = None, None, []
         if trainer.is_global_zero:
             self.recorder.check(Path(trainer.default_root_dir), stage)
@@ -77,11 +73,7 @@ class EvaluateDrawings(Callback):
         """Scores a batch of drawings."""
         self.evaluator.add(outputs)
 
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
-    ) -> None:
-        """Scores a batch of drawings."""
-        self.evaluator.add(outputs)
+    on_test_batch_end = on_validation_batch_end
 
     def on_predict_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
@@ -159,7 +151,7 @@ def _suite(trainer: L.Trainer) -> Suite:
         images_per_prompt=datamodule.test_images,
         drawing_seed=datamodule.drawing_seed,
         sampler=module.sampler,
-        limit=limit_of(trainer.limit_test_batches),
+        limit=limit_of(trainer.limit_test_batches) if trainer.testing else None,
     )
 
 

@@ -87,20 +87,14 @@ class Evaluator:
         self._protocol = self._describe(suite, segmenter, masked)
 
     def add(self, drawings: Drawings) -> None:
-        """Scores a batch of this process's drawings and keeps it; it may be empty.
-
-        Raises:
-            UserError: If a score of the user's gives more values than drawings, or fewer.
-        """
+        """Scores and keeps a batch, perhaps empty; UserError if a score lacks a drawing's value."""
         seen = Observed(drawings.images, self._observer, drawings.requests)
         scored = ScoredDrawing.each(drawings)
         for score in self._scores:
             values = score.add(seen)
             if len(values) != len(scored):
-                raise UserError(
-                    f"fidelity.scores: {score.name!r} gave {len(values)} values for {len(scored)} "
-                    "drawings; it has to give one each, None where there is none"
-                )
+                gave = f"{score.name!r} gave {len(values)} values for {len(scored)} drawings"
+                raise UserError(f"fidelity.scores: {gave}; it has to give one each, or None")
             for drawing, value in zip(scored, values, strict=True):
                 drawing.scores[score.name] = value
         self._scored += scored

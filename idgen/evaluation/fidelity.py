@@ -61,6 +61,8 @@ class FidelityScores:
             if not isinstance(name, str) or not name.strip():
                 kind = type(score).__name__
                 raise UserError(f"fidelity.scores: {kind} has no name; set `name`, such as 'mine'")
+            if not isinstance(score.identity, str):
+                raise UserError(f"fidelity.scores: the identity of {name!r} has to be a text")
             if taken[name] > 1:
                 raise UserError(f"fidelity.scores: the name {name!r} is taken; give yours another")
         self.clip.fetch()

@@ -23,7 +23,13 @@ class Difference(NamedTuple):
 
 
 def limit_of(batches: float | None) -> float | None:
-    """What `trainer.limit_test_batches` leaves of a suite: a whole number counts batches."""
+    """What `trainer.limit_test_batches` leaves of a suite: a whole number counts batches.
+
+    Raises:
+        UserError: If it leaves nothing.
+    """
+    if batches == 0:
+        raise UserError("trainer.limit_test_batches is 0, and so nothing is drawn: leave it out")
     return None if isinstance(batches, float) and batches == 1 else batches
 
 

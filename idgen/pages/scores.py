@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 FACTS = frozenset(
-    {
+    [
         *("photos", "images", "prompts", "subject", "class_noun", "checkpoint", "step", "method"),
         *("backbone", "backbone_identity", "sampler", "drawing_seed", "protocol"),
         "idgen_version",
-    }
+    ]
 )
 """What metrics.json holds beside scores, so that no score can be called so."""
 

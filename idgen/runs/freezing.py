@@ -101,20 +101,12 @@ class BuiltRun:
     parts: Namespace
 
     def identify(self) -> Identified:
-        """What the models are, and how photos and drawings are segmented and scored.
-
-        Raises:
-            UserError: If files of a model are missing.
-        """
+        """What the models are and how pictures are scored; a UserError if files are missing."""
         with keys_in_errors(lambda: self.config):
             return _identified(self.parts, self.config.trainer.limit_test_batches)
 
     def check(self) -> None:
-        """Refuses what `idgen fit` would refuse before any work.
-
-        Raises:
-            UserError: If photos, masks or models cannot be used, or do not go together.
-        """
+        """Raises the UserError that `idgen fit` would raise before any work."""
         parts = self.parts
         with keys_in_errors(lambda: self.config), one_line_errors():
             check_parts(parts.model, parts.data, parts.fidelity, "fit")

@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from idgen.backbones import StableDiffusionBackbone
-from idgen.benchmark.cell import DONE, RECORD, Cell, write_json
+from idgen.benchmark.cell import DONE, FAILED, RECORD, Cell, write_json
 from idgen.benchmark.config import BenchmarkConfig, DreamBench, Method, SubjectPhotos
 from idgen.benchmark.plan import Plan, make_plan
 from idgen.benchmark.results import read_result
@@ -235,6 +235,19 @@ def test_damaged_scores_are_named_with_their_cell(finished: Plan, content: str, 
         read_result(planned)
     assert str(planned.cell.folder) in str(refused.value)
     metrics.write_text("{}")
+
+
+@pytest.mark.parametrize("code", ['"abc"', "null", "[1]"])
+def test_a_damaged_failure_is_a_failure_still(
+    workspace: Workspace, finished: Plan, tmp_path: Path, code: str
+) -> None:
+    plan = again(workspace, finished, output=str(tmp_path / "none"))
+    planned = plan.cells[0]
+    planned.cell.folder.mkdir(parents=True)
+    text = f'{{"key": "{planned.cell.key}", "reason": "lost", "exit_code": {code}}}'
+    (planned.cell.folder / FAILED).write_text(text)
+    result = read_result(planned)
+    assert (result.status, result.reason, result.exit_code) == ("failed", "lost", 1)
 
 
 def test_other_photos_are_another_subject(workspace: Workspace, finished: Plan) -> None:

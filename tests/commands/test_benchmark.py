@@ -131,6 +131,7 @@ def _method(**method: Any) -> Callable[[Settings], object]:
         (lambda s: s.update(refrence="ours"), "did you mean 'reference'"),
         (lambda s: s.update(seeds=[0, 0]), "seeds: at least one, and none twice"),
         (lambda s: s.update(images=0), "images must be 1 or more"),
+        (lambda s: s.update(output=""), "output: name a folder for the results"),
         (lambda s: s.update(subjects=[]), "subjects: name one"),
         (lambda s: s.update(subjects=["mini:dragon"]), "no demo subject 'mini:dragon'"),
         (lambda s: s.update(subjects=["photos"]), "neither mini:NUMBER nor mini:NAME"),

@@ -57,6 +57,8 @@ def test_fields_can_be_left_out() -> None:
 
 def test_a_suite_that_is_cut_short_is_another_protocol() -> None:
     assert [limit_of(batches) for batches in (None, 1.0, 1, 0.5)] == [None, None, 1, 0.5]
+    with pytest.raises(UserError, match=r"limit_test_batches is 0, and so nothing is drawn"):
+        limit_of(0)
     [difference] = PROTOCOL.differences(replace(PROTOCOL, limit=1))
     assert difference == ("limit", None, 1)
 

@@ -291,6 +291,12 @@ class Nameless(Redness):
     name = ""
 
 
-def test_a_score_without_a_name_is_refused() -> None:
+class Unidentified(Redness):
+    identity = 1.5  # type: ignore[assignment]
+
+
+def test_a_score_without_a_name_or_an_identity_is_refused() -> None:
+    with pytest.raises(UserError, match="identity of 'redness' has to be a text"):
+        FidelityScores(scores=[Unidentified()]).check()
     with pytest.raises(UserError, match=r"fidelity.scores: Nameless has no name; set `name`"):
         FidelityScores(scores=[Nameless()]).check()
