@@ -73,7 +73,7 @@ class EvaluateDrawings(Callback):
         """Scores a batch of drawings."""
         self.evaluator.add(outputs)
 
-    on_test_batch_end = on_validation_batch_end
+    on_test_batch_end = on_validation_batch_end  # type: ignore[assignment]
 
     def on_predict_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
