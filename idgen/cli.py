@@ -87,7 +87,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, options: list[str]) -> int:
-    # What imports make is no garbage; to look through it again and again takes a fifth of a start.
+    # What imports make is no garbage; to look through it again and again takes a tenth of a start.
     gc.disable()
     try:
         function = _function(command)
