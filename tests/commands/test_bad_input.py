@@ -214,7 +214,18 @@ def test_sample_names_its_own_options(trained: Workspace, refusal: Refusal, tmp_
     for option, value in (("--steps", "5000"), ("--guidance", "nan"), ("--reference-weight", "-2")):
         more = ["--reference", str(trained.photos / "0.png")] if "weight" in option else []
         assert f"error: {option}" in refusal(*command, *more, f"{option}={value}")
-    assert "error: CKPT: there is no file" in refusal("sample", "no.ckpt", *command[2:])
+    for name in ("no.ckpt", "null"):  # null is a word of YAML
+        assert f"error: CKPT: there is no file {name};" in refusal("sample", name, *command[2:])
+    assert "photo 'null' does not exist" in refusal(*command, "--reference=null")
+
+
+def test_a_test_that_would_draw_nothing(
+    trained: Workspace, refusal: Refusal, tmp_path: Path
+) -> None:
+    given = ["test", f"--ckpt_path={trained.last}", f"--drawings.output={tmp_path / 'out'}"]
+    said = refusal(*given, "--trainer.limit_test_batches=0")
+    assert "limit_test_batches is 0, and so nothing is drawn" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_is_not_overwritten(trained: Workspace, refusal: Refusal) -> None:
