@@ -28,7 +28,7 @@ class Captioner(ABC):
     @property
     @abstractmethod
     def identity(self) -> str:
-        """Hash of what decides its phrases: weights, settings, version; a UserError without them."""
+        """Hash of what decides its phrases: weights, settings; a UserError without them."""
 
     def key(self, photo: Photo) -> str:
         """Hash of what, beside the photo's background, decides this photo's phrase."""

@@ -19,8 +19,8 @@ from idgen.prepare.photos import Photo
 from idgen.sources import model_folder
 
 INSTRUCTION: Final = (
-    "This is a photo of a place. Where was it taken: in what place, on what surface, in what light? "
-    "Answer with one phrase of at most eight words that begins with a preposition, "
+    "This is a photo of a place. Where was it taken: in what place, on what surface, in what "
+    "light? Answer with one phrase of at most eight words that begins with a preposition, "
     "such as: on a wooden table in the sun. Answer with the phrase alone."
 )
 _KEY = "VlmCaptioner.model"
@@ -30,10 +30,11 @@ _LONGEST_SIDE = 768
 """Pixels that a background is reduced to; a photo's full size would make thousands of tokens."""
 
 _PREPOSITIONS = frozenset(
-    "above across after against along amid among around at before behind below beneath beside "
-    "between beyond by down during in inside into near next on onto out outside over past "
-    "through to toward towards under underneath up upon with within without".split()
-)
+    {"above", "across", "against", "along", "amid", "among", "around", "at", "before", "behind",
+     "below", "beneath", "beside", "between", "beyond", "by", "down", "during", "in", "inside",
+     "into", "near", "next", "on", "onto", "out", "outside", "over", "past", "surrounded", "through",
+     "toward", "towards", "under", "underneath", "up", "upon", "with", "within", "without"}
+)  # fmt: skip
 _LEADS = re.compile(
     r"^(answer|phrase|caption|location)\s*:\s*"
     r"|^(this|the|a|an)?\s*(photo|picture|image|scene)\s+(was|is|shows)?\s*(taken|set|shot)?\s*"
@@ -42,7 +43,7 @@ _LEADS = re.compile(
     re.IGNORECASE,
 )
 _NOTHING = frozenset({"none", "unknown", "n/a", "nothing", "nowhere"})
-_LOOSE_ENDS = frozenset("a an the and or of with that which its their is".split()) | _PREPOSITIONS
+_LOOSE_ENDS = _PREPOSITIONS | {"a", "an", "the", "and", "or", "of", "to", "that", "which", "is"}
 
 
 class VlmCaptioner(Captioner):
@@ -130,15 +131,11 @@ class VlmCaptioner(Captioner):
             free(device)
 
     @torch.inference_mode()
-    def _ask(
-        self, network: Any, processor: Any, image: Image.Image, device: torch.device
-    ) -> str:
+    def _ask(self, network: Any, processor: Any, image: Image.Image, device: torch.device) -> str:
         try:
             inputs = self._inputs(processor, image).to(device, dtype=network.dtype)
             tokens = 4 * self.longest
-            output = network.generate(
-                **inputs, max_new_tokens=tokens, do_sample=False, num_beams=1
-            )
+            output = network.generate(**inputs, max_new_tokens=tokens, do_sample=False, num_beams=1)
         except (ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
             raise UserError(
                 f"{_KEY}: {self.model!r} cannot answer to a picture and an instruction "
