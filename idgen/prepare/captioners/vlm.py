@@ -32,7 +32,7 @@ _LONGEST_SIDE = 768
 _PREPOSITIONS = frozenset(
     {"above", "across", "against", "along", "amid", "among", "around", "at", "before", "behind",
      "below", "beneath", "beside", "between", "beyond", "by", "down", "during", "in", "inside",
-     "into", "near", "next", "on", "onto", "out", "outside", "over", "past", "surrounded", "through",
+     "into", "near", "next", "on", "onto", "out", "outside", "over", "past", "through",
      "toward", "towards", "under", "underneath", "up", "upon", "with", "within", "without"}
 )  # fmt: skip
 _LEADS = re.compile(
