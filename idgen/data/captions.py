@@ -165,7 +165,10 @@ class Captions:
         written = self._written(photos, subject, backbone)
         named = {
             photo.digest: _checked(
-                with_scene(subject.prompt, phrase), subject, backbone, f"the caption of photo {photo.name!r}"
+                with_scene(subject.prompt, phrase),
+                subject,
+                backbone,
+                f"the caption of photo {photo.name!r}",
             )
             for photo in prepared.photos
             if photo.digest not in written and (phrase := prepared.caption(photo))

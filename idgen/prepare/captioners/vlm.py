@@ -43,7 +43,9 @@ _LEADS = re.compile(
     re.IGNORECASE,
 )
 _NOTHING = frozenset({"none", "unknown", "n/a", "nothing", "nowhere"})
-_LOOSE_ENDS = _PREPOSITIONS | {"a", "an", "the", "and", "or", "of", "to", "that", "which", "is"}
+_LOOSE_ENDS = _PREPOSITIONS | {
+    *("a", "an", "the", "some", "many", "few", "and", "or", "of", "to", "that", "which", "is")
+}
 
 
 class VlmCaptioner(Captioner):
@@ -201,12 +203,12 @@ def as_phrase(answer: str, longest: int) -> str:
     if phrase.lower() in _NOTHING or not any(letter.isalpha() for letter in phrase):
         return ""
     words = phrase.split()
-    if not words[0].isupper() or len(words[0]) == 1:
+    if not words[0][1:2].isupper():  # no abbreviation
         words[0] = words[0][0].lower() + words[0][1:]
     bare = words[0] not in _PREPOSITIONS
     if len(words) > longest:
         words = " ".join(words[:longest]).rsplit(",", 1)[0].split()
-        while len(words) > 1 and words[-1].strip(",").lower() in _LOOSE_ENDS:
-            words.pop()
+    while words and words[-1].strip(",").lower() in _LOOSE_ENDS:
+        words.pop()
     kept = " ".join(words).rstrip(",")
-    return f"with {kept} in the background" if bare else kept
+    return f"with {kept} in the background" if bare and kept else kept
