@@ -87,14 +87,14 @@ class Captions:
         use: `always`, `never`, or `auto`: where the photos share a scene.
         files: Whether text files beside photos are read.
         shared_scene: Photos share a scene if the mean cosine of each two photos' f'_i, of their
-            backgrounds, is at least so much. In the mini world sets of one scene come to 0.92 at
-            least, sets of five to 0.80 at most; sets of two lie between.
+            backgrounds, is at least so much. In the mini world sets of one scene come to 0.86 at
+            least, sets of five to 0.81 at most; sets of two lie between.
         dropout: Share of a step's photos, in [0, 1), that get the training prompt without caption.
     """
 
     use: CaptionUse = CaptionUse.always
     files: bool = True
-    shared_scene: float = 0.9
+    shared_scene: float = 0.85
     dropout: float = 0.0
 
     def __post_init__(self) -> None:

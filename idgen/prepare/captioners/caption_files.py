@@ -95,7 +95,9 @@ def shown_caption(photo: Photo, photos: Sequence[Photo], phrase: str = "") -> Sh
     """
     stems = Counter(other.path.stem for other in photos)
     file = f"{photo.path.stem if stems[photo.path.stem] == 1 else photo.name}.txt"
-    made = SheetCaption(with_scene(USUAL_PROMPT, phrase), "the captioner's" if phrase else "", file)
+    made = SheetCaption(
+        with_scene(USUAL_PROMPT, phrase), "by the captioner" if phrase else "", file
+    )
     try:
         path = caption_path(photo, photos)
         if path is None:

@@ -71,7 +71,7 @@ def test_the_sheet_shows_the_file_else_the_captioners(tmp_path: Path) -> None:
     (tmp_path / "00.txt").write_text("a dog on a sofa")
     shown = [shown_caption(photo, photos, "on a rug") for photo in photos]
     assert shown[0] == ("a dog on a sofa", "from 00.txt", "00.txt")
-    assert shown[1] == ("a photo of a [V] {class_noun} on a rug", "the captioner's", "01.txt")
+    assert shown[1] == ("a photo of a [V] {class_noun} on a rug", "by the captioner", "01.txt")
     assert shown_caption(photos[1], photos)[:2] == ("a photo of a [V] {class_noun}", "")
 
 

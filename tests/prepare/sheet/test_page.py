@@ -32,7 +32,7 @@ class Page(html.parser.HTMLParser):
         return [value for value in found if value is not None]
 
 
-CAPTION = SheetCaption("a photo of a [V] {class_noun} on a rug", "the captioner's", "a.txt")
+CAPTION = SheetCaption("a photo of a [V] {class_noun} on a rug", "by the captioner", "a.txt")
 
 
 def row(
@@ -74,7 +74,7 @@ def test_captions_are_there_to_be_edited() -> None:
     assert page.all("textarea", "data-file") == ["a.txt", '"<b>.txt']
     assert CAPTION.text in page.text
     assert odd.text in page.text
-    assert "caption, from <b>.txt" in page.text
+    assert "caption: from <b>.txt" in page.text
     assert "b" not in {tag for tag, _ in page.tags}
 
 
