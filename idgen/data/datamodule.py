@@ -172,10 +172,13 @@ class SubjectDataModule(L.LightningDataModule):
         """Checks, before any work, that there can be captions, and those that the user wrote.
 
         Raises:
-            UserError: If there can be none, or one cannot be used.
+            UserError: If there can be none, one cannot be used, or the captioner lacks its model.
         """
+        captioner = self.preparation.captioner
+        if captioner is not None:
+            _ = captioner.identity
         if self.captions is not None:
-            has_captioner = self.preparation.captioner is not None
+            has_captioner = captioner is not None
             self.captions.check(self.photos, self.subject, self.backbone, has_captioner)
 
     def check_reference(self) -> None:
