@@ -14,8 +14,8 @@ from idgen.cli import main
 from tests.workspace import TinyModels, Workspace, make_workspace
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-FOLDERS = ("ablation", "backbone", "mechanism", "method")
-OVERLAYS = [path for folder in FOLDERS for path in sorted(CONFIGS.glob(f"{folder}/*"))]
+KINDS = ("ablation", "backbone", "mechanism", "method")
+OVERLAYS = [path for kind in KINDS for path in sorted(CONFIGS.glob(f"{kind}/*"))]
 PUBLISHED = sorted(CONFIGS.glob("published/*"))
 LORA = ("unet.", "text_encoder.")
 OURS = (*LORA, "conditioning.decoupling.", "conditioning.fusion.")
@@ -27,6 +27,7 @@ TRAINED = {
     "textual_inversion": ("token_embedding.vector",),
     "custom_diffusion": ("token_embedding.vector", "attn2.to_k.weight", "attn2.to_v.weight"),
     "disenbooth": ("unet.", "conditioning.decoupling."),
+    "exclusion": (*LORA, "conditioning.residual."),
     "no_implicit": (*LORA, "conditioning.fusion."),
     "no_ffm": (*LORA, "conditioning.decoupling."),
 }
@@ -191,6 +192,21 @@ def test_resuming_equals_never_having_stopped(
     for key, value in whole.items():
         assert torch.equal(value, resumed[key]), key
         assert not torch.equal(value, half[key]), key
+
+
+def test_noise_that_fades_goes_on_where_it_was(
+    workspace: Workspace, trained_with: TrainedWith, tmp_path: Path
+) -> None:
+    overlay, stopped = CONFIGS / "mechanism" / "fading_background.yaml", tmp_path / "stopped"
+    whole = weights(trained_with(overlay))
+    signalled = ["--trainer.callbacks=tests.signalling.SignalItself", "--trainer.callbacks.step=1"]
+    assert main(["fit", *small(workspace, stopped, overlay), *signalled]) == 143
+    half = weights(stopped)
+    assert main(["fit", f"--ckpt_path={last(stopped)}", "--trainer.callbacks=null"]) == 0
+    resumed = weights(stopped)
+    for key, value in whole.items():
+        assert torch.equal(value, resumed[key]), key
+    assert any(not torch.equal(value, half[key]) for key, value in whole.items())
 
 
 def test_class_images_are_drawn_once(

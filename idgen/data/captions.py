@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -14,7 +13,7 @@ from idgen.backbones.backbone import Backbone
 from idgen.data.prompts import PLACEHOLDER, without_token
 from idgen.data.subject import Subject
 from idgen.errors import UserError
-from idgen.prepare import Photo, PreparedSubject
+from idgen.prepare import Photo, PreparedSubject, SubjectViews
 from idgen.prepare.captioners.caption_files import caption_path, read_caption_file
 from idgen.prepare.captioners.captioner import with_scene
 from idgen.seeds import seed_of
@@ -137,7 +136,7 @@ class Captions:
         self,
         prepared: PreparedSubject,
         photos: Sequence[Photo],
-        backgrounds: Mapping[str, Tensor],
+        views: SubjectViews,
         subject: Subject,
         backbone: Backbone,
         seed: int,
@@ -147,7 +146,7 @@ class Captions:
         Args:
             prepared: Where the captioner's phrases are.
             photos: The subject's.
-            backgrounds: By the digest of a photo, f'_i of its plain view, `D`.
+            views: Of the photos, whose f'_i tell whether they share a scene.
             subject: What they show.
             backbone: Who reads the prompts.
             seed: Of the dropout.
@@ -158,7 +157,7 @@ class Captions:
         usual = usual_prompt(subject)
         if self.use is CaptionUse.never:
             return TrainingPrompts(usual, {}, note="captions: not used (use: never)")
-        likeness = scene_likeness(torch.stack([backgrounds[photo.digest] for photo in photos]))
+        likeness = scene_likeness(views.plain_backgrounds())
         if self.use is CaptionUse.auto and likeness < self.shared_scene:
             note = f"captions: not used, the photos' scenes differ (f'_i {likeness:.2f} alike"
             return TrainingPrompts(usual, {}, note=f"{note}, shared from {self.shared_scene:g} on)")

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from idgen.backbones.backbone import Backbone
-from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
+from idgen.data.batch import DrawingBatch, PriorBatch, ShownPhotos, SubjectBatch
 from idgen.data.captions import Captions, TrainingPrompts, usual_prompt
 from idgen.data.class_images import ClassImageFolder, ClassImages, ClassLatents
 from idgen.data.prompts import PLACEHOLDER, read_suite, without_token
@@ -266,10 +266,8 @@ class SubjectDataModule(L.LightningDataModule):
             if self.preparation.captioner is not None:
                 rank_zero_info("captions: made and not used, since data.captions is not set")
             return
-        # The plain view of a photo is the first: from the last row to the first it is what stays.
-        rows = zip(reversed(views.photo_digests), views.background_embedding.flip(0), strict=True)
         self._prompts = self.captions.prompts(
-            prepared, self.photos, dict(rows), self.subject, self.backbone, self.seed
+            prepared, self.photos, views, self.subject, self.backbone, self.seed
         )
         rank_zero_info(self._prompts.note)
 
@@ -324,6 +322,7 @@ class SubjectDataModule(L.LightningDataModule):
             tuple(prompt.plain for prompt in prompts),
             position,
             self._prior_batch(position),
+            ShownPhotos.of(views.photo_digests, indices),
         )
 
     def _prior_batch(self, position: int) -> PriorBatch | None:

@@ -34,6 +34,11 @@ class SubjectViews:
     background_embedding: Tensor
     photo_digests: list[str]
 
+    def plain_backgrounds(self) -> Tensor:
+        """f'_i of each photo's plain view, which is its first, `P D`."""
+        rows = [self.photo_digests.index(digest) for digest in dict.fromkeys(self.photo_digests)]
+        return self.background_embedding[rows]
+
 
 class PreparedSubject:
     """Opens a prepared subject; files are read when asked for, and checked then.

@@ -101,6 +101,7 @@ def check_parts(
     if command == "fit":
         datamodule.check_captions()
         module.check_class_images(datamodule.prior is not None)
+        module.check_photos(len(datamodule.photos))
     module.check(fit=command == "fit")
     if stored is not None:
         module.check_origin(stored.origin, command == "fit")

@@ -319,6 +319,16 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         ),
         ("--model.terms.implicit_text.init_args.weight=.nan", "implicit_text"),
         ("--model.terms.diffusion.init_args.background=1.5", "background"),
+        (
+            '--model.terms.mine={"class_path": "idgen.terms.AttentionInMask"}',
+            "--model.terms.mine.init_args.reduction: ",
+        ),
+        ('--model.background_noise={"end": 0.7}', "--model.background_noise.start must"),
+        (
+            '--model.conditioning={"class_path": "idgen.models.residual_tokens.ResidualTokens", '
+            '"init_args": {"photos": 2}}',
+            "--model.conditioning.init_args.photos: it is 2, and there are 3 photos; set it to 3",
+        ),
         ("--model.sampler.init_args.guidance=.nan", "guidance"),
         ("--model.tuning.init_args.alpha=0", "alpha"),
         ("--model.backbone.init_args.min_snr_gamma=.nan", "min_snr_gamma"),
@@ -488,3 +498,8 @@ def test_a_refusal_is_one_line_and_a_run_says_its_seed(workspace: Workspace) -> 
     assert refused.returncode == 2
     assert len(refused.stderr.splitlines()) == 1, refused.stderr
     assert not refused.stdout
+
+
+def test_noise_that_fades_over_a_run_without_an_end(workspace: Workspace, refusal: Refusal) -> None:
+    endless = ("--trainer.max_steps=-1", "--trainer.max_epochs=-1", "--model.background_noise={}")
+    assert "--trainer.max_steps: " in refusal(*fit(workspace, *endless))

@@ -188,6 +188,7 @@ def test_auto_depends_on_whether_photos_share_a_scene(made: Made) -> None:
     data = made.data(Captions())
     assert data._views is not None
     plain = data._views.background_embedding[:: len(data._views.photo_digests) // 3]
+    assert torch.equal(data._views.plain_backgrounds(), plain)
     likeness = scene_likeness(plain)
     above = Captions(use=CaptionUse.auto, shared_scene=likeness + 1e-4)
     below = Captions(use=CaptionUse.auto, shared_scene=likeness - 1e-4)
