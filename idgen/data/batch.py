@@ -1,7 +1,9 @@
 """The batches that loaders yield."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from idgen.models.decoupling import PhotoFeatures
@@ -32,6 +34,13 @@ class ShownPhotos(NamedTuple):
 
     numbers: Tensor
     total: int
+
+    @classmethod
+    def of(cls, digests: Sequence[str], indices: Sequence[int]) -> "ShownPhotos":
+        """Of a batch of views: the digest of each view's photo, and which views are shown."""
+        photos = sorted(set(digests))
+        numbers = [photos.index(digests[index]) for index in indices]
+        return cls(torch.tensor(numbers), len(photos))
 
 
 class SubjectBatch(NamedTuple):

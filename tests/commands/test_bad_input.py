@@ -52,6 +52,22 @@ def test_a_file_that_is_no_whole_image(
     assert not workspace.last.exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "is empty"), (b"\xff", "is no UTF-8"), (b"a sks dog", "names the token 'sks'")],
+)
+def test_a_caption_that_cannot_be_used(
+    workspace: Workspace, refusal: Refusal, content: bytes, said: str
+) -> None:
+    path = workspace.photos / "1.txt"
+    path.write_bytes(content)
+    with nothing_loaded():
+        line = refusal(*fit(workspace, "--data.captions.use=always"))
+    assert f"the caption {path} {said}" in line
+    assert not workspace.run.exists()
+    assert not (workspace.folder / "prepared").exists()
+
+
 def test_a_misspelled_key_names_the_nearest(workspace: Workspace, refusal: Refusal) -> None:
     assert "max_steps" in refusal(*fit(workspace, "--trainer.max_stepz=3"))
     assert "rank" in refusal(*fit(workspace, "--model.tuning.init_args.rnak=3"))
@@ -363,6 +379,20 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         ("--data.preparation.segmenter.init_args.folder=/nowhere", "/nowhere"),
         ("--data.preparation.init_args.resolution=4", "resolution"),
         ("--data.reference_weight=-2", "reference_weight"),
+        ("--data.captions.dropout=1", "data.captions.dropout must be in [0, 1)"),
+        ("--data.captions.shared_scene=1.5", "data.captions.shared_scene is a cosine"),
+        ("--data.captions.use=sometimes", "{never,always,auto}"),
+        ("--data.captions.use=auto", "has a caption, put NAME.txt beside the photos"),
+        (
+            '--data.preparation.captioner={"class_path": "idgen.prepare.ClipCaptioner", '
+            '"init_args": {"phrases": "/nowhere.txt"}}',
+            "--data.preparation.init_args.captioner.init_args.phrases: cannot read /nowhere.txt",
+        ),
+        (
+            '--data.preparation.captioner={"class_path": "idgen.prepare.VlmCaptioner", '
+            '"init_args": {"model": "/nowhere"}}',
+            "--data.preparation.init_args.captioner.init_args.model: there is no folder '/nowhere'",
+        ),
         ('--data.validation_prompts=["a [V]robot"]', "word of its own"),
         ("--data.validation_prompts=[a [V] dog]", "quote"),
         ("--data.validation_prompts=config.yaml", "config.yaml"),
