@@ -34,6 +34,15 @@ class SubjectViews:
     background_embedding: Tensor
     photo_digests: list[str]
 
+    def then(self, other: "SubjectViews") -> "SubjectViews":
+        """These rows, and another's after them."""
+        both = {
+            name: torch.cat([value, getattr(other, name)])
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return SubjectViews(**both, photo_digests=self.photo_digests + other.photo_digests)
+
 
 class PreparedSubject:
     """Opens a prepared subject; files are read when asked for, and checked then.

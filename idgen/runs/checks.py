@@ -100,6 +100,9 @@ def check_parts(
         module.check_features(datamodule.preparation.image_encoder.width)
     if command == "fit":
         module.check_class_images(datamodule.prior is not None)
+        datamodule.check_rows()
+        scenes, composites = datamodule.scenes is not None, datamodule.composites is not None
+        module.check_scene_images(scenes, composites)
     module.check(fit=command == "fit")
     if stored is not None:
         module.check_origin(stored.origin, command == "fit")

@@ -5,8 +5,10 @@ from idgen.terms.denoising import (
     BackgroundPreservation,
     Diffusion,
     PriorPreservation,
+    SceneDiffusion,
     WeakDenoising,
 )
+from idgen.terms.routing import LoadBalance, OrthogonalExperts
 from idgen.terms.term import Term
 
 __all__ = [
@@ -14,7 +16,10 @@ __all__ = [
     "Diffusion",
     "ImplicitExplicit",
     "ImplicitText",
+    "LoadBalance",
+    "OrthogonalExperts",
     "PriorPreservation",
+    "SceneDiffusion",
     "Term",
     "TextExplicit",
     "WeakDenoising",

@@ -71,6 +71,11 @@ class Objective:
         """Whether a term is about class images."""
         return any(term.needs_class_images for term in self.terms.values())
 
+    @property
+    def needs_scene_images(self) -> bool:
+        """Whether a term is about scene images."""
+        return any(term.needs_scene_images for term in self.terms.values())
+
     def losses(self, step: Step) -> dict[str, Tensor]:
         """L_k of each term by name, all predictions made in as few calls as fit.
 

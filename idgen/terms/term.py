@@ -18,10 +18,12 @@ class Term(ABC):
         weight: l_k.
         asks: The predictions that the loss is made of.
         needs_class_images: Whether it is about class images (`data.prior`).
+        needs_scene_images: Whether it is about scene images (`data.scenes`).
     """
 
     asks: tuple[Asked, ...] = ()
     needs_class_images = False
+    needs_scene_images = False
 
     def __init__(self, weight: float = 1.0) -> None:
         """Sets the weight.
