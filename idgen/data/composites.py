@@ -112,8 +112,8 @@ def _moved(
     layers = np.dstack([picture.astype(np.float32) * held[..., None], held])
     warped = cv2.warpAffine(layers, fine, (4 * side, 4 * side), flags=cv2.INTER_LINEAR)
     reduced = np.asarray(cv2.resize(warped, (side, side), interpolation=cv2.INTER_AREA), np.float32)
-    share = reduced[..., 3].clip(0, 1)
-    return share, reduced[..., :3] / np.maximum(share, 1e-6)[..., None]
+    share: NDArray[np.float32] = np.clip(reduced[..., 3], 0, 1)
+    return share, reduced[..., :3] / np.maximum(share, np.float32(1e-6))[..., None]
 
 
 def _faded(alpha: NDArray[np.float32], width: float) -> NDArray[np.float32]:
@@ -122,7 +122,8 @@ def _faded(alpha: NDArray[np.float32], width: float) -> NDArray[np.float32]:
         return alpha
     # A blurred edge is at one half where the edge was.
     blurred = np.asarray(cv2.GaussianBlur(alpha, (0, 0), width), np.float32)
-    return np.minimum(alpha, (2 * blurred - 1).clip(0, 1))
+    faded: NDArray[np.float32] = np.minimum(alpha, np.clip(2 * blurred - 1, 0, 1))
+    return faded
 
 
 class CompositeViews(NamedTuple):
