@@ -29,7 +29,6 @@ from idgen.models.decoupling import PhotoFeatures
 from idgen.prepare import (
     Photo,
     Preparation,
-    SubjectViews,
     find_photos,
     read_photo,
 )
@@ -135,8 +134,7 @@ class SubjectDataModule(L.LightningDataModule):
         self.predict_prompts = self._read_prompts(predict_prompts)
         self._reference_photo = None if reference is None else read_photo(reference)
         self._reference_features: PhotoFeatures | None = None
-        self._views: SubjectViews | None = None
-        self._rows = Rows(())
+        self._rows: Rows | None = None
         self._prior: ClassRows | None = None
         self._scenes: SceneRows | None = None
 
@@ -287,7 +285,7 @@ class SubjectDataModule(L.LightningDataModule):
         """
         if stage == "fit":
             self._warn_of_real_photos()
-        if stage == "fit" and self._views is None:
+        if stage == "fit" and self._rows is None:
             self._load()
         if stage == "predict" and self._reference_photo is not None:
             self.check_reference()
@@ -298,14 +296,13 @@ class SubjectDataModule(L.LightningDataModule):
 
     def _load(self) -> None:
         prepared = self.preparation.open(self.photos, self.subject.prepared_folder)
-        views, composites = prepared.load_views(), self._composite_images()
-        self._rows = Rows(views.photo_digests, 0, 0.0, self.other_background, self.seed)
-        if composites is not None and self.composites is not None:
-            pasted = composites.load().views
-            counts = len(pasted.photo_digests), self.composites.share
-            self._rows = Rows(views.photo_digests, *counts, self.other_background, self.seed)
+        views, number, share = prepared.load_views(), 0, 0.0
+        folder = self._composite_images()
+        if folder is not None:
+            pasted = folder.load().views
+            number, share = len(pasted.photo_digests), folder.share
             views = views.then(pasted)
-        self._views = views
+        self._rows = Rows(views, number, share, self.other_background, self.seed)
         if (images := self.class_images) is not None:
             latents = images.load()
             order = self._order(len(latents.latent_mean))
@@ -332,11 +329,11 @@ class SubjectDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> Iterable[SubjectBatch]:
         """The endless stream of views."""
-        assert self._views is not None, "setup('fit') comes first"
+        assert self._rows is not None, "setup('fit') comes first"
         rank, world_size = self._process()
         return SubjectStream(
             self._collate,
-            views=len(self._rows.digests),
+            views=self._rows.of_photos,
             batch_size=self.batch_size,
             # An epoch's end would step the optimizer before its gradients are all gathered.
             steps_per_epoch=self.steps_per_epoch * self._batches_a_step,
@@ -346,11 +343,10 @@ class SubjectDataModule(L.LightningDataModule):
         )
 
     def _collate(self, indices: Sequence[int], position: int) -> SubjectBatch:
-        views = self._views
-        assert views is not None
-        at = places(position, len(indices), *self._process())
-        shown = [self._rows.shown(v, place) for v, place in zip(indices, at, strict=True)]
-        told = [self._rows.told(v, place) for v, place in zip(shown, at, strict=True)]
+        rows = self._rows
+        assert rows is not None
+        views = rows.views
+        shown, told = rows.at(indices, places(position, len(indices), *self._process()))
         return SubjectBatch(
             views.latent_mean[shown],
             views.latent_log_variance[shown],

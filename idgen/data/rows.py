@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from idgen.prepare import SubjectViews
 from idgen.seeds import seed_of
 
 
@@ -11,22 +12,25 @@ from idgen.seeds import seed_of
 class Rows:
     """A function of the seed and of a row's place in the endless stream, whatever else happens.
 
-    Views of the photos are numbered first, then the composites.
-
     Attributes:
-        digests: The digest of each view's photo.
-        composites: How many composites there are.
+        views: The features of all views of the photos, and after them of the composites.
+        composites: How many of them are composites.
         share: Which share of the rows are composites, in the mean.
         other_background: With which probability a row of a photo is told the features of a view of
             another photo.
         seed: Decides.
     """
 
-    digests: Sequence[str]
+    views: SubjectViews
     composites: int = 0
     share: float = 0.0
     other_background: float = 0.0
     seed: int = 0
+
+    @property
+    def of_photos(self) -> int:
+        """How many of the views are of photos."""
+        return len(self.views.photo_digests) - self.composites
 
     def shown(self, view: int, place: int) -> int:
         """What a row shows: the view whose turn it is, or a composite in its stead.
@@ -38,7 +42,7 @@ class Rows:
         rng = random.Random(seed_of("composite row", self.seed, place))
         if not self.composites or rng.random() >= self.share:
             return view
-        return len(self.digests) + rng.randrange(self.composites)
+        return self.of_photos + rng.randrange(self.composites)
 
     def told(self, shown: int, place: int) -> int:
         """Whose features a row is told: those of what it shows, or of another photo's view.
@@ -48,7 +52,18 @@ class Rows:
             place: The row's.
         """
         rng = random.Random(seed_of("other background", self.seed, place))
-        if shown >= len(self.digests) or rng.random() >= self.other_background:
+        if shown >= self.of_photos or rng.random() >= self.other_background:
             return shown
-        own = self.digests[shown]
-        return rng.choice([v for v, digest in enumerate(self.digests) if digest != own])
+        digests = self.views.photo_digests
+        return rng.choice([v for v in range(self.of_photos) if digests[v] != digests[shown]])
+
+    def at(self, views: Sequence[int], places: Sequence[int]) -> tuple[list[int], list[int]]:
+        """What some rows show, and whose features they are told.
+
+        Args:
+            views: Whose turn it is, a row each.
+            places: The rows'.
+        """
+        pairs = zip(views, places, strict=True)
+        shown = [self.shown(view, place) for view, place in pairs]
+        return shown, [self.told(v, place) for v, place in zip(shown, places, strict=True)]
