@@ -22,6 +22,7 @@ from idgen.mini.scenes import SCENES
 from idgen.models.decoupling import PhotoFeatures
 from idgen.pictures import save_png
 from idgen.prepare import MaskFiles, Photo, Preparation, Segmenter, SubjectViews
+from idgen.prepare.photos import SMALLEST_SIDE
 from idgen.prepare.segmenters.class_noun import NOUN_FILE
 from idgen.prepare.subject import PreparedSubject
 from idgen.sampling import DrawingRequest, Sampler
@@ -228,9 +229,14 @@ class SceneFolder(BackboneDrawings):
 
         Raises:
             UserError: If the sampler or a prompt do not fit the backbone, or a prompt is blank or
-                names the subject.
+                names the subject, or the pictures would be too small.
         """
         super().check(token)
+        if self.backbone.resolution < SMALLEST_SIDE:
+            raise UserError(
+                f"{self.key}: the backbone draws {self.backbone.resolution} pixels a side, and "
+                f"pictures of less than {SMALLEST_SIDE} cannot be prepared; leave it out"
+            )
         self.check_prompt("prompt", self.prompt, token)
         for prompt in dict.fromkeys(request.prompt for request in self._requests):
             self.check_prompt("prompts", prompt, token)

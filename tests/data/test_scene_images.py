@@ -128,6 +128,14 @@ def test_a_prompt_that_names_the_subject_or_nothing_is_refused(
         folder(pipeline, tmp_path, preparation(), sampler=Sampler(steps=5000)).check("sks")
 
 
+def test_pictures_too_small_to_be_prepared_are_refused_before_they_are_drawn(
+    backbone: StableDiffusionBackbone, tmp_path: Path
+) -> None:
+    scenes = settings().of("dog", backbone, tmp_path / "mine", preparation())
+    with pytest.raises(UserError, match=r"data\.scenes: .* 16 pixels"):
+        scenes.check("sks")
+
+
 @pytest.mark.parametrize("changed", [{"per_prompt": 0}, {"batch_size": 0}, {"prompts": []}])
 def test_too_few_are_refused(changed: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(changed))):
