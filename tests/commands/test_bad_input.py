@@ -295,7 +295,6 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         ),
         ("--model.conditioning.init_args.experts=-1", "experts"),
         ("--model.conditioning.init_args.explicit=false", "explicit"),
-        ("--model.conditioning.init_args.entry=sum", "entry"),
         ("--model.conditioning.init_args.entry_scale=0", "entry_scale"),
         ("--model.conditioning.init_args.dropout=1", "dropout must be"),
         ("--model.conditioning.init_args.low_rank=0", "low_rank must be"),
