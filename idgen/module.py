@@ -166,6 +166,16 @@ class PersonalizationModule(L.LightningModule):
                 + ("leave data.prior out, or add the term" if given else "set data.prior")
             )
 
+    def mask_readers(self) -> list[str]:
+        """What in the method's training needs the subject's masks; known before weights are.
+
+        f'_i is among it: x' is the photo without what its mask shows.
+        """
+        readers = [
+            f"terms.{name}" for name, term in self.objective.terms.items() if term.reads_masks
+        ]
+        return [*readers, *(["f'_i (the explicit branch)"] if self.conditioning.explicit else [])]
+
     @property
     def origin(self) -> Origin:
         """What tells this backbone and method from others."""

@@ -6,13 +6,15 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from idgen import __version__
 from idgen.benchmark.cell import Cell, Step, difference
 from idgen.benchmark.config import BenchmarkConfig, Method, folder_name
+from idgen.benchmark.records import Records
+from idgen.benchmark.regime_masks import check_needs_no_mask, drawing_segmenter, place_masks
 from idgen.benchmark.subjects import BenchmarkSubject, find_benchmark_subjects
 from idgen.benchmark.verify import check_scores, check_weights
 from idgen.data.prompts import read_suite
@@ -46,6 +48,7 @@ class PlannedCell:
         subject: The subject.
         seed: The seed.
         preparation: What has to run before; shared by the cells of a subject.
+        recorded: Its metrics, where it was finished elsewhere; else None.
     """
 
     cell: Cell
@@ -53,6 +56,11 @@ class PlannedCell:
     subject: BenchmarkSubject
     seed: int
     preparation: Cell
+    recorded: dict[str, Any] | None = None
+
+    def is_done(self) -> bool:
+        """Whether it has been finished, here or elsewhere."""
+        return self.recorded is not None or self.cell.is_done()
 
     @property
     def test_folder(self) -> Path:
@@ -78,9 +86,15 @@ class Plan:
     cells: tuple[PlannedCell, ...]
     protocol: dict[str, Any]
 
+    @property
+    def records(self) -> Records:
+        """Where finished cells are written down."""
+        given = self.config.records
+        return Records(self.folder / "records" if given is None else Path(given).expanduser())
+
     def preparations(self) -> list[Cell]:
         """What unfinished cells need first, each once."""
-        wanted = [planned.preparation for planned in self.cells if not planned.cell.is_done()]
+        wanted = [planned.preparation for planned in self.cells if not planned.is_done()]
         return list({cell.folder: cell for cell in wanted}.values())
 
 
@@ -95,7 +109,7 @@ def make_plan(config: BenchmarkConfig) -> Plan:
     """
     config.check()
     folder = Path(config.output).expanduser().absolute()
-    subjects = find_benchmark_subjects(config.subjects, config.dreambench, folder)
+    subjects = find_benchmark_subjects(config.subjects, config.dreambench, folder, config.regimes)
     reader = ConfigReader()
     parsed = {}
     for name, method in config.methods.items():
@@ -121,10 +135,19 @@ def make_plan(config: BenchmarkConfig) -> Plan:
     protocol = _protocol(config, identified)
     segmenters = {name: found.photo_segmenter for name, found in identified.items()}
     described = [(subject, _described(subject, segmenters)) for subject in subjects]
-    planner = _Planner(config, folder, frozen, protocol)
+    of_drawings = {}
+    for name, method in config.methods.items():
+        with _of_method(name):
+            if any(subject.segmenter is not None for subject in subjects):
+                of_drawings[name] = drawing_segmenter(frozen[name], segmenters[name])
+            for subject in subjects if method.trained else ():
+                check_needs_no_mask(built[name].parts.model, subject)
+    planner = _Planner(config, folder, frozen, protocol, of_drawings)
     plan = Plan(config, folder, tuple(subjects), tuple(planner.cells(described)), protocol)
     _refuse_other_results(plan)
-    for name in dict.fromkeys(p.method for p in plan.cells if not p.cell.is_done()):
+    recorded = [_with_record(planned, plan.records) for planned in plan.cells]
+    plan = replace(plan, cells=tuple(recorded))
+    for name in dict.fromkeys(p.method for p in plan.cells if not p.is_done()):
         with _of_method(name):
             built[name].check()
     return plan
@@ -204,6 +227,7 @@ class _Planner:
     folder: Path
     frozen: dict[str, dict[str, Any]]
     protocol: dict[str, Any]
+    of_drawings: dict[str, dict[str, Any]]
 
     def cells(
         self, described: Sequence[tuple[BenchmarkSubject, dict[str, Any]]]
@@ -225,8 +249,6 @@ class _Planner:
         own = own / f"seed-{seed}"
         config = _with_subject(self.frozen[name], subject, seed)
         preparation = self._preparation(config, subject, described)
-        config["trainer"]["default_root_dir"] = str(own / "run")
-        config["data"]["subject"]["prepared"] = str(_prepared(preparation.folder))
         record = {
             "idgen_version": __version__,
             "protocol": self.protocol,
@@ -236,6 +258,10 @@ class _Planner:
             "trained": trained,
             "config": _without_places(config),
         }
+        # What the record says by the subject's regime, or not at all.
+        place_masks(config, subject, self.of_drawings.get(name, {}))
+        config["trainer"]["default_root_dir"] = str(own / "run")
+        config["data"]["subject"]["prepared"] = str(_prepared(preparation.folder))
         path, label = own / "config.yaml", f"{name} / {subject.name} / seed {seed}"
         cell = Cell(label, own, record, _steps(own, path, trained), {path: as_yaml(config)})
         return PlannedCell(cell, name, subject, seed, preparation)
@@ -251,20 +277,21 @@ class _Planner:
             "preparation": config["data"]["preparation"],
         }
         digest = hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:8]
-        own = self.folder / "preparing" / f"{folder_name(subject.name)}-{digest}"
-        prepared = _prepared(own)
+        folder = self.folder / "preparing" / f"{folder_name(subject.name)}-{digest}"
+        prepared = _prepared(folder)
         needed = {
             "model": {"backbone": config["model"]["backbone"]},
             "data": {
-                "preparation": kind["preparation"],
+                "preparation": config["data"]["preparation"]
+                | ({} if subject.segmenter is None else {"segmenter": subject.segmenter}),
                 "subject": {"photos": str(subject.photos), "prepared": str(prepared)},
             },
         }
-        path = own / "config.yaml"
+        path = folder / "config.yaml"
         step = Step("prepare", _idgen("prepare", "--config", str(path)), prepared / CONTACT_PAGE)
-        own_masks = {"masks": described["masks"]} if "masks" in described else {}
-        record = {**kind, "photos": described["photos"], **own_masks}
-        return Cell(f"prepare {subject.name}", own, record, (step,), {path: as_yaml(needed)})
+        own = {key: described[key] for key in ("masks", "regime") if key in described}
+        record = {**kind, "photos": described["photos"], **own}
+        return Cell(f"prepare {subject.name}", folder, record, (step,), {path: as_yaml(needed)})
 
 
 def _prepared(preparing: Path) -> Path:
@@ -315,6 +342,12 @@ def _without_places(config: dict[str, Any]) -> dict[str, Any]:
             part = part.get(parent) or {}
         part.pop(key, None)
     return kept
+
+
+def _with_record(planned: PlannedCell, records: Records) -> PlannedCell:
+    """The cell with what is written down of it, unless it was finished here."""
+    metrics = records.metrics(planned.cell)
+    return planned if planned.cell.is_done() else replace(planned, recorded=metrics)
 
 
 def _refuse_other_results(plan: Plan) -> None:

@@ -124,7 +124,8 @@ def _chosen(drawn: Mapping[str, Mapping[str, Path]], most: int) -> list[str]:
 
 
 def _row(cell: CellResult, files: Mapping[str, Path], prompts: Sequence[str]) -> DrawingRow:
-    status = {"failed": "failed", "missing": "not run yet"}.get(cell.status, "no drawing")
+    drawn = "no drawing" if cell.folder.exists() else "drawn elsewhere"
+    status = {"failed": "failed", "missing": "not run yet"}.get(cell.status, drawn)
     keys = [key for key in (_UP, _ACROSS) if cell.metrics.get(key) is not None]
     note = " · ".join(f"{score_name(key).label} {cell.metrics[key]:.2f}" for key in keys)
     # Drawings may have been deleted since, to save space.

@@ -5,7 +5,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -95,21 +95,30 @@ def _parse(options: Sequence[str]) -> tuple[BenchmarkConfig, bool]:
 
 
 def _announce(plan: Plan) -> None:
-    finished = sum(planned.cell.is_done() for planned in plan.cells)
+    finished = sum(planned.is_done() for planned in plan.cells)
+    elsewhere = sum(planned.recorded is not None for planned in plan.cells)
     print(
         f"{len(plan.cells)} cells in {plan.folder}: methods {len(plan.config.methods)}, subjects "
         f"{len(plan.subjects)}, seeds {len(plan.config.seeds)}; {finished} are finished"
+        + (f", {elsewhere} of them elsewhere" if elsewhere else "")
     )
 
 
 def _run(plan: Plan, executor: Executor) -> None:
     """Prepares the subjects of unfinished cells, then runs those whose subject is prepared."""
     _run_all(executor, plan.preparations(), "preparing")
-    ready = [c.cell for c in plan.cells if c.cell.is_done() or c.preparation.is_done()]
-    _run_all(executor, ready, "running")
+    here = [planned for planned in plan.cells if planned.recorded is None]
+    ready = [c.cell for c in here if c.cell.is_done() or c.preparation.is_done()]
+    _run_all(executor, ready, "running", plan.records.keep)
 
 
-def _run_all(executor: Executor, cells: Sequence[Cell], what: str) -> None:
+def _run_all(
+    executor: Executor,
+    cells: Sequence[Cell],
+    what: str,
+    keep: Callable[[Cell], None] = lambda cell: None,
+) -> None:
+    """Runs what is left of cells, and keeps each that is finished."""
     left = [cell for cell in cells if not cell.is_done()]
     if not left:
         return
@@ -117,6 +126,8 @@ def _run_all(executor: Executor, cells: Sequence[Cell], what: str) -> None:
     with progress, contextlib.closing(executor.run(left, progress.started)) as outcomes:
         try:
             for outcome in outcomes:
+                if not outcome.reason:
+                    keep(outcome.cell)
                 progress.ended(outcome)
         except (KeyboardInterrupt, SystemExit):
             progress.say("stopping: trainings under way save first; run it again to go on")
@@ -124,6 +135,9 @@ def _run_all(executor: Executor, cells: Sequence[Cell], what: str) -> None:
 
 
 def _write_report(plan: Plan, command: str) -> Summary:
+    for planned in plan.cells:
+        if planned.cell.is_done():
+            plan.records.keep(planned.cell)
     results = [read_result(planned) for planned in plan.cells]
     config = plan.config
     protocol = check_comparable(results)
