@@ -98,8 +98,8 @@ class BenchmarkConfig:
         shown_prompts: Prompts of each subject that the report shows drawings of.
         resamples: Bootstrap samples behind the intervals.
         regimes: Such as `scenes=1&masks=wide`; every `mini:NUMBER` is compared in each.
-        records: Folder of small files, one a finished cell; a cell that has one there counts as
-            finished, wherever it was run. By default `records` in the output.
+        records: Folder where each finished cell leaves a small file; a cell that has one there
+            counts as finished, wherever it was run. None for no such files.
     """
 
     configs: list[str]

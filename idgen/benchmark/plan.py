@@ -14,7 +14,12 @@ from idgen import __version__
 from idgen.benchmark.cell import Cell, Step, difference
 from idgen.benchmark.config import BenchmarkConfig, Method, folder_name
 from idgen.benchmark.records import Records
-from idgen.benchmark.regime_masks import check_needs_no_mask, drawing_segmenter, place_masks
+from idgen.benchmark.regime_masks import (
+    check_needs_no_mask,
+    drawing_segmenter,
+    place_masks,
+    place_training_masks,
+)
 from idgen.benchmark.subjects import BenchmarkSubject, find_benchmark_subjects
 from idgen.benchmark.verify import check_scores, check_weights
 from idgen.data.prompts import read_suite
@@ -87,10 +92,10 @@ class Plan:
     protocol: dict[str, Any]
 
     @property
-    def records(self) -> Records:
-        """Where finished cells are written down."""
+    def records(self) -> Records | None:
+        """Where finished cells are written down; None for nowhere."""
         given = self.config.records
-        return Records(self.folder / "records" if given is None else Path(given).expanduser())
+        return None if given is None else Records(Path(given).expanduser())
 
     def preparations(self) -> list[Cell]:
         """What unfinished cells need first, each once."""
@@ -145,8 +150,9 @@ def make_plan(config: BenchmarkConfig) -> Plan:
     planner = _Planner(config, folder, frozen, protocol, of_drawings)
     plan = Plan(config, folder, tuple(subjects), tuple(planner.cells(described)), protocol)
     _refuse_other_results(plan)
-    recorded = [_with_record(planned, plan.records) for planned in plan.cells]
-    plan = replace(plan, cells=tuple(recorded))
+    if plan.records is not None:
+        recorded = [_with_record(planned, plan.records) for planned in plan.cells]
+        plan = replace(plan, cells=tuple(recorded))
     for name in dict.fromkeys(p.method for p in plan.cells if not p.is_done()):
         with _of_method(name):
             built[name].check()
@@ -279,14 +285,12 @@ class _Planner:
         digest = hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:8]
         folder = self.folder / "preparing" / f"{folder_name(subject.name)}-{digest}"
         prepared = _prepared(folder)
-        needed = {
-            "model": {"backbone": config["model"]["backbone"]},
-            "data": {
-                "preparation": config["data"]["preparation"]
-                | ({} if subject.segmenter is None else {"segmenter": subject.segmenter}),
-                "subject": {"photos": str(subject.photos), "prepared": str(prepared)},
-            },
+        data = {
+            "preparation": kind["preparation"],
+            "subject": {"photos": str(subject.photos), "prepared": str(prepared)},
         }
+        place_training_masks(data, subject)
+        needed = {"model": {"backbone": config["model"]["backbone"]}, "data": data}
         path = folder / "config.yaml"
         step = Step("prepare", _idgen("prepare", "--config", str(path)), prepared / CONTACT_PAGE)
         own = {key: described[key] for key in ("masks", "regime") if key in described}

@@ -21,8 +21,16 @@ def place_masks(
         drawing_segmenter: What finds subjects in drawings, as a config says it.
     """
     if subject.segmenter is not None:
-        config["data"]["preparation"]["segmenter"] = subject.segmenter
+        place_training_masks(config["data"], subject)
         config["fidelity"]["segmenter"] = drawing_segmenter
+
+
+def place_training_masks(data: dict[str, Any], subject: BenchmarkSubject) -> None:
+    """Lets a preparation, of a config's `data`, take the masks of its subject's regime."""
+    if subject.segmenter is not None:
+        part = data["preparation"] or {"class_path": "idgen.prepare.Preparation", "init_args": {}}
+        own = {**part["init_args"], "segmenter": subject.segmenter}
+        data["preparation"] = {**part, "init_args": own}
 
 
 def drawing_segmenter(config: Mapping[str, Any], of_photos: Segmenter) -> dict[str, Any]:
@@ -35,7 +43,8 @@ def drawing_segmenter(config: Mapping[str, Any], of_photos: Segmenter) -> dict[s
     Raises:
         UserError: If that takes mask files, which drawings have not.
     """
-    given = config["fidelity"]["segmenter"] or config["data"]["preparation"]["segmenter"]
+    preparation = config["data"]["preparation"] or {"init_args": {}}
+    given = config["fidelity"]["segmenter"] or preparation["init_args"].get("segmenter")
     if config["fidelity"]["segmenter"] is None and isinstance(of_photos, MaskFiles):
         raise UserError(
             "fidelity.segmenter: drawings have no mask files; give another than MaskFiles, such as "

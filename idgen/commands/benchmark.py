@@ -109,6 +109,12 @@ def _run(plan: Plan, executor: Executor) -> None:
     _run_all(executor, plan.preparations(), "preparing")
     here = [planned for planned in plan.cells if planned.recorded is None]
     ready = [c.cell for c in here if c.cell.is_done() or c.preparation.is_done()]
+    if plan.records is None:
+        _run_all(executor, ready, "running")
+        return
+    for cell in ready:
+        if cell.is_done():
+            plan.records.keep(cell)
     _run_all(executor, ready, "running", plan.records.keep)
 
 
@@ -135,9 +141,6 @@ def _run_all(
 
 
 def _write_report(plan: Plan, command: str) -> Summary:
-    for planned in plan.cells:
-        if planned.cell.is_done():
-            plan.records.keep(planned.cell)
     results = [read_result(planned) for planned in plan.cells]
     config = plan.config
     protocol = check_comparable(results)

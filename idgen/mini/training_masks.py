@@ -93,7 +93,8 @@ def _elsewhere(mask: Mask) -> Mask:
     corners = [(top, left) for top in (0, height - 1) for left in (0, width - 1)]
 
     def distance(corner: tuple[int, int]) -> NDArray[np.float64]:
-        return np.hypot(y - corner[0], x - corner[1])
+        distances: NDArray[np.float64] = np.hypot(y - corner[0], x - corner[1])
+        return distances
 
     # The corner that the subject is farthest from.
     far = max(corners, key=lambda corner: float(distance(corner)[mask].min()))
