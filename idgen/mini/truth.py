@@ -21,6 +21,7 @@ from idgen.metrics.identity import IdentityAccuracy
 from idgen.metrics.masked import subject_square
 from idgen.mini.captions import article
 from idgen.mini.lineup import lineup_pictures, lineup_seeds
+from idgen.mini.lineup_cache import LineupCache
 from idgen.mini.scenes import SCENES
 from idgen.mini.subjects import TRUTH, MiniSubject, read_subject
 from idgen.mini.wishes import asked_for
@@ -54,7 +55,7 @@ class MiniTruth:
     def of(
         cls, photos: Path, dino: DinoScorer, device: torch.device, shown: Shown = iter
     ) -> Self | None:
-        """Draws and embeds the line-up that the subject is to be told from.
+        """Draws and embeds the line-up that the subject is to be told from, where none is kept.
 
         Args:
             photos: The subject's folder.
@@ -71,8 +72,13 @@ class MiniTruth:
         subject = read_subject(photos)
         if subject is None:
             return None
-        with dino.loaded(device):
-            return cls(subject, embed_lineup(subject, dino, shown))
+        known = LineupCache.of(subject, dino, device)
+        lineup = known.read()
+        if lineup is None:
+            with dino.loaded(device):
+                lineup = embed_lineup(subject, dino, shown)
+            known.write(lineup)
+        return cls(subject, lineup.to(device))
 
     def parts(self, photos: Sequence[Tensor]) -> tuple[list[Mask], list[Picture]] | None:
         """The true masks and backgrounds of photos, in a regime, whatever training was given.
