@@ -121,6 +121,4 @@ def _run(
 
     if threads := environment.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
-    from idgen.cli import main as run_command
-
-    sys.exit(run_command(arguments))
+    sys.exit(main.main(arguments))

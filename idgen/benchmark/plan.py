@@ -285,16 +285,16 @@ class _Planner:
         digest = hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:8]
         folder = self.folder / "preparing" / f"{folder_name(subject.name)}-{digest}"
         prepared = _prepared(folder)
-        data = {
+        data: dict[str, Any] = {
             "preparation": kind["preparation"],
             "subject": {"photos": str(subject.photos), "prepared": str(prepared)},
         }
         place_training_masks(data, subject)
-        needed = {"model": {"backbone": config["model"]["backbone"]}, "data": data}
+        needed: dict[str, Any] = {"model": {"backbone": config["model"]["backbone"]}, "data": data}
         path = folder / "config.yaml"
         step = Step("prepare", _idgen("prepare", "--config", str(path)), prepared / CONTACT_PAGE)
-        own = {key: described[key] for key in ("masks", "regime") if key in described}
-        record = {**kind, "photos": described["photos"], **own}
+        made = {key: described[key] for key in ("masks", "regime") if key in described}
+        record = {**kind, "photos": described["photos"], **made}
         return Cell(f"prepare {subject.name}", folder, record, (step,), {path: as_yaml(needed)})
 
 

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from idgen.errors import UserError
 from idgen.files import TEMPORARY_PREFIX
 from idgen.mini.regimes import PLAIN, Regime
 from idgen.mini.subjects import MASKS_FOLDER
+from idgen.prepare.photos import Photo, find_photos
 from idgen.prepare.segmenters.segmenter import Segmenter
 
 _MINI = "mini:"
@@ -61,6 +63,11 @@ class BenchmarkSubject:
         write_subject(sample_subject(self.number, regime=self.regime), unfinished)
         unfinished.rename(self.photos)
 
+    @cached_property
+    def _found(self) -> list[Photo]:
+        """The photos, looked at once for all methods."""
+        return find_photos(self.photos)
+
     @property
     def segmenter(self) -> dict[str, Any] | None:
         """Where training gets its masks, as a config says it; None for what the config says."""
@@ -84,9 +91,9 @@ class BenchmarkSubject:
         Raises:
             UserError: If it has no photo, or one cannot be used, or lacks its mask.
         """
-        from idgen.prepare import MaskFiles, find_photos
+        from idgen.prepare import MaskFiles
 
-        photos = find_photos(self.photos)
+        photos = self._found
         if self.regime.writes_masks:
             segmenter = MaskFiles(self.photos / MASKS_FOLDER)
         texts = {photo.digest: photo.path.with_suffix(".txt") for photo in photos}
