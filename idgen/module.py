@@ -171,10 +171,9 @@ class PersonalizationModule(L.LightningModule):
 
         f'_i is among it: x' is the photo without what its mask shows.
         """
-        readers = [
-            f"terms.{name}" for name, term in self.objective.terms.items() if term.reads_masks
-        ]
-        return [*readers, *(["f'_i (the explicit branch)"] if self.conditioning.explicit else [])]
+        terms = self.objective.terms.items()
+        readers = [f"terms.{name}" for name, term in terms if term.reads_masks]
+        return [*readers, "f'_i"] if self.conditioning.explicit else readers
 
     @property
     def origin(self) -> Origin:

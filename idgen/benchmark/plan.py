@@ -139,7 +139,6 @@ def make_plan(config: BenchmarkConfig) -> Plan:
             identified[name] = built[name].identify()
     protocol = _protocol(config, identified)
     segmenters = {name: found.photo_segmenter for name, found in identified.items()}
-    described = [(subject, _described(subject, segmenters)) for subject in subjects]
     of_drawings = {}
     for name, method in config.methods.items():
         with _of_method(name):
@@ -147,6 +146,7 @@ def make_plan(config: BenchmarkConfig) -> Plan:
                 of_drawings[name] = drawing_segmenter(frozen[name], segmenters[name])
             for subject in subjects if method.trained else ():
                 check_needs_no_mask(built[name].parts.model, subject)
+    described = [(subject, _described(subject, segmenters)) for subject in subjects]
     planner = _Planner(config, folder, frozen, protocol, of_drawings)
     plan = Plan(config, folder, tuple(subjects), tuple(planner.cells(described)), protocol)
     _refuse_other_results(plan)
@@ -276,7 +276,7 @@ class _Planner:
         self, config: dict[str, Any], subject: BenchmarkSubject, described: dict[str, Any]
     ) -> Cell:
         """Methods that prepare photos alike share what was prepared."""
-        kind = {
+        kind: dict[str, Any] = {
             "idgen_version": __version__,
             "backbone": config["model"]["backbone"],
             "backbone_identity": self.protocol["backbone_identity"],
@@ -294,7 +294,7 @@ class _Planner:
         path = folder / "config.yaml"
         step = Step("prepare", _idgen("prepare", "--config", str(path)), prepared / CONTACT_PAGE)
         made = {key: described[key] for key in ("masks", "regime") if key in described}
-        record = {**kind, "photos": described["photos"], **made}
+        record: dict[str, Any] = {**kind, "photos": described["photos"], **made}
         return Cell(f"prepare {subject.name}", folder, record, (step,), {path: as_yaml(needed)})
 
 

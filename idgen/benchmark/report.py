@@ -137,6 +137,7 @@ def _drawn(
         "title": subject.name if named else f"{subject.name} ({subject.class_noun})",
         "photos": [photo(_opened(found.path)) for found in find_photos(subject.photos)],
         "prompts": prompts,
+        "nothing": "The drawings lie elsewhere." if drawn else "Nothing is drawn yet.",
         "rows": [_row(cell, drawn.get(cell.method, {}), prompts) for cell in cells],
     }
 

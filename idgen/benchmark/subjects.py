@@ -13,6 +13,7 @@ from idgen.errors import UserError
 from idgen.files import TEMPORARY_PREFIX
 from idgen.mini.regimes import PLAIN, Regime
 from idgen.mini.subjects import MASKS_FOLDER
+from idgen.prepare import GrabCutSegmenter, MaskFiles
 from idgen.prepare.photos import Photo, find_photos
 from idgen.prepare.segmenters.segmenter import Segmenter
 
@@ -91,11 +92,11 @@ class BenchmarkSubject:
         Raises:
             UserError: If it has no photo, or one cannot be used, or lacks its mask.
         """
-        from idgen.prepare import MaskFiles
-
         photos = self._found
         if self.regime.writes_masks:
             segmenter = MaskFiles(self.photos / MASKS_FOLDER)
+        elif self.regime.masks == "grabcut":
+            segmenter = GrabCutSegmenter()
         texts = {photo.digest: photo.path.with_suffix(".txt") for photo in photos}
         captions = {digest: path.read_text() for digest, path in texts.items() if path.is_file()}
         keys = {photo.digest: segmenter.key(photo) for photo in photos}

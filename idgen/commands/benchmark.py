@@ -161,7 +161,7 @@ def _write_report(plan: Plan, command: str) -> Comparison:
         "report.html": page,
     }
     if several and (picture := overview_picture(found)) is not None:
-        files["regimes.svg"] = standalone(picture).encode()
+        files["regimes.svg"] = standalone(str(picture)).encode()
     for name, content in files.items():
         atomic_write(plan.folder / name, content)
     return found

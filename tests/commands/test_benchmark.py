@@ -247,7 +247,7 @@ def test_regimes_are_run_reported_apart_and_gone_on_with_elsewhere(workspace: Wo
     assert not (elsewhere / "cells").exists()
     again = list(csv.DictReader((elsewhere / "results.csv").open()))
     assert again == rows
-    assert "drawn elsewhere" in Page((elsewhere / "report.html").read_text()).words
+    assert "The drawings lie elsewhere." in Page((elsewhere / "report.html").read_text()).words
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
