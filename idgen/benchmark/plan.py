@@ -293,8 +293,8 @@ class _Planner:
         needed: dict[str, Any] = {"model": {"backbone": config["model"]["backbone"]}, "data": data}
         path = folder / "config.yaml"
         step = Step("prepare", _idgen("prepare", "--config", str(path)), prepared / CONTACT_PAGE)
-        made = {key: described[key] for key in ("masks", "regime") if key in described}
-        record: dict[str, Any] = {**kind, "photos": described["photos"], **made}
+        made = {key: value for key, value in described.items() if key in ("masks", "regime")}
+        record = {**kind, "photos": described["photos"], **made}
         return Cell(f"prepare {subject.name}", folder, record, (step,), {path: as_yaml(needed)})
 
 

@@ -93,6 +93,11 @@ def subject_path(name: str) -> Path:
     Raises:
         UserError: If there is no such demo subject, or its photos are missing.
     """
+    if name.partition("?")[0].isdecimal():
+        raise UserError(
+            f"'mini:{name}' is drawn by idgen benchmark alone; for another command write its "
+            "photos with idgen.mini.subjects.write_subject, and give their folder"
+        )
     if name not in DEMO_SUBJECTS:
         raise UserError(f"no demo subject 'mini:{name}'; there are: {', '.join(DEMO_SUBJECTS)}")
     folder = _SHIPPED / name
