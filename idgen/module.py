@@ -222,6 +222,16 @@ class PersonalizationModule(L.LightningModule):
                 "data.scenes out"
             )
 
+    def mask_readers(self) -> list[str]:
+        """What in the method's training needs the subject's masks; known before weights are.
+
+        f'_i is among it: x' is the photo without what its mask shows.
+        """
+        terms = self.objective.terms.items()
+        readers = [f"terms.{name}" for name, term in terms if term.reads_masks]
+        readers += ["background_noise"] if self.background_noise is not None else []
+        return [*readers, "f'_i"] if self.conditioning.explicit else readers
+
     @property
     def origin(self) -> Origin:
         """What tells this backbone and method from others."""

@@ -35,6 +35,11 @@ class Diffusion(Term):
             raise ValueError(f"{type(self).__name__}: background must be from 0 to 1")
         self.background = background
 
+    @property
+    def reads_masks(self) -> bool:
+        """Where the photo beside its subject counts less."""
+        return self.background != 1
+
     def loss(self, step: Step, predictions: Mapping[Asked, Tensor]) -> Tensor:
         """The mean squared error to the target of the noise process."""
         whole = self.background == 1
@@ -65,6 +70,7 @@ class BackgroundPreservation(Term):
     """
 
     asks = (TEXT, FROZEN)
+    reads_masks = True
 
     def check(self, tuning: Tuning) -> None:
         """Refuses tunings after which the frozen backbone is there no more.

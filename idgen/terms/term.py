@@ -41,6 +41,11 @@ class Term(ABC):
             raise ValueError(f"{type(self).__name__}: weight must be finite and not negative")
         self.weight = weight
 
+    @property
+    def reads_masks(self) -> bool:
+        """Whether its loss depends on the subjects' masks."""
+        return False
+
     def check(self, tuning: Tuning) -> None:  # noqa: B027 (most have nothing to check)
         """Raises a UserError if the tuning rules the term out."""
 

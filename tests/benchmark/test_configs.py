@@ -38,6 +38,6 @@ def test_benchmarks_are_planned_and_reported_with_small_models(
     config = yaml.safe_load(benchmark.read_text())
     rows = list(csv.DictReader((output / "results.csv").open()))
     assert {row["method"] for row in rows} == set(config["methods"])
-    subjects = max(1, len(config.get("subjects", [])))
+    subjects = max(1, len(config.get("subjects", []))) * max(1, len(config.get("regimes", [])))
     assert len(rows) == len(config["methods"]) * subjects
     assert {row["status"] for row in rows} == {"missing"}
