@@ -87,8 +87,8 @@ class BenchmarkSubject:
             segmenter: What finds it in its photos, where its regime does not say.
 
         Returns:
-            Name, class, the photos' hashes; those of masks, prompts and captions that the user or a regime
-            made for some of the photos; a regime.
+            Name, class, the photos' hashes; those of masks, prompts and captions that the
+            user or a regime made for some of the photos; a regime.
 
         Raises:
             UserError: If it has no photo, or one cannot be used, or lacks its mask.
