@@ -39,7 +39,7 @@ def test_less_may_be_to_the_right() -> None:
         return [float(x) for x, _ in sorted(found, key=lambda tick: float(tick[1]))]
 
     more, less = places(drawn("plain")), places(drawn("plain", less_is_better=True))
-    assert len(more) > 2
+    assert len(more) >= 2
     assert more == sorted(more)
     assert less == sorted(less, reverse=True)
 
