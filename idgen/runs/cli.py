@@ -34,6 +34,7 @@ from idgen.runs.checks import (
     check_precision,
 )
 from idgen.runs.folder import Progress, RunFolder
+from idgen.runs.logs import go_on_logging
 from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
 from idgen.runs.quiet import HeldLines
 from idgen.runs.resuming import Start, settle
@@ -176,6 +177,7 @@ class IdgenCLI(PartsCLI):
             # Another run may have begun, or ended, before the lock was there.
             start = self._start()
         self.progress = Progress(start.begun_from)
+        self.resumed_step = None if start.stored is None else start.stored.step
         checkpoint = None if start.checkpoint is None else str(start.checkpoint)
         self.config_init[self.command].ckpt_path = checkpoint
         if start.said is not None:
@@ -188,8 +190,10 @@ class IdgenCLI(PartsCLI):
         return settle(self.folder, given, self.stored, config)
 
     def before_fit(self) -> None:
-        """Notes that the run in the folder is this one."""
+        """Notes that the run in the folder is this one; from here on, it is changed."""
         self._note(finished=False)
+        if self.trainer.is_global_zero:
+            go_on_logging(self.trainer.loggers, self.resumed_step)
 
     def after_fit(self) -> None:
         """Notes that the run is finished, unless it was told to stop."""
