@@ -220,8 +220,9 @@ def test_sample_names_its_own_options(trained: Workspace, refusal: Refusal, tmp_
 def test_a_run_is_not_overwritten(trained: Workspace, refusal: Refusal) -> None:
     before = trained.last.read_bytes()
     line = refusal(*fit(trained))
-    assert "holds another run" in line
+    assert "holds this run, which is finished" in line
     assert "--ckpt_path" in line
+    assert "holds another run" in refusal(*fit(trained, "--trainer.max_steps=9"))
     assert trained.last.read_bytes() == before
 
 
