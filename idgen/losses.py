@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import adaptive_avg_pool2d, cosine_similarity, mse_loss
 
 
 def denoising_loss(
@@ -84,3 +84,23 @@ def text_explicit_loss(text: Tensor, explicit: Tensor) -> Tensor:
         A scalar in [-1, 1].
     """
     return cosine_similarity(text.float(), explicit.float(), dim=-1).mean()
+
+
+def attention_loss(attention: Tensor, subject_mask: Tensor) -> Tensor:
+    """Where [V] is looked for is pulled to the subject (Break-A-Scene, Avrahami et al. 2023).
+
+    The mean squared difference between A / max A and the mask: [V] is to be seen on the whole
+    subject, and nowhere else. Ours: max A has no gradient. With one, a peak beside the subject is
+    never pulled down, for there A / max A is 1 whatever A is.
+
+    Args:
+        attention: A, how much each place looks at [V], `B h w`, not negative.
+        subject_mask: The subject's share of each place of the latents, `B 1 H W` in [0, 1].
+
+    Returns:
+        A scalar in [0, 1].
+    """
+    height, width = attention.shape[1:]
+    mask = adaptive_avg_pool2d(subject_mask.float(), (height, width)).squeeze(1)
+    highest = attention.detach().amax(dim=(1, 2), keepdim=True)
+    return mse_loss(attention / highest.clamp(min=torch.finfo(torch.float32).tiny), mask)

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idgen.losses import (
+    attention_loss,
     denoising_loss,
     implicit_explicit_loss,
     implicit_text_loss,
@@ -92,3 +93,30 @@ def test_the_region_of_a_subject() -> None:
     assert subject_region(mask, 1.0).flatten().tolist() == [1, 1, 1]
     assert subject_region(mask, 0.0).flatten().tolist() == [0, 0.5, 1]
     torch.testing.assert_close(subject_region(mask, 0.2).flatten(), torch.tensor([0.2, 0.6, 1.0]))
+
+
+def test_attention_on_the_subject_alone_costs_nothing_at_any_strength() -> None:
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[:, :, 2:6, :4] = 1.0
+    there = mask[:, 0].reshape(2, 4, 2, 4, 2).mean(dim=(2, 4))
+    for strength in (1.0, 1e-3):
+        assert attention_loss(strength * there, mask).item() == pytest.approx(0, abs=1e-7)
+    assert attention_loss(1 - there, mask).item() == pytest.approx(1)
+    spread = attention_loss(torch.full((2, 4, 4), 0.3), mask)
+    assert spread.item() == pytest.approx(1 - there.mean().item())
+    assert attention_loss(torch.zeros(2, 4, 4), mask).isfinite()
+
+
+def test_training_on_it_moves_attention_onto_the_subject() -> None:
+    """Of two tokens with free logits, one is looked for where the mask is, peaks or not."""
+    torch.manual_seed(0)
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[:, :, :4, :3] = 1.0
+    logits = torch.randn(1, 8, 8, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.1)
+    for _ in range(100):
+        optimizer.zero_grad()
+        attention_loss(logits.sigmoid(), mask).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    looked = logits.detach().sigmoid()
+    assert looked[mask[:, 0] == 0].max() < 0.2 * looked[mask[:, 0] == 1].min()

@@ -153,6 +153,7 @@ def _settings(
         "data.test_images": config.images,
         "trainer.enable_progress_bar": False,
         "trainer.default_root_dir": str(folder),
+        "checkpoint.dirpath": None,
         "data.subject.photos": str(subject.photos),
         "data.subject.class_noun": subject.class_noun,
         "data.subject.live": subject.live,

@@ -1,7 +1,9 @@
 """The batches that loaders yield."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from idgen.models.decoupling import PhotoFeatures
@@ -22,6 +24,25 @@ class PriorBatch(NamedTuple):
     prompts: tuple[str, ...]
 
 
+class ShownPhotos(NamedTuple):
+    """Which photos of the set a batch shows.
+
+    Attributes:
+        numbers: Each row's photo, `B` int64 from 0, in the order of the photos' digests.
+        total: How many photos the set has.
+    """
+
+    numbers: Tensor
+    total: int
+
+    @classmethod
+    def of(cls, digests: Sequence[str], indices: Sequence[int]) -> "ShownPhotos":
+        """Of a batch of views: the digest of each view's photo, and which views are shown."""
+        photos = sorted(set(digests))
+        numbers = [photos.index(digests[index]) for index in indices]
+        return cls(torch.tensor(numbers), len(photos))
+
+
 class SubjectBatch(NamedTuple):
     """Views of a subject's photos, for training.
 
@@ -34,6 +55,7 @@ class SubjectBatch(NamedTuple):
         class_prompts: The same prompts without the subject's token.
         position: The batch's place in the endless stream, from 0.
         prior: As many class images, or None where no prior is preserved.
+        photos: Which photos they are of; None where that is not known.
     """
 
     latent_mean: Tensor
@@ -44,6 +66,7 @@ class SubjectBatch(NamedTuple):
     class_prompts: tuple[str, ...]
     position: int
     prior: PriorBatch | None = None
+    photos: ShownPhotos | None = None
 
 
 class DrawingBatch(NamedTuple):

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from idgen.backbones.backbone import Backbone
-from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
+from idgen.data.batch import DrawingBatch, PriorBatch, ShownPhotos, SubjectBatch
+from idgen.data.captions import Captions, TrainingPrompts, usual_prompt
 from idgen.data.class_images import ClassImageFolder, ClassImages, ClassLatents
 from idgen.data.prompts import PLACEHOLDER, read_suite, without_token
 from idgen.data.shard import ShardedBatches, drawing_requests
@@ -27,6 +28,7 @@ from idgen.models.decoupling import PhotoFeatures
 from idgen.prepare import (
     Photo,
     Preparation,
+    PreparedSubject,
     SubjectViews,
     find_photos,
     read_photo,
@@ -72,6 +74,7 @@ class SubjectDataModule(L.LightningDataModule):
         reference_weight: float = 1.0,
         prior: ClassImages | None = None,
         seed: int = 0,
+        captions: Captions | None = None,
     ) -> None:
         """Checks prompts; no model is loaded, and photos are first looked for when needed.
 
@@ -97,6 +100,7 @@ class SubjectDataModule(L.LightningDataModule):
             prior: Class images, drawn by the backbone before training, that a batch holds as many
                 of as of views; None for none. `idgen.terms.PriorPreservation` is their loss.
             seed: Of the order of the photos.
+            captions: Training prompts of each photo's own; None for the subject's training prompt.
 
         Raises:
             UserError: If prompts cannot be used.
@@ -118,9 +122,9 @@ class SubjectDataModule(L.LightningDataModule):
         self.seed = seed
         self._check_sizes()
         subject.check(backbone)
-        self.training_prompt = subject.spoken(subject.prompt)
-        self.class_prompt = without_token(subject.prompt)
-        backbone.tokenize([self.training_prompt, self.class_prompt])
+        self.captions = captions
+        self._prompts = TrainingPrompts(usual_prompt(subject), {})
+        backbone.tokenize(self._prompts.usual)
         self.test_suite = test_prompts
         self.validation_prompts = self._read_prompts(validation_prompts)
         self.test_prompts = self._read_prompts(test_prompts)
@@ -163,6 +167,19 @@ class SubjectDataModule(L.LightningDataModule):
         self.preparation.segmenter_for(self.backbone).check(self.photos)
         if self.class_images is not None:
             self.class_images.check(self.subject.token)
+
+    def check_captions(self) -> None:
+        """Checks, before any work, that there can be captions, and those that the user wrote.
+
+        Raises:
+            UserError: If there can be none, one cannot be used, or the captioner lacks its model.
+        """
+        captioner = self.preparation.captioner
+        if captioner is not None:
+            _ = captioner.identity
+        if self.captions is not None:
+            has_captioner = captioner is not None
+            self.captions.check(self.photos, self.subject, self.backbone, has_captioner)
 
     def check_reference(self) -> None:
         """Checks, before any work, that the reference photo can have a mask of its own.
@@ -236,12 +253,23 @@ class SubjectDataModule(L.LightningDataModule):
             prepared = self.preparation.open(self.photos, self.subject.prepared_folder)
             self._views = prepared.load_views()
             self._prior = self._load_prior()
+            self._read_captions(prepared, self._views)
         if stage == "predict" and self._reference_photo is not None:
             self.check_reference()
             photo, background = self.preparation.reference(
                 self._reference_photo, self.backbone, self._device()
             )
             self._reference_features = PhotoFeatures(photo, background)
+
+    def _read_captions(self, prepared: PreparedSubject, views: SubjectViews) -> None:
+        if self.captions is None:
+            if self.preparation.captioner is not None:
+                rank_zero_info("captions: made and not used, since data.captions is not set")
+            return
+        self._prompts = self.captions.prompts(
+            prepared, self.photos, views, self.subject, self.backbone, self.seed
+        )
+        rank_zero_info(self._prompts.note)
 
     def _load_prior(self) -> "_Prior | None":
         images = self.class_images
@@ -283,15 +311,19 @@ class SubjectDataModule(L.LightningDataModule):
         views = self._views
         assert views is not None
         chosen = torch.tensor(indices)
+        rank, world_size = self._process()
+        first = (position * world_size + rank) * len(indices)
+        prompts = self._prompts.of([views.photo_digests[index] for index in indices], first)
         return SubjectBatch(
             views.latent_mean[chosen],
             views.latent_log_variance[chosen],
             views.subject_mask[chosen],
             PhotoFeatures(views.photo_embedding[chosen], views.background_embedding[chosen]),
-            (self.training_prompt,) * len(indices),
-            (self.class_prompt,) * len(indices),
+            tuple(prompt.spoken for prompt in prompts),
+            tuple(prompt.plain for prompt in prompts),
             position,
             self._prior_batch(position),
+            ShownPhotos.of(views.photo_digests, indices),
         )
 
     def _prior_batch(self, position: int) -> PriorBatch | None:

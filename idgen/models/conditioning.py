@@ -41,6 +41,7 @@ class Conditioning(nn.Module, ABC):
         explicit: Whether f'_i is among them.
         image_width: Width of the photos' embeddings that it takes; None if it takes any.
         of_inference: Which of `definition` may be changed to draw with a checkpoint.
+        photos: The most photos of a set that it can tell apart; None if it need not.
     """
 
     decouples = True
@@ -48,6 +49,7 @@ class Conditioning(nn.Module, ABC):
     explicit = True
     image_width: int | None = None
     of_inference: tuple[str, ...] = ()
+    photos: int | None = None
 
     @property
     def definition(self) -> dict[str, Any]:
@@ -57,6 +59,18 @@ class Conditioning(nn.Module, ABC):
     @abstractmethod
     def forward(self, text: TextStates, photo: PhotoFeatures) -> Condition:
         """The condition in training, when the photo is known."""
+
+    def of_photos(
+        self, text: TextStates, photo: PhotoFeatures, numbers: Tensor | None
+    ) -> Condition:
+        """The condition in training, for methods that tell a set's photos apart.
+
+        Args:
+            text: f_s, `B N D`.
+            photo: f_p and f'_i.
+            numbers: Each row's photo in the set, `B` int64 from 0; None where that is not known.
+        """
+        return self(text, photo)  # type: ignore[no-any-return]
 
     @abstractmethod
     def infer(

@@ -122,7 +122,9 @@ def check_parts(
         datamodule.check()
         module.check_features(datamodule.preparation.image_encoder.width)
     if command == "fit":
+        datamodule.check_captions()
         module.check_class_images(datamodule.prior is not None)
+        module.check_photos(len(datamodule.photos))
     module.check(fit=command == "fit")
     if stored is not None:
         if command == "fit" and not stored.can_go_on:

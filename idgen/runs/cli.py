@@ -151,6 +151,7 @@ class IdgenCLI(PartsCLI):
             super().instantiate_classes()
             check_launch(self.trainer.world_size)
             if self.command == "fit":
+                self.model.check_length(self.trainer)
                 self._settle_fit()
             else:
                 if self.trainer.is_global_zero:

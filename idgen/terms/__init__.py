@@ -1,5 +1,6 @@
 """The terms of a method's objective: L = sum_k l_k L_k, each a loss and what it needs."""
 
+from idgen.terms.attention import AttentionInMask
 from idgen.terms.decoupling import ImplicitExplicit, ImplicitText, TextExplicit
 from idgen.terms.denoising import (
     BackgroundPreservation,
@@ -7,11 +8,14 @@ from idgen.terms.denoising import (
     PriorPreservation,
     WeakDenoising,
 )
+from idgen.terms.exclusion import Exclusion
 from idgen.terms.term import Term
 
 __all__ = [
+    "AttentionInMask",
     "BackgroundPreservation",
     "Diffusion",
+    "Exclusion",
     "ImplicitExplicit",
     "ImplicitText",
     "PriorPreservation",
