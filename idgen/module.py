@@ -17,6 +17,7 @@ from idgen.backbones.latents import sample_latents
 from idgen.backbones.text import SubjectWords
 from idgen.data.batch import DrawingBatch, PriorBatch, SceneBatch, SubjectBatch
 from idgen.errors import UserError
+from idgen.integrity import WEIGHTS_ALONE, can_go_on, check_trained, weights_digest
 from idgen.models.conditioning import (
     Condition,
     Conditioning,
@@ -452,7 +453,7 @@ class PersonalizationModule(L.LightningModule):
         return super().load_state_dict(state_dict, strict=False, assign=assign)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what tells this backbone and method from others.
+        """Adds what tells this backbone and method from others, and a checksum of the weights.
 
         Raises:
             UserError: If a weight is infinite or NaN, so that no good checkpoint is replaced.
@@ -468,19 +469,24 @@ class PersonalizationModule(L.LightningModule):
             **asdict(self.origin),
             "seed": self.seed,
             "optimizer": self.optimization.kind,
+            "weights_digest": weights_digest(checkpoint["state_dict"]),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses a checkpoint of another backbone or method.
+        """Refuses a checkpoint of another backbone or method, and a damaged one.
 
         Raises:
-            UserError: If it is one, or not idgen's at all.
+            UserError: If it is one, is not idgen's, or is to be trained on and cannot be.
         """
         made = checkpoint.get(CHECKPOINT_KEY)
         if made is None:
             raise UserError("the checkpoint was not written by idgen")
         trainer = self._trainer
-        self.check_origin(made, trainer is not None and trainer.state.fn == TrainerFn.FITTING)
+        resumed = trainer is not None and trainer.state.fn == TrainerFn.FITTING
+        if resumed and not can_go_on(checkpoint):
+            raise UserError(WEIGHTS_ALONE)
+        self.check_origin(made, resumed)
+        check_trained(checkpoint["state_dict"], made.get("weights_digest"))
         self.trained_steps = checkpoint["global_step"]
         _begin_next_epoch(checkpoint)
 

@@ -31,6 +31,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed, other images (0)")
     parser.add_argument("--steps", type=int, help="denoising steps, instead of the config's")
+    parser.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="of the run, over the checkpoint's own; for one that holds none, as saved from Python",
+    )
     parser.add_argument("--guidance", type=float, help="guidance scale, instead of the config's")
     return parser
 
@@ -65,7 +72,9 @@ def run_sample(options: Sequence[str]) -> int:
 
     flags = [f"--{key}={_spoken(value)}" for key, value in settings.items()]
     try:
-        return run_trainer("predict", [f"--ckpt_path={_spoken(given.checkpoint)}", *flags])
+        configs = [f"--config={path}" for path in given.config]
+        checkpoint = f"--ckpt_path={_spoken(given.checkpoint)}"
+        return run_trainer("predict", [checkpoint, *configs, *flags])
     except UserError as error:
         raise UserError(_in_own_words(str(error))) from error
 

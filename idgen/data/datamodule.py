@@ -358,7 +358,7 @@ class SubjectDataModule(L.LightningDataModule):
     # Training
 
     def train_dataloader(self) -> Iterable[SubjectBatch]:
-        """The endless stream of views."""
+        """The endless stream of views, from the batch that training is at."""
         assert self._rows is not None, "setup('fit') comes first"
         rank, world_size = self._process()
         return SubjectStream(
@@ -370,6 +370,7 @@ class SubjectDataModule(L.LightningDataModule):
             seed=self.seed,
             rank=rank,
             world_size=world_size,
+            position=self._batches_done,
         )
 
     def _collate(self, indices: Sequence[int], position: int) -> SubjectBatch:
@@ -424,6 +425,13 @@ class SubjectDataModule(L.LightningDataModule):
     @property
     def _batches_a_step(self) -> int:
         return 1 if self.trainer is None else int(self.trainer.accumulate_grad_batches)
+
+    @property
+    def _batches_done(self) -> int:
+        """Batches that were trained on, in a resumed run too: a loader may be built anew in it."""
+        if self.trainer is None:
+            return 0
+        return int(self.trainer.fit_loop.epoch_loop.batch_progress.total.ready)
 
     def _process(self) -> tuple[int, int]:
         trainer = self.trainer
