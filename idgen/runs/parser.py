@@ -16,6 +16,7 @@ from idgen.errors import UserError
 from idgen.runs.building import mark, part_of
 from idgen.runs.keys import with_key
 from idgen.runs.parts import configurable_parts, nearest_class
+from idgen.runs.reading import check_config, check_options, checked_files
 
 _UNKNOWN = (
     re.compile(r"Key ['\"](?P<key>[\w.+-]+)['\"] is not expected"),
@@ -39,6 +40,7 @@ class OneLineParser(LightningArgumentParser):
         """Takes what its base does; a key that is cut short is a misspelled one."""
         self.roots: list[Any] = []
         self.commands: list[OneLineParser] = []
+        self._file = "--config"
         super().__init__(*args, **{"allow_abbrev": False} | options)
 
     def add_class_arguments(self, class_type: type, *args: Any, **options: Any) -> list[str]:
@@ -53,9 +55,38 @@ class OneLineParser(LightningArgumentParser):
         jsonargparse hands a nested value on as text to a parser that it only tries, and Python's
         text for null is `None`, which would arrive as a word.
         """
-        if not self.exit_on_error and args is not None:
-            args = [f"{a[: -len('None')]}null" if a.endswith("=None") else a for a in args]
-        return super().parse_args(args, *others, **options)
+        if not self.exit_on_error:
+            if args is not None:
+                args = [f"{a[: -len('None')]}null" if a.endswith("=None") else a for a in args]
+            return super().parse_args(args, *others, **options)
+        for parser in (self, *self.commands):
+            check_options(args or (), parser.sections())
+        with checked_files():
+            return super().parse_args(args, *others, **options)
+
+    def parse_path(self, path: Any, *others: Any, **options: Any) -> Any:
+        """Parses a config file, whose name its errors give."""
+        before, self._file = self._file, str(path)
+        try:
+            return super().parse_path(path, *others, **options)
+        finally:
+            self._file = before
+
+    def parse_string(self, content: str, *others: Any, **options: Any) -> Any:
+        """Parses a config; refuses one that jsonargparse would drop parts of."""
+        if self.exit_on_error:
+            top = {key.split(".")[0] for key in self.get_defaults().keys()}
+            check_config(content, self._file, top, self.sections())
+        return super().parse_string(content, *others, **options)
+
+    def sections(self) -> dict[str, str]:
+        """The keys that have keys of their own, each with one of these as an example."""
+        found: dict[str, str] = {}
+        for key in self.get_defaults().keys(branches=True):
+            section, _, last = key.rpartition(".")
+            if section:
+                found.setdefault(section, last)
+        return found
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises a `UserError` of one line, but in a parser that jsonargparse tries a type with."""
