@@ -139,7 +139,7 @@ def _cache_path() -> Path:
 
 def _read_cache() -> dict[str, object]:
     try:
-        content = json.loads(_cache_path().read_text())
+        content = json.loads(_cache_path().read_text(encoding="utf-8"))
     except (OSError, ValueError, RuntimeError):  # a user without a home has no cache
         return {}
     return content if isinstance(content, dict) else {}

@@ -12,6 +12,7 @@ from idgen.backbones.text import TextStates
 from idgen.errors import UserError
 from idgen.models.conditioning import Conditioning
 from idgen.models.decoupling import PhotoFeatures
+from idgen.placeholders import check_words
 from idgen.seeds import seed_of
 
 
@@ -119,6 +120,7 @@ class Sampler:
                 f"Sampler.steps: {self.steps} are more than the {most} of the backbone's noise "
                 "schedule"
             )
+        check_words(self.negative_prompt, "Sampler.negative_prompt")
         try:
             backbone.tokenize([self.negative_prompt])
         except UserError as error:

@@ -106,7 +106,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         UserError: If the file holds something else.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

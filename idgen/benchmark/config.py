@@ -126,6 +126,8 @@ class BenchmarkConfig:
         Raises:
             UserError: If a number is out of range, a file is not there, or a name is unknown.
         """
+        if not self.output.strip():
+            raise UserError("output is blank; name a folder")
         check_distinct("methods", list(self.methods))
         if self.reference not in self.methods:
             raise UserError(

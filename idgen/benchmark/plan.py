@@ -17,6 +17,7 @@ from idgen.benchmark.subjects import BenchmarkSubject, find_benchmark_subjects
 from idgen.benchmark.verify import check_scores, check_weights
 from idgen.data.prompts import read_suite
 from idgen.errors import UserError
+from idgen.placeholders import filled
 from idgen.prepare import lone_photo_note
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.store import CONTACT_PAGE
@@ -304,7 +305,7 @@ def _prompts(config: dict[str, Any], subject: BenchmarkSubject) -> list[str]:
     suite = config["data"]["test_prompts"]
     if isinstance(suite, str):
         suite = read_suite(suite, live=subject.live, class_noun=subject.class_noun)
-    return [prompt.replace("{class_noun}", subject.class_noun) for prompt in suite]
+    return [filled(prompt, subject.class_noun) for prompt in suite]
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:

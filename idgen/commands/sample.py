@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
     parser.add_argument("--reference", metavar="PHOTO", help="keep this photo's scene and pose")
     parser.add_argument(
-        "--reference-weight", type=float, default=1.0, help="how much of it, 1 as in training (1)"
+        "--reference-weight", type=float, help="how much of it, 1 as in training (1)"
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed, other images (0)")
     parser.add_argument("--steps", type=int, help="denoising steps, instead of the config's")
@@ -44,6 +44,10 @@ def run_sample(options: Sequence[str]) -> int:
     given = _parser().parse_args(list(options))
     if given.number < 1:
         raise UserError(f"-n must be 1 or more, not {given.number}")
+    if given.reference_weight is not None and given.reference is None:
+        raise UserError("--reference-weight says how much of a photo is kept: give --reference too")
+    if not given.out.strip():
+        raise UserError("--out is blank; name a folder")
     settings = {
         "data.predict_prompts": yaml.safe_dump(given.prompt, default_flow_style=True, width=9999),
         "data.predict_images": given.number,
@@ -55,7 +59,8 @@ def run_sample(options: Sequence[str]) -> int:
     }
     if given.reference is not None:
         settings["data.reference"] = given.reference
-        settings["data.reference_weight"] = given.reference_weight
+        weight = given.reference_weight
+        settings["data.reference_weight"] = 1.0 if weight is None else weight
     if given.steps is not None:
         settings["model.sampler.init_args.steps"] = given.steps
     if given.guidance is not None:

@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from idgen.backbones.backbone import Autoencoder, Backbone
-from idgen.data.prompts import PLACEHOLDER
 from idgen.data.shard import drawing_requests
 from idgen.errors import UserError
 from idgen.files import atomic_write, check_writable
@@ -22,6 +21,7 @@ from idgen.fingerprint import fingerprint_fields
 from idgen.locks import locked
 from idgen.models.conditioning import TextOnly
 from idgen.pictures import save_png
+from idgen.placeholders import PLACEHOLDER, filled
 from idgen.prepare.features import encode_latents
 from idgen.sampling import DrawingRequest, Sampler
 from idgen.seeds import seed_of
@@ -84,7 +84,7 @@ class ClassImages:
             prepared: The prepared subject's folder.
         """
         parent = prepared.parent / "class_images" if self.folder is None else Path(self.folder)
-        prompt = self.prompt.replace("{class_noun}", class_noun)
+        prompt = filled(self.prompt, class_noun, f"{_KEY}.prompt")
         sampler = self.sampler or Sampler()
         # Not the count: more images are the same ones and others.
         key = fingerprint_fields(

@@ -17,13 +17,14 @@ from torch.utils.data import DataLoader
 from idgen.backbones.backbone import Backbone
 from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
 from idgen.data.class_images import ClassImageFolder, ClassImages, ClassLatents
-from idgen.data.prompts import PLACEHOLDER, read_suite, without_token
+from idgen.data.prompts import read_suite, without_token
 from idgen.data.shard import ShardedBatches, drawing_requests
 from idgen.data.stream import EndlessOrder, SubjectStream
 from idgen.data.subject import Subject
 from idgen.errors import UserError
 from idgen.masks import Mask
 from idgen.models.decoupling import PhotoFeatures
+from idgen.placeholders import PLACEHOLDER, filled
 from idgen.prepare import (
     Photo,
     Preparation,
@@ -187,7 +188,7 @@ class SubjectDataModule(L.LightningDataModule):
         if isinstance(suite, str):
             live, noun = self.subject.live, self.subject.class_noun
             suite = read_suite(suite, live=live, class_noun=noun)
-        suite = [prompt.replace("{class_noun}", self.subject.class_noun) for prompt in suite]
+        suite = [filled(prompt, self.subject.class_noun) for prompt in suite]
         if not suite:
             raise UserError("a list of prompts is empty; name one with [V] in it")
         prompts = [(self.subject.spoken(prompt), without_token(prompt)) for prompt in suite]

@@ -63,7 +63,7 @@ def write_images_table(
 def append_scores(path: Path, step: int, scores: Means) -> None:
     """Adds a step's line to scores.csv, which has one a validation, and a head to a new one."""
     new = not path.exists()
-    with path.open("a", newline="") as file:
+    with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if new:
             writer.writerow(["step", *scores])

@@ -105,7 +105,7 @@ def write_subject(subject: MiniSubject, folder: Path) -> list[Path]:
     for number, drawing in enumerate(subject.photos(), start=1):
         paths.append(folder / f"{number:02d}.png")
         Image.fromarray(drawing.picture).save(paths[-1])
-    (folder / TRUTH).write_text(json.dumps(asdict(subject)) + "\n")
+    (folder / TRUTH).write_text(json.dumps(asdict(subject)) + "\n", encoding="utf-8")
     return paths
 
 
@@ -120,7 +120,7 @@ def read_subject(folder: Path) -> MiniSubject | None:
     """
     path = folder / TRUTH
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
         return _subject(data)
     except FileNotFoundError:
         return None

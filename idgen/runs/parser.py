@@ -75,7 +75,7 @@ class OneLineParser(LightningArgumentParser):
     def parse_string(self, content: str, *others: Any, **options: Any) -> Any:
         """Parses a config; refuses one that jsonargparse would drop parts of."""
         if self.exit_on_error:
-            top = {key.split(".")[0] for key in self.get_defaults().keys()}
+            top = {key.split(".")[0] for key in vars(self.get_defaults())}
             check_config(content, self._file, top, self.sections())
         return super().parse_string(content, *others, **options)
 

@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import yaml
-from jsonargparse import Path
+from jsonargparse.typing import Path
 
 from idgen.errors import UserError
 from idgen.texts import read_text
 from idgen.yaml_texts import check_yaml, load_yaml, read_yaml
 
+# As jsonargparse called it up to 4.48.
+_READ = "read_text" if hasattr(Path, "read_text") else "get_content"
 _OF_FIT = {"trainer", "model", "data"}
 _OF_BENCHMARK = {"methods", "reference"}
 
@@ -22,16 +24,16 @@ def checked_files() -> Iterator[None]:
 
     It takes the machine's encoding, and the last of two equal keys, and has no other way in.
     """
-    original = Path.read_text
+    original = getattr(Path, _READ)
 
-    def read(self: Path) -> str:
+    def read(self: Any) -> Any:
         return original(self) if str(self) == "-" else read_checked(pathlib.Path(self.absolute))
 
-    Path.read_text = read
+    setattr(Path, _READ, read)
     try:
         yield
     finally:
-        Path.read_text = original
+        setattr(Path, _READ, original)
 
 
 def read_checked(path: pathlib.Path) -> str:
@@ -102,14 +104,40 @@ def check_config(text: str, name: str, keys: Set[str], sections: Mapping[str, st
     config = load_yaml(text, name)
     if config is None:
         raise UserError(f"{name} is empty; give it keys, such as {min(keys)!r}")
-    if not isinstance(config, dict):
-        raise UserError(f"{name} has to hold keys and their values, not {config!r:.80}")
+    config = nested(config, name)
     check_kind(config, name, keys)
     if "config" in config and "config" not in sections:
         raise UserError(f"{name}: a config cannot name another; give --config several times")
     folder = pathlib.Path(name).absolute().parent
     for key, value in config.items():
         _check_section(value, str(key), f"{name}: ", sections, folder)
+
+
+def nested(config: Any, name: str) -> dict[str, Any]:
+    """A config whose keys with dots, such as `trainer.max_steps`, are laid into their sections.
+
+    Args:
+        config: What it holds.
+        name: The file's path.
+
+    Raises:
+        UserError: If it is no mapping, or says a key in both ways.
+    """
+    if not isinstance(config, dict):
+        raise UserError(f"{name} has to hold keys and their values, not {config!r:.80}")
+    found = {str(key): value for key, value in config.items() if "." not in str(key)}
+    for key in (str(key) for key in config if "." in str(key)):
+        *sections, last = key.split(".")
+        inside = found
+        for section in sections:
+            if not isinstance(inside.get(section, {}), dict):
+                raise UserError(f"{name}: {key!r} and {section!r} contradict; keep one of them")
+            inside[section] = dict(inside.get(section, {}))
+            inside = inside[section]
+        if last in inside:
+            raise UserError(f"{name}: the key {key!r} is there twice; keep one of them")
+        inside[last] = config[key]
+    return found
 
 
 def check_kind(config: Mapping[Any, Any], name: str, keys: Set[str]) -> None:
@@ -145,7 +173,6 @@ def _check_section(
     elif is_section:
         example = sections.get(key)
         such = "" if example is None else f", such as {key}.{example}"
-        raise UserError(
-            f"{name}{key} has to hold keys of its own{such}, not {value!r:.80}"
-            + ("; leave it out if there is none" if value is None else "")
-        )
+        if value is None:
+            raise UserError(f"{name}{key} is empty; give it keys of its own{such}, or leave it out")
+        raise UserError(f"{name}{key} has to hold keys of its own{such}, not {value!r:.80}")

@@ -79,7 +79,7 @@ class RunConfig(SaveConfigCallback):
             return
         folder.mkdir(parents=True, exist_ok=True)
         path, text = folder / "config.yaml", self._text(trainer)
-        if path.exists() and path.read_text() != text:
+        if path.exists() and path.read_text(encoding="utf-8") != text:
             taken = sum(1 for _ in folder.glob("config.*.yaml"))
             path.rename(folder / f"config.{taken + 1}.yaml")
         atomic_write(path, text.encode())
