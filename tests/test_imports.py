@@ -24,6 +24,7 @@ LAYERS = (
     ("metrics",),
     ("prepare",),
     ("data",),
+    ("plateau",),
     ("terms", "optimization"),
     ("module",),
     ("evaluation",),

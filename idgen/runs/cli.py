@@ -9,6 +9,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from idgen.backbones.backbone import Backbone
 from idgen.callbacks.checkpoint import AdapterCheckpoint, AtomicCheckpointIO
@@ -24,9 +25,11 @@ from idgen.module import PersonalizationModule
 from idgen.runs.building import note_parts
 from idgen.runs.checks import check_folders, check_nulls, check_parts, check_precision
 from idgen.runs.folder import RunFolder
+from idgen.runs.monitors import check_monitors
 from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
 from idgen.runs.quiet import HeldLines
 from idgen.runs.stored import RunConfig, StoredRun
+from idgen.runs.trainer import check_trainer_values, untrained_note, waiting_note
 
 _TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,
@@ -127,6 +130,7 @@ class IdgenCLI(PartsCLI):
         folder = RunFolder.of(config.trainer.default_root_dir, config.checkpoint.dirpath)
         config.trainer.default_root_dir = str(folder.root)
         check_nulls(config)
+        check_trainer_values(config.trainer)
         check_precision(config)
         check_folders(config, self.command)
 
@@ -136,7 +140,17 @@ class IdgenCLI(PartsCLI):
             super().instantiate_classes()
             fidelity = self.config_init[self.command].fidelity
             check_parts(self.model, self.datamodule, fidelity, self.command, self.stored)
+            if self.command == "fit":
+                check_monitors(self.trainer.callbacks, self.model)  # type: ignore[attr-defined]
         self.held.release()
+        if (note := waiting_note(self.trainer)) is not None:
+            rank_zero_info(note)
+
+    def after_fit(self) -> None:
+        """Says so where nothing was trained."""
+        note = untrained_note(self.trainer, self.model.trained_steps)
+        if note is not None and self.termination.received is None:
+            rank_zero_warn(note)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Adds the evaluation, TensorBoard where no logger is asked for, and SIGTERM."""

@@ -21,6 +21,8 @@ def quieten() -> None:
         ".*LeafSpec.*",
         ".*in eval mode at the start of training.*",
         ".*custom batch sampler.*",
+        # A resumed run goes on in its folder.
+        ".*Checkpoint directory .* exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", text)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
