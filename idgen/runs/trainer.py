@@ -8,6 +8,7 @@ from lightning import Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from idgen.errors import UserError
+from idgen.runs.quiet import HeldLines
 
 # Those that Lightning takes and stumbles over later, or passes over.
 _LEAST = {
@@ -35,6 +36,8 @@ def check_trainer_values(trainer: Namespace) -> None:
         value = trainer.get(name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
+        if name == "val_check_interval" and 0 < value < 1 and trainer.check_val_every_n_epoch:
+            continue  # a share of an epoch
         if not (value >= least and math.isfinite(value)):
             whole = "a number from" if name == "gradient_clip_val" else "a whole number from"
             raise UserError(f"--trainer.{name}: {value} is not {whole} {least} on; change it")
@@ -51,7 +54,11 @@ def check_trainer_builds(trainer: Namespace) -> None:
         UserError: If a number is out of range.
     """
     check_trainer_values(trainer)
-    Trainer(**{**vars(trainer), "logger": False, "callbacks": None})
+    held = HeldLines()
+    try:
+        Trainer(**{**vars(trainer), "logger": False, "callbacks": None})
+    finally:
+        held.drop()
 
 
 def waiting_note(trainer: L.Trainer) -> str | None:
@@ -61,11 +68,14 @@ def waiting_note(trainer: L.Trainer) -> str | None:
     environment = trainer.strategy.cluster_environment  # type: ignore[attr-defined]
     address = f"{environment.main_address}:{environment.main_port}"
     others = trainer.num_nodes - 1
+    here = " (set it here too, to an address that they reach)" * (
+        environment.main_address == "127.0.0.1"
+    )
     named = "NODE_RANK=1" if others == 1 else f"NODE_RANK=1 to {others}"
     return (
         f"waiting for {trainer.world_size} processes on {trainer.num_nodes} nodes to meet at "
         f"{address}: start the same command on the other nodes with {named}, "
-        f"MASTER_ADDR={environment.main_address} and MASTER_PORT={environment.main_port}"
+        f"MASTER_PORT={environment.main_port} and MASTER_ADDR={environment.main_address}{here}"
     )
 
 
