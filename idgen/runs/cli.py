@@ -1,6 +1,7 @@
 """LightningCLI for one module and one datamodule that share a backbone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from idgen.runs.checks import check_folders, check_nulls, check_parts, check_pre
 from idgen.runs.folder import RunFolder
 from idgen.runs.monitors import check_monitors
 from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
-from idgen.runs.quiet import HeldLines
+from idgen.runs.quiet import HeldLines, quiet_writers
 from idgen.runs.stored import RunConfig, StoredRun
 from idgen.runs.trainer import check_trainer_values, untrained_note, waiting_note
 
@@ -101,8 +102,19 @@ class IdgenCLI(PartsCLI):
         """
         self.held = held
         first = [] if self.stored is None else ["--config", self.stored.config_for(self.command)]
-        with keys_in_errors(self._parsed):
+        with keys_in_errors(self._parsed), quiet_writers(), self._folder_in_errors():
             self.start(parser_kwargs={self.command: texts}, args=[self.command, *first, *options])
+
+    @contextmanager
+    def _folder_in_errors(self) -> Iterator[None]:
+        """Names the run's folder where a file that could not be written has no name."""
+        try:
+            yield
+        except OSError as error:
+            config = self._parsed()
+            if error.filename is None and config is not None:
+                error.filename = config.trainer.default_root_dir
+            raise
 
     def _parsed(self) -> Namespace | None:
         config = getattr(self, "config", None)

@@ -88,6 +88,10 @@ class OneLineParser(LightningArgumentParser):
                 found.setdefault(section, last)
         return found
 
+    def print_help(self, file: Any = None) -> None:
+        """Prints the help; argparse would pass over a full disk."""
+        print(self.format_help(), end="", file=file)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises a `UserError` of one line, but in a parser that jsonargparse tries a type with."""
         if not self.exit_on_error:
