@@ -86,7 +86,8 @@ class OneLineParser(LightningArgumentParser):
             section, _, last = key.rpartition(".")
             if section:
                 found.setdefault(section, last)
-        return found
+        # A class may also be given by its name alone.
+        return {key: last for key, last in found.items() if last != "class_path"}
 
     def print_help(self, file: Any = None) -> None:
         """Prints the help; argparse would pass over a full disk."""
@@ -179,11 +180,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 # jsonargparse's words about an optional part: that it is one, and that null would do as well.
 _OF_A_UNION = re.compile(
-    r"(Expected a path but .*? either not accessible or invalid )?"
+    r"(Expected a path but (\S+|\{.*?\}) either not accessible or invalid )?"
     r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: "
 )
 # It takes what is no class path for the path of a config file.
-_NO_FILE = re.compile(r"Expected a path but .*? either not accessible or invalid (?=\S)")
+_NO_FILE = re.compile(r"Expected a path but (\S+|\{.*?\}) either not accessible or invalid (?=\S)")
 _OR_NULL = re.compile(r" Expected a <class 'NoneType'>.*")
 
 

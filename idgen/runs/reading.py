@@ -73,11 +73,9 @@ def check_options(args: Sequence[str], sections: Mapping[str, str]) -> None:
     for option, value in options_with_values(args):
         if value.lstrip().startswith(("{", "[", "&")) and _is_yaml(value):
             check_yaml(value, option)
-        if option.removeprefix("--") in sections:
-            folder = pathlib.Path.cwd()
-            _check_section(
-                load_yaml(value, option), option.removeprefix("--"), "", sections, folder
-            )
+        key = option.removeprefix("--")
+        if key in sections:
+            _check_section(load_yaml(value, option), key, "--", sections, pathlib.Path.cwd())
 
 
 def _is_yaml(value: str) -> bool:

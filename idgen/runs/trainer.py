@@ -91,7 +91,7 @@ def untrained_note(trainer: L.Trainer, before: int) -> str | None:
     reasons = {
         f"max_steps is {trainer.max_steps}": 0 <= trainer.max_steps <= before,
         f"max_epochs is {trainer.max_epochs}": trainer.max_epochs == 0,
-        f"limit_train_batches is {trainer.limit_train_batches}": not trainer.limit_train_batches,
+        f"limit_train_batches is {trainer.limit_train_batches:g}": not trainer.limit_train_batches,
     }
     reason = next((said for said, true in reasons.items() if true), "it was stopped before a step")
     at = f", and the checkpoint is at step {before}" if before else ""
