@@ -28,6 +28,7 @@ from idgen.models.fusion import expert_load, router_entropy
 from idgen.models.origin import Origin
 from idgen.models.tuning import Tuning
 from idgen.optimization import Optimization
+from idgen.plateau import follow
 from idgen.processes import FadingBackground, NoisedLatents
 from idgen.sampling import Drawings, Sampler
 from idgen.seeds import seed_of
@@ -269,9 +270,11 @@ class PersonalizationModule(L.LightningModule):
         if self.global_step == 0:
             return
         optimizer = self.trainer.optimizers[0]
-        going_on = self.optimization.resumed(optimizer, self.global_step)
+        schedules = self.trainer.lr_scheduler_configs
+        restored = schedules[0].scheduler if schedules else None
+        going_on = self.optimization.resumed(optimizer, self.global_step, restored)
         if going_on is not None:
-            self.trainer.lr_scheduler_configs[0].scheduler = going_on
+            schedules[0].scheduler = going_on
 
     def on_train_batch_start(self, batch: SubjectBatch, batch_idx: int) -> None:
         """Makes the step's randomness a function of seed, batch and rank.
@@ -392,6 +395,12 @@ class PersonalizationModule(L.LightningModule):
     def validation_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:  # type: ignore[override]
         """Draws the batch's prompts; callbacks score and keep the images."""
         return self._draw(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Shows the scores to a schedule that follows one, before a checkpoint holds it."""
+        if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
+            for schedule in self.trainer.lr_scheduler_configs:
+                follow(schedule.scheduler, self.trainer.callback_metrics)
 
     def test_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:  # type: ignore[override]
         """Draws the batch's prompts; callbacks score and keep the images."""

@@ -15,7 +15,7 @@ ROOT = Path(idgen.__file__).parent
 # a benchmark of runs, and commands start either.
 LAYERS = (
     ("errors", "files", "locks", "seeds", "devices", "fingerprint", "masks", "pictures"),
-    ("integrity",),
+    ("integrity", "texts", "yaml_texts", "placeholders"),
     ("dreambench",),
     ("mini", "pages"),
     ("sources", "losses"),
@@ -24,6 +24,7 @@ LAYERS = (
     ("metrics",),
     ("prepare",),
     ("data",),
+    ("plateau",),
     ("terms", "optimization"),
     ("module",),
     ("evaluation",),

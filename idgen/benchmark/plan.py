@@ -24,6 +24,7 @@ from idgen.benchmark.subjects import BenchmarkSubject, find_benchmark_subjects
 from idgen.benchmark.verify import check_scores, check_weights
 from idgen.data.prompts import read_suite
 from idgen.errors import UserError
+from idgen.placeholders import filled
 from idgen.prepare import lone_photo_note
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.store import CONTACT_PAGE
@@ -132,6 +133,8 @@ def make_plan(config: BenchmarkConfig) -> Plan:
                 f"method {name!r}: trainer.max_steps is {steps}; set it to 1 or more, or trained: "
                 "false to draw with the untrained model"
             )
+        with _of_method(name):
+            _check_cells(frozen[name])
     built, identified = {}, {}
     for name, given in parsed.items():
         with _of_method(name):
@@ -157,6 +160,23 @@ def make_plan(config: BenchmarkConfig) -> Plan:
         with _of_method(name):
             built[name].check()
     return plan
+
+
+def _check_cells(config: Mapping[str, Any]) -> None:
+    """Refuses settings with which every cell would fail, though a run of its own might not."""
+    trainer = config["trainer"]
+    reasons = {
+        "checkpoint.dirpath": config["checkpoint"]["dirpath"] is not None
+        and "each cell keeps its checkpoints in a folder of its own",
+        "trainer.fast_dev_run": trainer["fast_dev_run"] and "it leaves no checkpoint",
+        "trainer.limit_train_batches": trainer["limit_train_batches"] == 0
+        and "nothing would be trained",
+        "trainer.max_epochs": trainer["max_epochs"] == 0 and "nothing would be trained",
+        "trainer.num_nodes": trainer["num_nodes"] > 1 and "a cell runs on this machine alone",
+    }
+    for key, reason in reasons.items():
+        if reason:
+            raise UserError(f"{key}: {reason}; leave it out")
 
 
 @contextlib.contextmanager
@@ -336,7 +356,7 @@ def _prompts(config: dict[str, Any], subject: BenchmarkSubject) -> list[str]:
     suite = config["data"]["test_prompts"]
     if isinstance(suite, str):
         suite = read_suite(suite, live=subject.live, class_noun=subject.class_noun)
-    return [prompt.replace("{class_noun}", subject.class_noun) for prompt in suite]
+    return [filled(prompt, subject.class_noun) for prompt in suite]
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:

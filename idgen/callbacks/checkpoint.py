@@ -14,7 +14,7 @@ from idgen.errors import UserError
 from idgen.files import atomic_write, remove_temporary
 
 _BEST = re.compile(r"best-step(\d+)")
-_MONITORED = ("val/balance", "val/dino", "val/clip_i", "val/clip_t")
+MONITORED = ("val/balance", "val/dino", "val/clip_i", "val/clip_t")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -65,9 +65,9 @@ class AdapterCheckpoint(ModelCheckpoint):
         Raises:
             UserError: If there is no such score, or `keep` is negative.
         """
-        if monitor not in _MONITORED:
+        if monitor not in MONITORED:
             raise UserError(
-                f"checkpoint.monitor: no score {monitor!r}; there are {', '.join(_MONITORED)}"
+                f"checkpoint.monitor: no score {monitor!r}; there are {', '.join(MONITORED)}"
             )
         if keep < 0:
             raise UserError("checkpoint.keep must be 0 or more")

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from idgen.backbones.backbone import Backbone
-from idgen.data.prompts import PLACEHOLDER, without_token
+from idgen.data.prompts import without_token
 from idgen.data.subject import Subject
 from idgen.errors import UserError
+from idgen.placeholders import PLACEHOLDER
 from idgen.prepare import Photo, PreparedSubject, SubjectViews
 from idgen.prepare.captioners.caption_files import caption_path, read_caption_file
 from idgen.prepare.captioners.captioner import with_scene

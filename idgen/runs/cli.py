@@ -1,7 +1,7 @@
 """LightningCLI for one module and one datamodule that share a backbone."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from idgen.backbones.backbone import Backbone
 from idgen.callbacks.checkpoint import AdapterCheckpoint, AtomicCheckpointIO
@@ -35,10 +35,12 @@ from idgen.runs.checks import (
 )
 from idgen.runs.folder import Progress, RunFolder
 from idgen.runs.logs import go_on_logging
+from idgen.runs.monitors import check_monitors
 from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
-from idgen.runs.quiet import HeldLines
+from idgen.runs.quiet import HeldLines, quiet_writers
 from idgen.runs.resuming import Start, settle
 from idgen.runs.stored import RunConfig, StoredRun, whole_config
+from idgen.runs.trainer import check_trainer_values, untrained_note, waiting_note
 
 _TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,
@@ -113,8 +115,24 @@ class IdgenCLI(PartsCLI):
         given = any(option == "--config" or option.startswith("--config=") for option in options)
         configs = [] if stored is None else stored.configs_for(self.command, given)
         first = [flag for config in configs for flag in ("--config", config)]
-        with ExitStack() as self.folder_lock, keys_in_errors(self._parsed):
+        with (
+            ExitStack() as self.folder_lock,
+            keys_in_errors(self._parsed),
+            quiet_writers(),
+            self._folder_in_errors(),
+        ):
             self.start(parser_kwargs={self.command: texts}, args=[self.command, *first, *options])
+
+    @contextmanager
+    def _folder_in_errors(self) -> Iterator[None]:
+        """Names the run's folder where a file that could not be written has no name."""
+        try:
+            yield
+        except OSError as error:
+            config = self._parsed()
+            if error.filename is None and config is not None:
+                error.filename = config.trainer.default_root_dir
+            raise
 
     def _parsed(self) -> Namespace | None:
         config = getattr(self, "config", None)
@@ -143,6 +161,7 @@ class IdgenCLI(PartsCLI):
         config.trainer.default_root_dir = str(folder.root)
         self.folder = folder
         check_nulls(config)
+        check_trainer_values(config.trainer)
         check_precision(config)
 
     def instantiate_classes(self) -> None:
@@ -157,7 +176,11 @@ class IdgenCLI(PartsCLI):
                 if self.trainer.is_global_zero:
                     check_drawings(self.config[self.command], self.command)
                 self._check_parts(self.stored)
+            if self.command == "fit":
+                check_monitors(self.trainer.callbacks, self.model)  # type: ignore[attr-defined]
         self.held.release()
+        if (note := waiting_note(self.trainer)) is not None:
+            rank_zero_info(note)
 
     def _check_parts(self, stored: StoredRun | None) -> None:
         fidelity = self.config_init[self.command].fidelity
@@ -197,8 +220,12 @@ class IdgenCLI(PartsCLI):
             go_on_logging(self.trainer.loggers, self.resumed_step)
 
     def after_fit(self) -> None:
-        """Notes that the run is finished, unless it was told to stop."""
-        self._note(finished=self.termination.received is None)
+        """Notes that the run is finished, unless told to stop; says if nothing was trained."""
+        stopped = self.termination.received is not None
+        self._note(finished=not stopped)
+        note = untrained_note(self.trainer, self.model.trained_steps)
+        if note is not None and not stopped:
+            rank_zero_warn(note)
 
     def _note(self, finished: bool) -> None:
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
