@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from idgen.benchmark.cell import difference, read_json
 from idgen.benchmark.plan import PlannedCell
+from idgen.benchmark.verify import check_numbers
 from idgen.errors import UserError
 from idgen.evaluation.protocol import Protocol
 from idgen.mini.regimes import PLAIN_LABEL
@@ -49,11 +50,7 @@ class CellResult:
 
 
 def read_result(planned: PlannedCell) -> CellResult:
-    """Reads what a cell left.
-
-    Raises:
-        UserError: If its files cannot be read.
-    """
+    """Reads what a cell left, or what is written down of it; a UserError if files are damaged."""
     folder, regime = planned.test_folder, planned.subject.regime.label
 
     def result(
@@ -65,17 +62,23 @@ def read_result(planned: PlannedCell) -> CellResult:
         place = (planned.method, planned.subject.name, planned.seed)
         return CellResult(*place, status, metrics, reason, code, folder, regime)
 
-    if planned.recorded is not None:
-        return result("done", planned.recorded)
-    if planned.cell.is_done():
-        return result("done", read_json(folder / "metrics.json") or {})
+    if planned.is_done():
+        metrics = planned.recorded or read_json(folder / "metrics.json") or {}
+        try:
+            check_numbers(metrics)
+        except UserError as error:
+            raise UserError(
+                f"{planned.cell.name}: {error}; delete {folder.parent} to run it anew"
+            ) from error
+        return result("done", metrics)
     failed, of = planned.cell.failure(), ""
     if failed is None:
         failed, of = planned.preparation.failure(), "preparation: "
     if failed is None:
         return result("missing", {})
-    reason, code = f"{of}{failed.get('reason', '')}", int(failed.get("exit_code", 1))
-    return result("failed", {}, reason, code)
+    code = failed.get("exit_code")
+    code = code if isinstance(code, int) else 1
+    return result("failed", {}, f"{of}{failed.get('reason', '')}", code)
 
 
 def check_comparable(results: Sequence[CellResult]) -> dict[str, Any]:
@@ -140,6 +143,6 @@ def read_images(folder: Path) -> dict[str, Path]:
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 found.setdefault(row["plain_prompt"], folder / row["file"])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"cannot read {path} ({error}); delete {folder} to draw anew") from error
     return found

@@ -135,6 +135,8 @@ class IdgenCLI(PartsCLI):
         with one_line_errors():
             super().instantiate_classes()
             fidelity = self.config_init[self.command].fidelity
+            if self.command == "fit":
+                self.model.check_length(self.trainer)
             check_parts(self.model, self.datamodule, fidelity, self.command, self.stored)
         self.held.release()
 
