@@ -203,16 +203,6 @@ class PersonalizationModule(L.LightningModule):
                 + ("leave data.prior out, or add the term" if given else "set data.prior")
             )
 
-    def mask_readers(self) -> list[str]:
-        """What in the method's training needs the subject's masks; known before weights are.
-
-        f'_i is among it: x' is the photo without what its mask shows.
-        """
-        terms = self.objective.terms.items()
-        readers = [f"terms.{name}" for name, term in terms if term.reads_masks]
-        readers += ["background_noise"] if self.background_noise is not None else []
-        return [*readers, "f'_i"] if self.conditioning.explicit else readers
-
     def check_scene_images(self, given: bool, pasted: bool) -> None:
         """Refuses a term about scene images without them, and scene images that nothing uses.
 
@@ -231,6 +221,16 @@ class PersonalizationModule(L.LightningModule):
                 "data.scenes: no term uses the scene images; add terms.SceneDiffusion, or leave "
                 "data.scenes out"
             )
+
+    def mask_readers(self) -> list[str]:
+        """What in the method's training needs the subject's masks; known before weights are.
+
+        f'_i is among it: x' is the photo without what its mask shows.
+        """
+        terms = self.objective.terms.items()
+        readers = [f"terms.{name}" for name, term in terms if term.reads_masks]
+        readers += ["background_noise"] if self.background_noise is not None else []
+        return [*readers, "f'_i"] if self.conditioning.explicit else readers
 
     @property
     def origin(self) -> Origin:

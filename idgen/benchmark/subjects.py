@@ -14,6 +14,7 @@ from idgen.files import TEMPORARY_PREFIX
 from idgen.mini.regimes import PLAIN, Regime
 from idgen.mini.subjects import MASKS_FOLDER
 from idgen.prepare import GrabCutSegmenter, MaskFiles
+from idgen.prepare.captioners.caption_files import caption_path, read_caption_file
 from idgen.prepare.photos import Photo, find_photos
 from idgen.prepare.segmenters.segmenter import Segmenter
 
@@ -86,8 +87,8 @@ class BenchmarkSubject:
             segmenter: What finds it in its photos, where its regime does not say.
 
         Returns:
-            Name, class, the photos' hashes; those of masks and prompts that the user or a regime
-            made for some of the photos; a regime and its captions.
+            Name, class, the photos' hashes; those of masks, prompts and captions that the
+            user or a regime made for some of the photos; a regime.
 
         Raises:
             UserError: If it has no photo, or one cannot be used, or lacks its mask.
@@ -97,8 +98,8 @@ class BenchmarkSubject:
             segmenter = MaskFiles(self.photos / MASKS_FOLDER)
         elif self.regime.masks == "grabcut":
             segmenter = GrabCutSegmenter()
-        texts = {photo.digest: photo.path.with_suffix(".txt") for photo in photos}
-        captions = {digest: path.read_text() for digest, path in texts.items() if path.is_file()}
+        texts = {photo.digest: caption_path(photo, photos) for photo in photos}
+        captions = {digest: read_caption_file(path) for digest, path in texts.items() if path}
         keys = {photo.digest: segmenter.key(photo) for photo in photos}
         by_hand = {digest: key for digest, key in keys.items() if key != segmenter.identity}
         return {
@@ -108,7 +109,7 @@ class BenchmarkSubject:
             "photos": list(keys),
             **({"masks": by_hand} if by_hand else {}),
             **({} if self.regime.is_plain else {"regime": str(self.regime)}),
-            **({"captions": captions} if self.regime.captions != "none" else {}),
+            **({"captions": captions} if captions else {}),
         }
 
 

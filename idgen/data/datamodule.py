@@ -167,7 +167,7 @@ class SubjectDataModule(L.LightningDataModule):
         subject = self.subject
         return self.prior.of(subject.class_noun, self.backbone, subject.prepared_folder)
 
-    @property
+    @cached_property
     def scene_images(self) -> SceneFolder | None:
         """The scene images on disk, None where there are none."""
         if self.scenes is None:
