@@ -15,7 +15,7 @@ from idgen.benchmark.cell import Cell, Step, difference
 from idgen.benchmark.config import BenchmarkConfig, Method, folder_name
 from idgen.benchmark.records import Records
 from idgen.benchmark.regime_masks import (
-    check_needs_no_mask,
+    check_regime,
     drawing_segmenter,
     place_masks,
     place_training_masks,
@@ -148,7 +148,7 @@ def make_plan(config: BenchmarkConfig) -> Plan:
             if any(subject.segmenter is not None for subject in subjects):
                 of_drawings[name] = drawing_segmenter(frozen[name], segmenters[name])
             for subject in subjects if method.trained else ():
-                check_needs_no_mask(built[name].parts.model, subject)
+                check_regime(built[name].parts.model, built[name].parts.data, subject)
     described = [(subject, _described(subject, segmenters)) for subject in subjects]
     planner = _Planner(config, folder, frozen, protocol, of_drawings)
     plan = Plan(config, folder, tuple(subjects), tuple(planner.cells(described)), protocol)

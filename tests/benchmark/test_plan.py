@@ -395,6 +395,14 @@ def test_without_masks_only_methods_that_need_none_are_compared(
         in_regimes(workspace, tmp_path, regimes=["masks=none"], methods=masked)
 
 
+def test_captions_that_a_regime_lacks_are_refused(workspace: Workspace, tmp_path: Path) -> None:
+    captioned = {"ours": {"settings": {"data.captions.use": "always"}}}
+    plan = in_regimes(workspace, tmp_path, regimes=REGIMES[:1], methods=captioned)
+    assert len(plan.cells) == 2
+    with pytest.raises(UserError, match=r"method 'ours': .*captions=none says: set"):
+        in_regimes(workspace, tmp_path, regimes=REGIMES, methods=captioned)
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
