@@ -3,10 +3,12 @@
 import contextlib
 import difflib
 import errno
+import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from idgen import __version__
 from idgen.errors import UserError
@@ -109,22 +111,32 @@ def _run(command: str = "--help", *, options: list[str]) -> int:
     if command == "--version":
         print(f"idgen {__version__}")
         return 0
+    # What imports make is no garbage; to look through it again and again takes a tenth of a start.
+    gc.disable()
+    try:
+        function = _function(command)
+    finally:
+        gc.enable()
+    return function(options)
+
+
+def _function(command: str) -> Callable[[list[str]], int]:
     if command in _TRAINER_COMMANDS:
         from idgen.commands.train import run_trainer
 
-        return run_trainer(command, options)
+        return partial(run_trainer, command)
     if command == "prepare":
         from idgen.commands.prepare import run_prepare
 
-        return run_prepare(options)
+        return run_prepare
     if command == "sample":
         from idgen.commands.sample import run_sample
 
-        return run_sample(options)
+        return run_sample
     if command == "benchmark":
         from idgen.commands.benchmark import run_benchmark
 
-        return run_benchmark(options)
+        return run_benchmark
     near = difflib.get_close_matches(command, COMMANDS, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise UserError(f"no such command; {hint}there are {', '.join(COMMANDS)}")

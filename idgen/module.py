@@ -15,7 +15,7 @@ from torch import Tensor
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.latents import sample_latents
 from idgen.backbones.text import SubjectWords
-from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
+from idgen.data.batch import DrawingBatch, PriorBatch, SceneBatch, SubjectBatch
 from idgen.errors import UserError
 from idgen.models.conditioning import (
     Condition,
@@ -28,7 +28,7 @@ from idgen.models.origin import Origin
 from idgen.models.tuning import Tuning
 from idgen.optimization import Optimization
 from idgen.plateau import follow
-from idgen.processes import NoisedLatents
+from idgen.processes import FadingBackground, NoisedLatents
 from idgen.sampling import Drawings, Sampler
 from idgen.seeds import seed_of
 from idgen.terms import Term
@@ -59,6 +59,7 @@ class PersonalizationModule(L.LightningModule):
         token: str = "sks",
         class_noun: str = "",
         seed: int = 0,
+        background_noise: FadingBackground | None = None,
     ) -> None:
         """Puts the parts together; no weights are loaded yet.
 
@@ -73,6 +74,8 @@ class PersonalizationModule(L.LightningModule):
             token: What [V] becomes in prompts; for tunings that train it.
             class_noun: What the subject is, such as `dog`; for tunings that start from it.
             seed: Of the weights that training starts from, and of the noise and times in it.
+            background_noise: Hides the photos' background, less and less while training goes on;
+                None leaves photos as they are.
 
         Raises:
             UserError: If a word that the tuning needs cannot be a token, or the parts do not go
@@ -94,6 +97,7 @@ class PersonalizationModule(L.LightningModule):
         self.optimization = Optimization(optimizer, scheduler)
         self.sampler = sampler or Sampler()
         self.seed = seed
+        self.background_noise = background_noise
         self.trained_steps = 0
         self._frozen_keys: frozenset[str] | None = None
         self._drawing = ExitStack()
@@ -114,6 +118,7 @@ class PersonalizationModule(L.LightningModule):
         _ = self.trained_shapes
         if fit:
             self.optimization.check()
+            self.objective.check(self.backbone)
         self.backbone.check()
 
     def check_features(self, width: int) -> None:
@@ -135,6 +140,38 @@ class PersonalizationModule(L.LightningModule):
             f"{f', {twin}' if twin else ''}, or set conditioning.image_width to {width}, which "
             "adds a learnt projection"
         )
+
+    def check_photos(self, count: int) -> None:
+        """Refuses a set of more or fewer photos than the method can learn from.
+
+        Args:
+            count: How many photos there are.
+
+        Raises:
+            UserError: If it cannot.
+        """
+        most = self.conditioning.photos
+        if most is not None and count > most:
+            raise UserError(
+                f"{type(self.conditioning).__name__}.photos: it is {most}, and there are {count} "
+                f"photos; set it to {count}"
+            )
+        self.objective.check_photos(count)
+
+    def check_length(self, trainer: L.Trainer) -> None:
+        """Refuses noise that fades over a run whose length is not known.
+
+        Args:
+            trainer: The run's.
+
+        Raises:
+            UserError: If it is so.
+        """
+        if self.background_noise is not None and trainer.max_steps < 0 and trainer.max_epochs == -1:
+            raise UserError(
+                "trainer.max_steps: the background's noise fades over the whole run, whose length "
+                "is not known; set max_steps, or leave background_noise out"
+            )
 
     @cached_property
     def trained_shapes(self) -> Mapping[str, torch.Size]:
@@ -165,6 +202,25 @@ class PersonalizationModule(L.LightningModule):
             raise UserError(
                 "data.prior: terms.prior_preservation and data.prior go together; "
                 + ("leave data.prior out, or add the term" if given else "set data.prior")
+            )
+
+    def check_scene_images(self, given: bool, pasted: bool) -> None:
+        """Refuses a term about scene images without them, and scene images that nothing uses.
+
+        Args:
+            given: Whether there are scene images (`data.scenes`).
+            pasted: Whether composites use their backgrounds (`data.composites`).
+
+        Raises:
+            UserError: If one is there without the other.
+        """
+        needed = self.objective.needs_scene_images
+        if needed and not given:
+            raise UserError("data.scenes: terms.SceneDiffusion needs scene images; set data.scenes")
+        if given and not needed and not pasted:
+            raise UserError(
+                "data.scenes: no term uses the scene images; add terms.SceneDiffusion, or leave "
+                "data.scenes out"
             )
 
     @property
@@ -227,19 +283,41 @@ class PersonalizationModule(L.LightningModule):
             L, a scalar.
         """
         text = self.backbone.encode(batch.prompts)
-        condition = self.conditioning(text, batch.features)
+        shown = None if batch.photos is None else batch.photos.numbers
+        condition = self.conditioning.of_photos(text, batch.features, shown)
         noised = self._noised(batch)
         prior = None if batch.prior is None else self._noised(batch.prior)
+        scenes = None if batch.scenes is None else self._noised(batch.scenes)
 
-        step = Step(batch, noised, text, condition, prior, self.backbone, self.conditioning)
+        step = Step(
+            batch,
+            noised,
+            text,
+            condition,
+            prior,
+            self.backbone,
+            self.conditioning,
+            self.words,
+            scenes,
+        )
         losses = self.objective.losses(step)
         total = self.objective.total(losses)
         self._log_step(total, losses, condition)
         return total
 
-    def _noised(self, batch: SubjectBatch | PriorBatch) -> NoisedLatents:
+    def _noised(self, batch: SubjectBatch | PriorBatch | SceneBatch) -> NoisedLatents:
         latents = sample_latents(batch.latent_mean, batch.latent_log_variance)
-        return self.backbone.process.noised(self.backbone.scale_latents(latents))
+        clean = self.backbone.scale_latents(latents)
+        if self.background_noise is not None and isinstance(batch, SubjectBatch):
+            strength = self.background_noise.strength(self._progress)
+            clean = self.background_noise(clean, batch.subject_mask, strength)
+            self.log("train/background_noise", strength)
+        return self.backbone.process.noised(clean)
+
+    @property
+    def _progress(self) -> float:
+        """Which share of the training steps is done after the present one, from 0 to 1."""
+        return (self.global_step + 1) / self.trainer.estimated_stepping_batches
 
     def _log_step(self, total: Tensor, losses: dict[str, Tensor], condition: Condition) -> None:
         values = {f"train/{name}": loss.detach() for name, loss in losses.items()}

@@ -13,6 +13,8 @@ Setting = str | int | float | bool | list | dict | None  # type: ignore[type-arg
 
 # Of a run's config, what a method may change; seeds and configs have keys of their own.
 _SETTABLE = tuple(key for key in STORED if key != "seed_everything")
+# What a benchmark sets in every run by keys of its own.
+_OWN = {"test_images": "images", "test_prompts": "prompts", "drawing_seed": "seeds"}
 _MOST_SEED = 2**32
 _LONGEST_NAME = 200  # bytes of a folder's name, of 255 that file systems take
 
@@ -121,13 +123,7 @@ class BenchmarkConfig:
         return self.prompts
 
     def check(self) -> None:
-        """Refuses what cannot be run, before any work.
-
-        Raises:
-            UserError: If a number is out of range, a file is not there, or a name is unknown.
-        """
-        if not self.output.strip():
-            raise UserError("output is blank; name a folder")
+        """Raises a UserError for a number out of range, a missing file, an unknown name."""
         check_distinct("methods", list(self.methods))
         if self.reference not in self.methods:
             raise UserError(
@@ -139,6 +135,8 @@ class BenchmarkConfig:
         self._check_numbers()
         self._check_files()
         self._check_settings()
+        if not self.output.strip():
+            raise UserError("output: name a folder for the results")
         check_writable(Path(self.output).expanduser(), "--output")
 
     def _check_numbers(self) -> None:
@@ -156,6 +154,9 @@ class BenchmarkConfig:
         given = {f"methods.{name}.settings": own.settings for name, own in self.methods.items()}
         for key, settings in {"settings": self.settings, **given}.items():
             for setting in settings:
+                own = _OWN.get(str(setting).removeprefix("data."))
+                if own is not None and (own != "prompts" or self.suite is not None):
+                    raise UserError(f"{key}: {setting!r} is what {own!r} sets; say it there")
                 if str(setting).split(".")[0] not in _SETTABLE:
                     raise UserError(
                         f"{key}: {setting!r} is no setting of a method; those begin with "
@@ -180,11 +181,7 @@ def folder_name(name: str) -> str:
 
 
 def check_distinct(key: str, names: Sequence[str]) -> None:
-    """Refuses names of which two would share a folder.
-
-    Raises:
-        UserError: If they would, and both are named; or if one is no name for a folder.
-    """
+    """Raises a UserError if two names would share a folder, or one is no name for one."""
     seen: dict[str, str] = {}
     for name in names:
         if not isinstance(name, str):  # YAML reads a bare 1 or true as what it looks like

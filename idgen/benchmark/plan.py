@@ -137,8 +137,6 @@ def _check_cells(config: Mapping[str, Any]) -> None:
     """Refuses settings with which every cell would fail, though a run of its own might not."""
     trainer = config["trainer"]
     reasons = {
-        "checkpoint.dirpath": config["checkpoint"]["dirpath"] is not None
-        and "each cell keeps its checkpoints in a folder of its own",
         "trainer.fast_dev_run": trainer["fast_dev_run"] and "it leaves no checkpoint",
         "trainer.limit_train_batches": trainer["limit_train_batches"] == 0
         and "nothing would be trained",
@@ -173,6 +171,7 @@ def _settings(
         "data.test_images": config.images,
         "trainer.enable_progress_bar": False,
         "trainer.default_root_dir": str(folder),
+        "checkpoint.dirpath": None,
         "data.subject.photos": str(subject.photos),
         "data.subject.class_noun": subject.class_noun,
         "data.subject.live": subject.live,

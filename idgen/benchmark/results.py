@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from idgen.benchmark.cell import difference, read_json
 from idgen.benchmark.plan import PlannedCell
+from idgen.benchmark.verify import check_numbers
 from idgen.errors import UserError
 from idgen.evaluation.protocol import Protocol
 
@@ -46,23 +47,26 @@ class CellResult:
 
 
 def read_result(planned: PlannedCell) -> CellResult:
-    """Reads what a cell left.
-
-    Raises:
-        UserError: If its files cannot be read.
-    """
+    """Reads what a cell left; a UserError if its files are damaged."""
     place = (planned.method, planned.subject.name, planned.seed)
     folder = planned.test_folder
     if planned.cell.is_done():
-        metrics = read_json(folder / "metrics.json")
-        return CellResult(*place, "done", metrics or {}, "", 0, folder)
+        metrics = read_json(folder / "metrics.json") or {}
+        try:
+            check_numbers(metrics)
+        except UserError as error:
+            raise UserError(
+                f"{planned.cell.name}: {error}; delete {folder.parent} to run it anew"
+            ) from error
+        return CellResult(*place, "done", metrics, "", 0, folder)
     failed, of = planned.cell.failure(), ""
     if failed is None:
         failed, of = planned.preparation.failure(), "preparation: "
     if failed is None:
         return CellResult(*place, "missing", {}, "", 0, folder)
-    reason, code = f"{of}{failed.get('reason', '')}", int(failed.get("exit_code", 1))
-    return CellResult(*place, "failed", {}, reason, code, folder)
+    code = failed.get("exit_code")
+    code = code if isinstance(code, int) else 1
+    return CellResult(*place, "failed", {}, f"{of}{failed.get('reason', '')}", code, folder)
 
 
 def check_comparable(results: Sequence[CellResult]) -> dict[str, Any]:
@@ -126,6 +130,6 @@ def read_images(folder: Path) -> dict[str, Path]:
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 found.setdefault(row["plain_prompt"], folder / row["file"])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"cannot read {path} ({error}); delete {folder} to draw anew") from error
     return found

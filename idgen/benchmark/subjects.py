@@ -133,11 +133,7 @@ def _folder(entry: SubjectPhotos) -> BenchmarkSubject:
 
 
 def read_classes(path: Path) -> dict[str, str]:
-    """The class noun of each subject in DreamBench's `prompts_and_classes.txt`, in its order.
-
-    Raises:
-        UserError: If the file cannot be read or lists no subject.
-    """
+    """Each subject's class noun in DreamBench's file, in order; a UserError if there is none."""
     lines = read_text(path, "dreambench.classes", "name the data set's own list").splitlines()
     classes = read_class_nouns(lines)
     if not classes:

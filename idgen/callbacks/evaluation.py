@@ -20,6 +20,7 @@ from idgen.data.prompts import suite_identity
 from idgen.evaluation.drawing import Evaluation, ScoredDrawing, of_all_processes
 from idgen.evaluation.evaluator import Evaluator
 from idgen.evaluation.fidelity import FidelityScores
+from idgen.evaluation.protocol import limit_of
 from idgen.evaluation.recorder import DrawingRecorder, Stage
 from idgen.evaluation.suite import Drawer, Suite
 from idgen.mini.truth import Shown
@@ -44,11 +45,7 @@ class EvaluateDrawings(Callback):
         return self._folder
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:  # type: ignore[override]
-        """Checks folders and models, and draws a mini subject's line-up, before any work starts.
-
-        Raises:
-            UserError: If a folder or a model cannot be used.
-        """
+        """Raises a UserError for bad folders and models; draws a mini subject's line-up."""
         self._folder, self._evaluation, self._predicted = None, None, []
         if trainer.is_global_zero:
             self.recorder.check(Path(trainer.default_root_dir), stage)
@@ -76,11 +73,7 @@ class EvaluateDrawings(Callback):
         """Scores a batch of drawings."""
         self.evaluator.add(outputs)
 
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
-    ) -> None:
-        """Scores a batch of drawings."""
-        self.evaluator.add(outputs)
+    on_test_batch_end = on_validation_batch_end  # type: ignore[assignment]
 
     def on_predict_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
@@ -158,6 +151,7 @@ def _suite(trainer: L.Trainer) -> Suite:
         images_per_prompt=datamodule.test_images,
         drawing_seed=datamodule.drawing_seed,
         sampler=module.sampler,
+        limit=limit_of(trainer.limit_test_batches) if trainer.testing else None,
     )
 
 

@@ -74,14 +74,17 @@ def run_sample(options: Sequence[str]) -> int:
 
     flags = [f"--{key}={_spoken(value)}" for key, value in settings.items()]
     try:
-        return run_trainer("predict", [f"--ckpt_path={given.checkpoint}", *flags])
+        return run_trainer("predict", [f"--ckpt_path={_spoken(given.checkpoint)}", *flags])
     except UserError as error:
         raise UserError(_in_own_words(str(error))) from error
 
 
 def _spoken(value: object) -> str:
-    """A value as YAML has it: NaN, which is refused, is not the word nan."""
-    return yaml.safe_dump(value).splitlines()[0] if isinstance(value, float) else str(value).strip()
+    """A value as YAML has it: NaN is not the word nan, and a file may be called null."""
+    if isinstance(value, float):
+        return yaml.safe_dump(value).splitlines()[0]
+    text = str(value).strip()
+    return f"./{text}" if text.lower() in ("", "~", "null") else text
 
 
 # Keys of predict that have an option here.

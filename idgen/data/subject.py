@@ -8,6 +8,7 @@ from idgen.data.prompts import with_token, without_token
 from idgen.errors import UserError
 from idgen.placeholders import PLACEHOLDER, check_words, filled
 from idgen.prepare import subject_name
+from idgen.prepare.captioners.captioner import USUAL_PROMPT
 
 _MINI = "mini:"
 
@@ -25,7 +26,8 @@ class Subject:
         live: Whether it is alive, which decides DreamBench's list of prompts.
         prepared: The folder of its prepared features; by default `prepared/` and the name of the
             photos' folder.
-        training_prompt: The prompt of all photos, with [V] in it and `{class_noun}`.
+        training_prompt: The prompt of all photos, with [V] in it and `{class_noun}`; with
+            `data.captions`, each photo's caption goes on it, or stands for it.
     """
 
     photos: str
@@ -33,7 +35,7 @@ class Subject:
     token: str = "sks"
     live: bool = False
     prepared: str | None = None
-    training_prompt: str = "a photo of a [V] {class_noun}"
+    training_prompt: str = USUAL_PROMPT
 
     def __post_init__(self) -> None:
         """Fills in what is known of a demo subject.

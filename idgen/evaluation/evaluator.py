@@ -87,11 +87,15 @@ class Evaluator:
         self._protocol = self._describe(suite, segmenter, masked)
 
     def add(self, drawings: Drawings) -> None:
-        """Scores a batch of this process's drawings and keeps it; it may be empty."""
+        """Scores and keeps a batch, perhaps empty; UserError if a score lacks a drawing's value."""
         seen = Observed(drawings.images, self._observer, drawings.requests)
         scored = ScoredDrawing.each(drawings)
         for score in self._scores:
-            for drawing, value in zip(scored, score.add(seen), strict=True):
+            values = score.add(seen)
+            if len(values) != len(scored):
+                gave = f"{score.name!r} gave {len(values)} values for {len(scored)} drawings"
+                raise UserError(f"fidelity.scores: {gave}; it has to give one each, or None")
+            for drawing, value in zip(scored, values, strict=True):
                 drawing.scores[score.name] = value
         self._scored += scored
 
@@ -192,4 +196,5 @@ class Evaluator:
             images_per_prompt=suite.images_per_prompt,
             idgen_version=__version__,
             scores={score.name: score.identity for score in self.fidelity.scores},
+            limit=suite.limit,
         )

@@ -13,14 +13,8 @@ from idgen.evaluation.suite import Drawer, Suite
 from idgen.files import atomic_write
 from idgen.sampling import DrawingRequest
 
-FACTS = frozenset(
-    {
-        *("photos", "images", "prompts", "subject", "class_noun", "checkpoint", "step", "method"),
-        *("backbone", "backbone_identity", "sampler", "drawing_seed", "protocol"),
-        "idgen_version",
-    }
-)
-"""What metrics.json holds beside scores, so that no score can be called so."""
+PLACES = ("prompt", "plain_prompt", "number", "seed", "file")
+"""The columns of images.csv beside the scores."""
 
 
 def metrics_content(evaluation: Evaluation, suite: Suite, drawer: Drawer) -> dict[str, Any]:
@@ -51,7 +45,7 @@ def write_images_table(
     """Writes images.csv: a row a drawing with its file, an empty cell for a score it has not."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(["prompt", "plain_prompt", "number", "seed", "file", *scores])
+    writer.writerow([*PLACES, *scores])
     for drawing, file in zip(drawings, files, strict=True):
         request = drawing.request
         what = (request.prompt, request.plain_prompt, request.number, request.seed)

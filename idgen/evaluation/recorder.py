@@ -60,11 +60,7 @@ class DrawingRecorder:
         return given or (folder if stage == "fit" else _unused(folder))
 
     def check(self, root: Path, stage: Stage) -> None:
-        """Checks the folder that a run of `root` would write to.
-
-        Raises:
-            UserError: If the given output folder is not empty, or the folder cannot be written.
-        """
+        """Raises a UserError if a run of `root` cannot write, or its given folder is not empty."""
         given = self._given(stage)
         if given is None:
             check_writable(root / _FOLDERS[stage], "trainer.default_root_dir")

@@ -17,6 +17,7 @@ from idgen.devices import free
 from idgen.errors import UserError
 from idgen.masks import Mask, Picture
 from idgen.models.encoders import ImageEncoder
+from idgen.prepare.captioners.captioner import Captioner, Describe
 from idgen.prepare.features import (
     Encode,
     LatentBackbone,
@@ -26,7 +27,7 @@ from idgen.prepare.features import (
 )
 from idgen.prepare.index import KINDS, Index, Kind, LeftOut, PreparedPhoto
 from idgen.prepare.inpainters.inpainter import Inpaint, Inpainter
-from idgen.prepare.photos import UnfitPhotoError
+from idgen.prepare.photos import Photo, UnfitPhotoError
 from idgen.prepare.progress import PreparationProgress
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.sheet.page import SheetRow, draw_contact_page
@@ -77,6 +78,7 @@ class Stages:
         self,
         segmenter: Segmenter,
         inpainter: Inpainter,
+        captioner: Captioner | None,
         backbone: LatentBackbone,
         image_encoder: ImageEncoder,
     ) -> None:
@@ -84,6 +86,8 @@ class Stages:
         with self._progress:
             self._masks(segmenter)
             self._backgrounds(inpainter)
+            if captioner is not None:
+                self._captions(captioner)
             self._latents(backbone)
             self._embeddings(image_encoder, working_dtype(backbone.dtype, self.device))
             for state in self._going():
@@ -125,6 +129,17 @@ class Stages:
             return inpaint(*pictures)
 
         self._each("backgrounds", lambda: inpainter.loaded(self.device), read, make)
+
+    def _captions(self, captioner: Captioner) -> None:
+        """The scene's phrase of the photos that lack one."""
+
+        def read(state: State, target: Target) -> tuple[Photo, Picture]:
+            return target.photo, state.background(target)
+
+        def make(describe: Describe, inputs: tuple[Photo, Picture]) -> str:
+            return " ".join(describe(*inputs).split())
+
+        self._each("captions", lambda: captioner.loaded(self.device), read, make)
 
     def _latents(self, backbone: LatentBackbone) -> None:
         """Latents of the photos that lack them, and the subject's share of each of their places."""
@@ -169,7 +184,7 @@ class Stages:
         kind: Kind,
         loaded: Callable[[], AbstractContextManager[Model]],
         read: Callable[[State, Target], Read],
-        make: Callable[[Model, Read], Picture | dict[str, Tensor]],
+        make: Callable[[Model, Read], Picture | str | dict[str, Tensor]],
     ) -> None:
         """Makes what is lacking of a kind, all subjects' with one model."""
         work = [(state, target) for state in self._going() for target in state.lacking(kind)]
@@ -253,6 +268,7 @@ def finish(state: State) -> None:
                 state.mask(target),
                 state.background(target),
                 warned,
+                state.caption(target),
             )
             for target, warned in zip(state.targets, warnings, strict=True)
         )

@@ -151,6 +151,8 @@ class IdgenCLI(PartsCLI):
         with one_line_errors():
             super().instantiate_classes()
             fidelity = self.config_init[self.command].fidelity
+            if self.command == "fit":
+                self.model.check_length(self.trainer)
             check_parts(self.model, self.datamodule, fidelity, self.command, self.stored)
             if self.command == "fit":
                 check_monitors(self.trainer.callbacks, self.model)  # type: ignore[attr-defined]

@@ -11,9 +11,10 @@ import yaml
 from PIL import Image
 
 from idgen.backbones import StableDiffusionBackbone
-from idgen.benchmark.cell import DONE, RECORD, Cell, write_json
+from idgen.benchmark.cell import DONE, FAILED, RECORD, Cell, write_json
 from idgen.benchmark.config import BenchmarkConfig, DreamBench, Method, SubjectPhotos
 from idgen.benchmark.plan import Plan, make_plan
+from idgen.benchmark.results import read_result
 from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
 from idgen.metrics.encoders import ClipScorer
@@ -136,6 +137,17 @@ def test_a_cell_has_its_whole_config_frozen(workspace: Workspace, tmp_path: Path
         assert yaml.safe_load(text)["data"]["subject"]["prepared"] == str(prepared)
 
 
+def test_a_runs_own_folder_for_checkpoints_is_not_that_of_its_cells(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump({"checkpoint": {"dirpath": str(tmp_path / "elsewhere")}}))
+    configs = [str(workspace.config), str(own)]
+    plan = make_plan(config_of(workspace, methods=ONE, configs=configs, output=str(tmp_path)))
+    [text] = plan.cells[0].cell.files.values()
+    assert yaml.safe_load(text)["checkpoint"]["dirpath"] is None
+
+
 def test_a_methods_own_settings_win(workspace: Workspace, tmp_path: Path) -> None:
     methods = {"ours": {}, "longer": {"settings": {"trainer.max_steps": 9}}}
     plan = make_plan(config_of(workspace, methods=methods, output=str(tmp_path)))
@@ -206,6 +218,38 @@ def test_results_of_another_version_are_refused(workspace: Workspace, finished: 
     write_json(cell.folder / RECORD, cell.record)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"dino": NaN}', "the score dino is nan"),
+        ('{"photos": {"dino": Infinity}}', "the score dino is inf"),
+        ('{"clip_t": "0.6"}', "the score clip_t is '0.6', no number"),
+        ('{"dino": 0.5', "cannot read"),
+    ],
+)
+def test_damaged_scores_are_named_with_their_cell(finished: Plan, content: str, said: str) -> None:
+    planned = finished.cells[0]
+    metrics = planned.test_folder / "metrics.json"
+    metrics.write_text(content)
+    with pytest.raises(UserError, match=f"{said}.*delete .* to run it anew") as refused:
+        read_result(planned)
+    assert str(planned.cell.folder) in str(refused.value)
+    metrics.write_text("{}")
+
+
+@pytest.mark.parametrize("code", ['"abc"', "null", "[1]"])
+def test_a_damaged_failure_is_a_failure_still(
+    workspace: Workspace, finished: Plan, tmp_path: Path, code: str
+) -> None:
+    plan = again(workspace, finished, output=str(tmp_path / "none"))
+    planned = plan.cells[0]
+    planned.cell.folder.mkdir(parents=True)
+    text = f'{{"key": "{planned.cell.key}", "reason": "lost", "exit_code": {code}}}'
+    (planned.cell.folder / FAILED).write_text(text)
+    result = read_result(planned)
+    assert (result.status, result.reason, result.exit_code) == ("failed", "lost", 1)
+
+
 def test_other_photos_are_another_subject(workspace: Workspace, finished: Plan) -> None:
     photo = workspace.photos / "2.png"
     hidden = photo.rename(workspace.folder / "2.png")
@@ -232,6 +276,7 @@ def test_more_methods_and_seeds_may_be_added_and_the_folder_moved(
         ({"model.sampler.init_args.steps": 3}, "sampler"),
         ({"data.preparation.segmenter": "idgen.prepare.GrabCutSegmenter"}, "photo_segmenter"),
         ({"data.test_prompts": ["a [V] dog"]}, "prompts"),
+        ({"trainer.limit_test_batches": 1}, "limit"),
     ],
 )
 def test_methods_that_draw_or_score_differently_cannot_be_compared(
@@ -293,7 +338,6 @@ def test_dreambench_names_its_subjects_and_their_lists(
         ("trainer.num_nodes", 2, "trainer.num_nodes: a cell runs on this machine alone"),
         ("trainer.fast_dev_run", True, "trainer.fast_dev_run: it leaves no checkpoint"),
         ("trainer.limit_train_batches", 0, "limit_train_batches: nothing would be trained"),
-        ("checkpoint.dirpath", "kept", "checkpoint.dirpath: each cell keeps"),
         ("model.tuning.init_args.rank", 4096, "4096 is more than the layer"),
     ],
 )

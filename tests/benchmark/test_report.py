@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from idgen.benchmark.report import render_report
-from idgen.benchmark.results import check_comparable
+from idgen.benchmark.results import check_comparable, read_images
 from idgen.benchmark.summary import summarise
 from idgen.benchmark.tables import PHOTOS
 from idgen.errors import UserError
-from tests.benchmark.made import PROMPTS, failed, make_subject, missing, results_of
+from tests.benchmark.made import PROMPTS, failed, make_result, make_subject, missing, results_of
 
 METHODS = ("ours", "a <script>alert(1)</script>", "third")
 SUBJECTS = ("dog6", "cat & mouse")
@@ -97,6 +97,13 @@ def test_deleted_drawings_are_left_out_and_damaged_ones_named(tmp_path: Path) ->
     (results[0].folder / "images" / "1.png").write_bytes(b"half")
     with pytest.raises(UserError, match=r"1\.png .*delete it"):
         render_report(summary, subjects, 3, MADE_BY)
+
+
+def test_a_damaged_list_of_drawings_is_named(tmp_path: Path) -> None:
+    result = make_result(tmp_path, "ours", "dog", {"dino": 0.5})
+    (result.folder / "images.csv").write_text("plain_prompt,file\na dog\n")
+    with pytest.raises(UserError, match=r"cannot read .*images.csv .*delete .* to draw anew"):
+        read_images(result.folder)
 
 
 def test_it_says_what_the_scores_mean(page: str) -> None:

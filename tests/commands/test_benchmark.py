@@ -131,6 +131,7 @@ def _method(**method: Any) -> Callable[[Settings], object]:
         (lambda s: s.update(refrence="ours"), "did you mean 'reference'"),
         (lambda s: s.update(seeds=[0, 0]), "seeds: at least one, and none twice"),
         (lambda s: s.update(images=0), "images must be 1 or more"),
+        (lambda s: s.update(output=""), "output: name a folder for the results"),
         (lambda s: s.update(subjects=[]), "subjects: name one"),
         (lambda s: s.update(subjects=["mini:dragon"]), "no demo subject 'mini:dragon'"),
         (lambda s: s.update(subjects=["photos"]), "neither mini:NUMBER nor mini:NAME"),
@@ -147,6 +148,14 @@ def _method(**method: Any) -> Callable[[Settings], object]:
         (
             _method(settings={"model.terms.weak_denoising.init_args.weight": None}),
             "--model.terms.weak_denoising.init_args.weight is null",
+        ),
+        (
+            lambda s: s["settings"].update({"data.test_images": 8}),
+            "settings: 'data.test_images' is what 'images' sets",
+        ),
+        (
+            _method(settings={"data.test_prompts": "mini"}),
+            "methods.bad.settings: 'data.test_prompts' is what 'prompts' sets",
         ),
         (_method(seting={"trainer.max_steps": 1}), "seting"),
         (_method(settings={"model.optimizer.init_args.lr": -1.0}), "method 'bad': --model.optim"),
