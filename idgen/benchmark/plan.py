@@ -166,8 +166,6 @@ def _check_cells(config: Mapping[str, Any]) -> None:
     """Refuses settings with which every cell would fail, though a run of its own might not."""
     trainer = config["trainer"]
     reasons = {
-        "checkpoint.dirpath": config["checkpoint"]["dirpath"] is not None
-        and "each cell keeps its checkpoints in a folder of its own",
         "trainer.fast_dev_run": trainer["fast_dev_run"] and "it leaves no checkpoint",
         "trainer.limit_train_batches": trainer["limit_train_batches"] == 0
         and "nothing would be trained",

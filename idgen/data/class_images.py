@@ -105,7 +105,7 @@ class ClassImages:
             prepared: The prepared subject's folder.
         """
         parent = prepared.parent / "class_images" if self.folder is None else Path(self.folder)
-        prompt = filled(self.prompt, class_noun, f"{_KEY}.prompt")
+        prompt = filled(self.prompt, class_noun, "data.prior.prompt")
         sampler = self.sampler or Sampler()
         # Not the count: more images are the same ones and others.
         key = drawn_by(backbone, sampler, prompt=prompt, seed=_salted(self.seed))

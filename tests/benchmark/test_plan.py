@@ -442,7 +442,6 @@ def test_a_caption_of_a_regime_without_captions_is_refused(
         ("trainer.num_nodes", 2, "trainer.num_nodes: a cell runs on this machine alone"),
         ("trainer.fast_dev_run", True, "trainer.fast_dev_run: it leaves no checkpoint"),
         ("trainer.limit_train_batches", 0, "limit_train_batches: nothing would be trained"),
-        ("checkpoint.dirpath", "kept", "checkpoint.dirpath: each cell keeps"),
         ("model.tuning.init_args.rank", 4096, "4096 is more than the layer"),
     ],
 )
