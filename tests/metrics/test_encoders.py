@@ -269,13 +269,13 @@ def test_weights_in_half_precision_throughout_may_be_anybodys(
 def test_openais_own_archive_is_taken_by_name_alone(tmp_path: Path) -> None:
     path = tmp_path / "ViT-B-32.pt"
     torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
-    with pytest.raises(UserError, match="set pretrained to 'openai'.*'ViT-B-32-quickgelu'"):
+    with pytest.raises(UserError, match=r"set pretrained to 'openai'.*'ViT-B-32-quickgelu'"):
         _ = ClipScorer("ViT-B-32", str(path)).identity
 
 
 def test_a_damaged_file_of_weights_is_refused_before_work(tmp_path: Path) -> None:
     (tmp_path / "weights.pt").write_bytes(b"damaged")
-    with pytest.raises(UserError, match="cannot load 'ViT-B-32' with weights .*weights.pt"):
+    with pytest.raises(UserError, match=r"cannot load 'ViT-B-32' with weights .*weights\.pt"):
         _ = ClipScorer("ViT-B-32", str(tmp_path / "weights.pt")).identity
 
 
