@@ -10,6 +10,7 @@ from functools import partial
 
 from idgen import __version__
 from idgen.errors import UserError
+from idgen.threads import share_cores, wait_without_spinning
 
 COMMANDS = {
     "prepare": "photos -> masks, subject-free backgrounds, features (offline, cached)",
@@ -66,6 +67,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(f"idgen {__version__}")
         return 0
+    wait_without_spinning()
     try:
         return _run(arguments[0], arguments[1:])
     except UserError as error:
@@ -93,6 +95,7 @@ def _run(command: str, options: list[str]) -> int:
         function = _function(command)
     finally:
         gc.enable()
+    share_cores()
     return function(options)
 
 

@@ -9,6 +9,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info
 
 from idgen.backbones.backbone import Backbone
 from idgen.callbacks.checkpoint import AdapterCheckpoint, AtomicCheckpointIO
@@ -27,6 +28,7 @@ from idgen.runs.folder import RunFolder
 from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
 from idgen.runs.quiet import HeldLines
 from idgen.runs.stored import RunConfig, StoredRun
+from idgen.threads import share_cores
 
 _TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,
@@ -156,7 +158,11 @@ class IdgenCLI(PartsCLI):
         if trainer.enable_progress_bar is not False and not has_bar:
             callbacks.append(TrainingProgress())
         kwargs["callbacks"] = [*callbacks, EvaluateDrawings(built.fidelity, built.drawings)]
-        return super().instantiate_trainer(**kwargs)
+        made = super().instantiate_trainer(**kwargs)
+        threads = share_cores(made.num_devices)
+        if self.command == "fit":
+            rank_zero_info(threads)
+        return made
 
 
 def _backbone(module: PersonalizationModule) -> Backbone:

@@ -53,7 +53,7 @@ def log_hyperparameters(loggers: Iterable[Logger], config: dict[str, Any]) -> No
     settings = hyperparameters(config)
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            _, session_start, _ = hparams(settings, {})
+            _, session_start, _ = hparams(settings, {})  # type: ignore[no-untyped-call]
             logger.experiment.file_writer.add_summary(session_start)
         else:
             logger.log_hyperparams(settings)

@@ -86,7 +86,7 @@ class OfflineWandb(WandbLogger):
 
     last: "OfflineWandb"
 
-    name = version = save_dir = experiment = None  # type: ignore[assignment]
+    name = version = save_dir = experiment = None
 
     def log_hyperparams(self, params: Any) -> None:
         self.noted.append(("settings", None, params["model.tuning.rank"]))

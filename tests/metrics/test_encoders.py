@@ -268,7 +268,7 @@ def test_weights_in_half_precision_throughout_may_be_anybodys(
 
 def test_openais_own_archive_is_taken_by_name_alone(tmp_path: Path) -> None:
     path = tmp_path / "ViT-B-32.pt"
-    torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))  # type: ignore[no-untyped-call]
     with pytest.raises(UserError, match=r"set pretrained to 'openai'.*'ViT-B-32-quickgelu'"):
         _ = ClipScorer("ViT-B-32", str(path)).identity
 
