@@ -130,16 +130,21 @@ def _state(files: Sequence[Path]) -> str | None:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
-def _cache_path() -> Path:
+def cache_folder() -> Path:
+    """Where what costs time alone is kept: `$IDGEN_CACHE`, by default `~/.cache/idgen`.
+
+    Raises:
+        RuntimeError: If the user has no home.
+    """
     if own := os.environ.get(CACHE_VARIABLE):
-        return Path(own).expanduser() / _CACHE_FILE
+        return Path(own).expanduser()
     users = os.environ.get("XDG_CACHE_HOME")
-    return (Path(users) if users else Path.home() / ".cache") / "idgen" / _CACHE_FILE
+    return (Path(users) if users else Path.home() / ".cache") / "idgen"
 
 
 def _read_cache() -> dict[str, object]:
     try:
-        content = json.loads(_cache_path().read_text())
+        content = json.loads((cache_folder() / _CACHE_FILE).read_text())
     except (OSError, ValueError, RuntimeError):  # a user without a home has no cache
         return {}
     return content if isinstance(content, dict) else {}
@@ -148,6 +153,6 @@ def _read_cache() -> dict[str, object]:
 def _write_cache(known: dict[str, object]) -> None:
     latest = dict(list(known.items())[-_MOST_ENTRIES:])
     with contextlib.suppress(OSError, RuntimeError):
-        path = _cache_path()
+        path = cache_folder() / _CACHE_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, json.dumps(latest, indent=0).encode())

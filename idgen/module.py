@@ -15,7 +15,7 @@ from torch import Tensor
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.latents import sample_latents
 from idgen.backbones.text import SubjectWords
-from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
+from idgen.data.batch import DrawingBatch, PriorBatch, SceneBatch, SubjectBatch
 from idgen.errors import UserError
 from idgen.models.conditioning import (
     Condition,
@@ -203,6 +203,35 @@ class PersonalizationModule(L.LightningModule):
                 + ("leave data.prior out, or add the term" if given else "set data.prior")
             )
 
+    def check_scene_images(self, given: bool, pasted: bool) -> None:
+        """Refuses a term about scene images without them, and scene images that nothing uses.
+
+        Args:
+            given: Whether there are scene images (`data.scenes`).
+            pasted: Whether composites use their backgrounds (`data.composites`).
+
+        Raises:
+            UserError: If one is there without the other.
+        """
+        needed = self.objective.needs_scene_images
+        if needed and not given:
+            raise UserError("data.scenes: terms.SceneDiffusion needs scene images; set data.scenes")
+        if given and not needed and not pasted:
+            raise UserError(
+                "data.scenes: no term uses the scene images; add terms.SceneDiffusion, or leave "
+                "data.scenes out"
+            )
+
+    def mask_readers(self) -> list[str]:
+        """What in the method's training needs the subject's masks; known before weights are.
+
+        f'_i is among it: x' is the photo without what its mask shows.
+        """
+        terms = self.objective.terms.items()
+        readers = [f"terms.{name}" for name, term in terms if term.reads_masks]
+        readers += ["background_noise"] if self.background_noise is not None else []
+        return [*readers, "f'_i"] if self.conditioning.explicit else readers
+
     @property
     def origin(self) -> Origin:
         """What tells this backbone and method from others."""
@@ -265,16 +294,25 @@ class PersonalizationModule(L.LightningModule):
         condition = self.conditioning.of_photos(text, batch.features, shown)
         noised = self._noised(batch)
         prior = None if batch.prior is None else self._noised(batch.prior)
+        scenes = None if batch.scenes is None else self._noised(batch.scenes)
 
         step = Step(
-            batch, noised, text, condition, prior, self.backbone, self.conditioning, self.words
+            batch,
+            noised,
+            text,
+            condition,
+            prior,
+            self.backbone,
+            self.conditioning,
+            self.words,
+            scenes,
         )
         losses = self.objective.losses(step)
         total = self.objective.total(losses)
         self._log_step(total, losses, condition)
         return total
 
-    def _noised(self, batch: SubjectBatch | PriorBatch) -> NoisedLatents:
+    def _noised(self, batch: SubjectBatch | PriorBatch | SceneBatch) -> NoisedLatents:
         latents = sample_latents(batch.latent_mean, batch.latent_log_variance)
         clean = self.backbone.scale_latents(latents)
         if self.background_noise is not None and isinstance(batch, SubjectBatch):

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from idgen.cli import main
+from tests.tiny import save_pipeline
 from tests.workspace import TinyModels, Workspace, make_workspace
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -30,6 +31,7 @@ TRAINED = {
     "exclusion": (*LORA, "conditioning.residual."),
     "no_implicit": (*LORA, "conditioning.fusion."),
     "no_ffm": (*LORA, "conditioning.decoupling."),
+    "token_entry": (*OURS, "conditioning.entrance.kind"),
 }
 TrainedWith = Callable[[Path], Path]
 
@@ -91,10 +93,15 @@ def small(workspace: Workspace, run: Path, *overlays: Path) -> list[str]:
         "--data.validation_images=1",
         "--data.test_images=1",
     ]
-    if any("prior" in yaml.safe_load(path.read_text()).get("data", {}) for path in overlays):
-        sampler = {"class_path": "idgen.sampling.Sampler", "init_args": {"steps": 2}}
-        options += ["--data.prior.count=3", f"--data.prior.sampler={json.dumps(sampler)}"]
-    if any("captions" in yaml.safe_load(path.read_text()).get("data", {}) for path in overlays):
+    data = {k for path in overlays for k in yaml.safe_load(path.read_text()).get("data", {})}
+    sampler = json.dumps({"class_path": "idgen.sampling.Sampler", "init_args": {"steps": 2}})
+    if "prior" in data:
+        options += ["--data.prior.count=3", f"--data.prior.sampler={sampler}"]
+    if "scenes" in data:
+        options += small_scenes(workspace, sampler)
+    if "composites" in data:
+        options += ["--data.composites.count=3"]
+    if "captions" in data:
         # Words that the tiny tokenizer knows; it spells others, and is soon at its end.
         phrases = workspace.folder / "phrases.txt"
         phrases.write_text("on the beach\nin snow\n")
@@ -105,6 +112,21 @@ def small(workspace: Workspace, run: Path, *overlays: Path) -> list[str]:
             "--data.captions.dropout=0.5",
         ]
     return options
+
+
+def small_scenes(workspace: Workspace, sampler: str) -> list[str]:
+    """Options for three scene images; pictures have to be as large as photos have to be."""
+    pipeline = workspace.folder / "pipeline32"
+    if not pipeline.exists():
+        save_pipeline(pipeline, side=32)
+    return [
+        f"--model.backbone.init_args.source={pipeline}",
+        f"--data.subject.prepared={workspace.folder / 'prepared32'}",
+        '--data.scenes.prompts=["a {class_noun} on the beach", "a {class_noun} in snow"]',
+        "--data.scenes.per_prompt=2",
+        "--data.scenes.segmenter=idgen.prepare.SamSegmenter",
+        f"--data.scenes.sampler={sampler}",
+    ]
 
 
 @pytest.fixture(scope="module")

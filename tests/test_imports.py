@@ -50,7 +50,8 @@ def part_of(path: Path) -> str:
 
 def part_named(names: Sequence[str]) -> str:
     """The same by the names below `idgen`; what scores the mini world is of the evaluation."""
-    return "evaluation" if tuple(names[:2]) == ("mini", "truth") else "".join(names[:1])
+    scores = tuple(names[:2]) in (("mini", "truth"), ("mini", "lineup_cache"))
+    return "evaluation" if scores else "".join(names[:1])
 
 
 def imported(source: str) -> Iterator[str]:

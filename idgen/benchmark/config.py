@@ -83,8 +83,9 @@ class BenchmarkConfig:
         methods: By the name that tables show.
         reference: The method that the others are compared with.
         output: The folder of everything.
-        subjects: `mini:NUMBER` for a held-out subject of the mini world, `mini:NAME` for a demo
-            subject, or a folder of photos with its class noun.
+        subjects: `mini:NUMBER` for a held-out subject of the mini world, `mini:NUMBER?REGIME` for
+            one whose photos come about in another way, such as `mini:12?scenes=1&masks=wide`,
+            `mini:NAME` for a demo subject, or a folder of photos with its class noun.
         dreambench: DreamBench's subjects, besides.
         seeds: Of training and drawing; each makes the comparison again.
         steps: Training steps of every method that does not set `trainer.max_steps` itself; None
@@ -98,6 +99,9 @@ class BenchmarkConfig:
             most.
         shown_prompts: Prompts of each subject that the report shows drawings of.
         resamples: Bootstrap samples behind the intervals.
+        regimes: Such as `scenes=1&masks=wide`; every `mini:NUMBER` is compared in each.
+        records: Folder where each finished cell leaves a small file; a cell that has one there
+            counts as finished, wherever it was run. None for no such files.
     """
 
     configs: list[str]
@@ -114,6 +118,8 @@ class BenchmarkConfig:
     jobs: int | None = None
     shown_prompts: int = 8
     resamples: int = 10_000
+    regimes: list[str] = field(default_factory=list)
+    records: str | None = None
 
     @property
     def suite(self) -> str | list[str] | None:
@@ -138,6 +144,8 @@ class BenchmarkConfig:
         if not self.output.strip():
             raise UserError("output: name a folder for the results")
         check_writable(Path(self.output).expanduser(), "--output")
+        if self.records is not None:
+            check_writable(Path(self.records).expanduser(), "--records")
 
     def _check_numbers(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):

@@ -6,13 +6,20 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from idgen import __version__
 from idgen.benchmark.cell import Cell, Step, difference
 from idgen.benchmark.config import BenchmarkConfig, Method, folder_name
+from idgen.benchmark.records import Records
+from idgen.benchmark.regime_masks import (
+    check_needs_no_mask,
+    drawing_segmenter,
+    place_masks,
+    place_training_masks,
+)
 from idgen.benchmark.subjects import BenchmarkSubject, find_benchmark_subjects
 from idgen.benchmark.verify import check_scores, check_weights
 from idgen.data.prompts import read_suite
@@ -46,6 +53,7 @@ class PlannedCell:
         subject: The subject.
         seed: The seed.
         preparation: What has to run before; shared by the cells of a subject.
+        recorded: Its metrics, where it was finished elsewhere; else None.
     """
 
     cell: Cell
@@ -53,6 +61,11 @@ class PlannedCell:
     subject: BenchmarkSubject
     seed: int
     preparation: Cell
+    recorded: dict[str, Any] | None = None
+
+    def is_done(self) -> bool:
+        """Whether it has been finished, here or elsewhere."""
+        return self.recorded is not None or self.cell.is_done()
 
     @property
     def test_folder(self) -> Path:
@@ -78,9 +91,15 @@ class Plan:
     cells: tuple[PlannedCell, ...]
     protocol: dict[str, Any]
 
+    @property
+    def records(self) -> Records | None:
+        """Where finished cells are written down; None for nowhere."""
+        given = self.config.records
+        return None if given is None else Records(Path(given).expanduser())
+
     def preparations(self) -> list[Cell]:
         """What unfinished cells need first, each once."""
-        wanted = [planned.preparation for planned in self.cells if not planned.cell.is_done()]
+        wanted = [planned.preparation for planned in self.cells if not planned.is_done()]
         return list({cell.folder: cell for cell in wanted}.values())
 
 
@@ -95,7 +114,7 @@ def make_plan(config: BenchmarkConfig) -> Plan:
     """
     config.check()
     folder = Path(config.output).expanduser().absolute()
-    subjects = find_benchmark_subjects(config.subjects, config.dreambench, folder)
+    subjects = find_benchmark_subjects(config.subjects, config.dreambench, folder, config.regimes)
     reader = ConfigReader()
     parsed = {}
     for name, method in config.methods.items():
@@ -120,11 +139,21 @@ def make_plan(config: BenchmarkConfig) -> Plan:
             identified[name] = built[name].identify()
     protocol = _protocol(config, identified)
     segmenters = {name: found.photo_segmenter for name, found in identified.items()}
+    of_drawings = {}
+    for name, method in config.methods.items():
+        with _of_method(name):
+            if any(subject.segmenter is not None for subject in subjects):
+                of_drawings[name] = drawing_segmenter(frozen[name], segmenters[name])
+            for subject in subjects if method.trained else ():
+                check_needs_no_mask(built[name].parts.model, subject)
     described = [(subject, _described(subject, segmenters)) for subject in subjects]
-    planner = _Planner(config, folder, frozen, protocol)
+    planner = _Planner(config, folder, frozen, protocol, of_drawings)
     plan = Plan(config, folder, tuple(subjects), tuple(planner.cells(described)), protocol)
     _refuse_other_results(plan)
-    for name in dict.fromkeys(p.method for p in plan.cells if not p.cell.is_done()):
+    if plan.records is not None:
+        recorded = [_with_record(planned, plan.records) for planned in plan.cells]
+        plan = replace(plan, cells=tuple(recorded))
+    for name in dict.fromkeys(p.method for p in plan.cells if not p.is_done()):
         with _of_method(name):
             built[name].check()
     return plan
@@ -205,6 +234,7 @@ class _Planner:
     folder: Path
     frozen: dict[str, dict[str, Any]]
     protocol: dict[str, Any]
+    of_drawings: dict[str, dict[str, Any]]
 
     def cells(
         self, described: Sequence[tuple[BenchmarkSubject, dict[str, Any]]]
@@ -226,8 +256,6 @@ class _Planner:
         own = own / f"seed-{seed}"
         config = _with_subject(self.frozen[name], subject, seed)
         preparation = self._preparation(config, subject, described)
-        config["trainer"]["default_root_dir"] = str(own / "run")
-        config["data"]["subject"]["prepared"] = str(_prepared(preparation.folder))
         record = {
             "idgen_version": __version__,
             "protocol": self.protocol,
@@ -237,6 +265,10 @@ class _Planner:
             "trained": trained,
             "config": _without_places(config),
         }
+        # What the record says by the subject's regime, or not at all.
+        place_masks(config, subject, self.of_drawings.get(name, {}))
+        config["trainer"]["default_root_dir"] = str(own / "run")
+        config["data"]["subject"]["prepared"] = str(_prepared(preparation.folder))
         path, label = own / "config.yaml", f"{name} / {subject.name} / seed {seed}"
         cell = Cell(label, own, record, _steps(own, path, trained), {path: as_yaml(config)})
         return PlannedCell(cell, name, subject, seed, preparation)
@@ -245,27 +277,26 @@ class _Planner:
         self, config: dict[str, Any], subject: BenchmarkSubject, described: dict[str, Any]
     ) -> Cell:
         """Methods that prepare photos alike share what was prepared."""
-        kind = {
+        kind: dict[str, Any] = {
             "idgen_version": __version__,
             "backbone": config["model"]["backbone"],
             "backbone_identity": self.protocol["backbone_identity"],
             "preparation": config["data"]["preparation"],
         }
         digest = hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:8]
-        own = self.folder / "preparing" / f"{folder_name(subject.name)}-{digest}"
-        prepared = _prepared(own)
-        needed = {
-            "model": {"backbone": config["model"]["backbone"]},
-            "data": {
-                "preparation": kind["preparation"],
-                "subject": {"photos": str(subject.photos), "prepared": str(prepared)},
-            },
+        folder = self.folder / "preparing" / f"{folder_name(subject.name)}-{digest}"
+        prepared = _prepared(folder)
+        data: dict[str, Any] = {
+            "preparation": kind["preparation"],
+            "subject": {"photos": str(subject.photos), "prepared": str(prepared)},
         }
-        path = own / "config.yaml"
+        place_training_masks(data, subject)
+        needed: dict[str, Any] = {"model": {"backbone": config["model"]["backbone"]}, "data": data}
+        path = folder / "config.yaml"
         step = Step("prepare", _idgen("prepare", "--config", str(path)), prepared / CONTACT_PAGE)
-        own_masks = {"masks": described["masks"]} if "masks" in described else {}
-        record = {**kind, "photos": described["photos"], **own_masks}
-        return Cell(f"prepare {subject.name}", own, record, (step,), {path: as_yaml(needed)})
+        made = {key: value for key, value in described.items() if key in ("masks", "regime")}
+        record = {**kind, "photos": described["photos"], **made}
+        return Cell(f"prepare {subject.name}", folder, record, (step,), {path: as_yaml(needed)})
 
 
 def _prepared(preparing: Path) -> Path:
@@ -316,6 +347,12 @@ def _without_places(config: dict[str, Any]) -> dict[str, Any]:
             part = part.get(parent) or {}
         part.pop(key, None)
     return kept
+
+
+def _with_record(planned: PlannedCell, records: Records) -> PlannedCell:
+    """The cell with what is written down of it, unless it was finished here."""
+    metrics = records.metrics(planned.cell)
+    return planned if planned.cell.is_done() else replace(planned, recorded=metrics)
 
 
 def _refuse_other_results(plan: Plan) -> None:

@@ -43,6 +43,24 @@ class ShownPhotos(NamedTuple):
         return cls(torch.tensor(numbers), len(photos))
 
 
+class SceneBatch(NamedTuple):
+    """Images of the subject's class in many scenes, with features of their own.
+
+    Attributes:
+        latent_mean: Mean of the autoencoder's posterior, unscaled, `B C h w`.
+        latent_log_variance: Its log-variance, `B C h w`.
+        subject_mask: Their subjects' share of each place of the latents, `B 1 h w` in [0, 1].
+        features: f_p and f'_i of the same images, `B D` each.
+        prompts: Their prompts, which name neither the subject's token nor a scene, B of them.
+    """
+
+    latent_mean: Tensor
+    latent_log_variance: Tensor
+    subject_mask: Tensor
+    features: PhotoFeatures
+    prompts: tuple[str, ...]
+
+
 class SubjectBatch(NamedTuple):
     """Views of a subject's photos, for training.
 
@@ -50,12 +68,14 @@ class SubjectBatch(NamedTuple):
         latent_mean: Mean of the autoencoder's posterior, unscaled, `B C h w`.
         latent_log_variance: Its log-variance, `B C h w`.
         subject_mask: The subject's share of each place of the latents, `B 1 h w` in [0, 1].
-        features: f_p and f'_i of the same views, `B D` each.
+        features: f_p and f'_i of the same views, or of another photo's where that is set, `B D`
+            each.
         prompts: Their prompts, as the backbone reads them, B of them.
         class_prompts: The same prompts without the subject's token.
         position: The batch's place in the endless stream, from 0.
         prior: As many class images, or None where no prior is preserved.
         photos: Which photos they are of; None where that is not known.
+        scenes: As many scene images, or None where there are none.
     """
 
     latent_mean: Tensor
@@ -67,6 +87,7 @@ class SubjectBatch(NamedTuple):
     position: int
     prior: PriorBatch | None = None
     photos: ShownPhotos | None = None
+    scenes: SceneBatch | None = None
 
 
 class DrawingBatch(NamedTuple):

@@ -47,7 +47,7 @@ class TrainingPrompts(NamedTuple):
 
     Attributes:
         usual: The one of photos without a caption.
-        of_photos: By the digest of a photo, its own.
+        of_photos: By the digest of a photo, or a composite's name, its own.
         dropout: Share of rows that get the usual one all the same.
         seed: Decides which.
         note: One line on what is used, empty where there is nothing to say.
@@ -59,20 +59,37 @@ class TrainingPrompts(NamedTuple):
     seed: int = 0
     note: str = ""
 
-    def of(self, digests: Sequence[str], first: int) -> list[Prompt]:
-        """The prompts of a batch's rows.
+    def of(self, source: str, place: int) -> Prompt:
+        """The prompt of a row.
 
         Args:
-            digests: Of each row's photo.
-            first: The first row's place among all rows of the endless stream, of all processes.
+            source: The digest of its photo, or the number of its composite (`composite_name`).
+            place: The row's place among all rows of the endless stream, of all processes.
         """
-        return [
-            self.usual if self._dropped(place) else self.of_photos.get(digest, self.usual)
-            for place, digest in enumerate(digests, start=first)
-        ]
+        return self.usual if self._dropped(place) else self.of_photos.get(source, self.usual)
+
+    def with_composites(self, drawn: Sequence[str], subject: Subject) -> "TrainingPrompts":
+        """The same, with the prompts of composites: where photos have captions, they have too.
+
+        Args:
+            drawn: What the scene that each stands in was drawn for, such as `a robot in the snow`.
+            subject: What is pasted.
+        """
+        if not self.of_photos:
+            return self
+        found = {}
+        for number, words in enumerate(drawn):
+            prompt = with_subject(words, subject.class_noun)
+            found[composite_name(number)] = Prompt(subject.spoken(prompt), without_token(prompt))
+        return self._replace(of_photos={**self.of_photos, **found})
 
     def _dropped(self, place: int) -> bool:
         return seed_of("caption dropout", self.seed, place) < self.dropout * _SEEDS
+
+
+def composite_name(number: int) -> str:
+    """What stands for a composite in the place of a photo's digest."""
+    return f"composite {number}"
 
 
 @dataclass

@@ -10,21 +10,28 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from idgen.errors import UserError
 from idgen.evaluation.observed import Found, Observed
 from idgen.evaluation.score import MetricScore, Score
+from idgen.fingerprint import fingerprint_fields
+from idgen.masks import Mask, Picture
 from idgen.metrics.background import BackgroundAccuracy, scene_prototypes
 from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.metrics.identity import IdentityAccuracy
 from idgen.metrics.masked import subject_square
 from idgen.mini.captions import article
 from idgen.mini.lineup import lineup_pictures, lineup_seeds
+from idgen.mini.lineup_cache import LineupCache
 from idgen.mini.scenes import SCENES
-from idgen.mini.subjects import MiniSubject, read_subject
+from idgen.mini.subjects import TRUTH, MiniSubject, read_subject
 from idgen.mini.wishes import asked_for
 from idgen.sampling import DrawingRequest
 
 Shown = Callable[[Sequence[int]], Iterable[int]]
 """Goes through work and shows how far it is, such as `rich.progress.track`."""
+
+TRUE_MASKS = fingerprint_fields(segmenter="the mini world's truth", version=1)
+"""Identity of what knows the masks of photos in a regime."""
 
 _TOGETHER = 8
 """Identities whose pictures are embedded at once."""
@@ -48,7 +55,7 @@ class MiniTruth:
     def of(
         cls, photos: Path, dino: DinoScorer, device: torch.device, shown: Shown = iter
     ) -> Self | None:
-        """Draws and embeds the line-up that the subject is to be told from.
+        """Draws and embeds the line-up that the subject is to be told from, where none is kept.
 
         Args:
             photos: The subject's folder.
@@ -65,8 +72,38 @@ class MiniTruth:
         subject = read_subject(photos)
         if subject is None:
             return None
-        with dino.loaded(device):
-            return cls(subject, embed_lineup(subject, dino, shown))
+        known = LineupCache.of(subject, dino, device)
+        lineup = known.read()
+        if lineup is None:
+            with dino.loaded(device):
+                lineup = embed_lineup(subject, dino, shown)
+            known.write(lineup)
+        return cls(subject, lineup.to(device))
+
+    def parts(self, photos: Sequence[Tensor]) -> tuple[list[Mask], list[Picture]] | None:
+        """The true masks and backgrounds of photos, in a regime, whatever training was given.
+
+        Args:
+            photos: The subject's, `3 64 64` uint8 each.
+
+        Returns:
+            Masks `64 64` and backgrounds `64 64 3`; None of a plain subject, whose photos are taken
+            apart as any others.
+
+        Raises:
+            UserError: If a photo is none of the subject's.
+        """
+        if self.subject.regime.is_plain:
+            return None
+        known = {drawing.picture.tobytes(): drawing for drawing in self.subject.photos()}
+        pictures = [photo.permute(1, 2, 0).contiguous().numpy().tobytes() for photo in photos]
+        if any(picture not in known for picture in pictures):
+            raise UserError(
+                f"a photo is none of those that {TRUTH} beside it tells of; write the subject "
+                "again with idgen.mini.subjects.write_subject, or remove the file"
+            )
+        drawings = [known[picture] for picture in pictures]
+        return [d.mask for d in drawings], [d.background for d in drawings]
 
     def wants_a_photos_scene(self, request: DrawingRequest) -> bool:
         """Whether a prompt asks for a scene that one of the subject's photos shows."""

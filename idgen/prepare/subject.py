@@ -39,6 +39,15 @@ class SubjectViews:
         rows = [self.photo_digests.index(digest) for digest in dict.fromkeys(self.photo_digests)]
         return self.background_embedding[rows]
 
+    def then(self, other: "SubjectViews") -> "SubjectViews":
+        """These rows, and another's after them."""
+        both = {
+            name: torch.cat([value, getattr(other, name)])
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return SubjectViews(**both, photo_digests=self.photo_digests + other.photo_digests)
+
 
 class PreparedSubject:
     """Opens a prepared subject; files are read when asked for, and checked then.

@@ -102,6 +102,9 @@ def check_parts(
         datamodule.check_captions()
         module.check_class_images(datamodule.prior is not None)
         module.check_photos(len(datamodule.photos))
+        datamodule.check_rows()
+        scenes, composites = datamodule.scenes is not None, datamodule.composites is not None
+        module.check_scene_images(scenes, composites)
     module.check(fit=command == "fit")
     if stored is not None:
         module.check_origin(stored.origin, command == "fit")

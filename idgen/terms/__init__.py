@@ -6,9 +6,11 @@ from idgen.terms.denoising import (
     BackgroundPreservation,
     Diffusion,
     PriorPreservation,
+    SceneDiffusion,
     WeakDenoising,
 )
 from idgen.terms.exclusion import Exclusion
+from idgen.terms.routing import LoadBalance, OrthogonalExperts
 from idgen.terms.term import Term
 
 __all__ = [
@@ -18,7 +20,10 @@ __all__ = [
     "Exclusion",
     "ImplicitExplicit",
     "ImplicitText",
+    "LoadBalance",
+    "OrthogonalExperts",
     "PriorPreservation",
+    "SceneDiffusion",
     "Term",
     "TextExplicit",
     "WeakDenoising",

@@ -17,6 +17,8 @@ class AttentionInMask(Term):
     The map is of f_s alone, under which drawings are made.
     """
 
+    reads_masks = True
+
     def __init__(self, weight: float = 1e-2, reduction: int = 4) -> None:
         """Sets the weight and the layers.
 

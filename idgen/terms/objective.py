@@ -98,6 +98,11 @@ class Objective:
                     "photos, or leave the term out"
                 )
 
+    @property
+    def needs_scene_images(self) -> bool:
+        """Whether a term is about scene images."""
+        return any(term.needs_scene_images for term in self.terms.values())
+
     def losses(self, step: Step) -> dict[str, Tensor]:
         """L_k of each term by name, all predictions made in as few calls as fit.
 

@@ -30,6 +30,7 @@ class Step:
         backbone: Predicts.
         conditioning: The method's way from features to condition.
         words: What stands for the subject in the prompts.
+        scenes: The noised latents of scene images, None where there are none.
     """
 
     batch: SubjectBatch
@@ -40,11 +41,26 @@ class Step:
     backbone: Backbone
     conditioning: Conditioning
     words: SubjectWords
+    scenes: NoisedLatents | None = None
 
     @cached_property
     def text_mean(self) -> Tensor:
         """f_s pooled over its real tokens, `B D`."""
         return self.text.mean()
+
+    @cached_property
+    def scene_condition(self) -> Condition:
+        """The condition of the scene images: their prompt, which names no scene, with their f'_i.
+
+        Raises:
+            UserError: If there are none.
+        """
+        batch = self.batch.scenes
+        if batch is None:
+            raise UserError("terms: the scene images' loss needs them: set data.scenes")
+        text = self.backbone.encode(batch.prompts)
+        condition: Condition = self.conditioning(text, batch.features)
+        return condition
 
 
 Inputs = tuple[NoisedLatents, TextStates]
@@ -78,6 +94,12 @@ def _of_class_images(step: Step) -> Inputs:
     return step.prior, step.conditioning.infer(step.backbone.encode(batch.prompts))
 
 
+def _of_scene_images(step: Step) -> tuple[NoisedLatents, TextStates]:
+    refined = step.scene_condition.refined
+    assert step.scenes is not None, "the condition has refused a step without scene images"
+    return step.scenes, refined
+
+
 REFINED = Asked("f_r", lambda step: (step.noised, step.condition.refined))
 TEXT = Asked("f_s alone", lambda step: (step.noised, step.conditioning.infer(step.text)))
 FROZEN = Asked(
@@ -86,6 +108,7 @@ FROZEN = Asked(
     frozen=True,
 )
 PRIOR = Asked("the class images' prompt", _of_class_images)
+SCENES = Asked("the scene images' f_r", _of_scene_images)
 
 
 def predict(step: Step, asked: Iterable[Asked]) -> dict[Asked, Tensor]:

@@ -20,11 +20,13 @@ class Term(ABC):
         asks: The predictions that the loss is made of.
         needs_class_images: Whether it is about class images (`data.prior`).
         least_photos: How many photos of the subject it needs.
+        needs_scene_images: Whether it is about scene images (`data.scenes`).
     """
 
     asks: tuple[Asked, ...] = ()
     needs_class_images = False
     least_photos = 1
+    needs_scene_images = False
 
     def __init__(self, weight: float = 1.0) -> None:
         """Sets the weight.
@@ -38,6 +40,11 @@ class Term(ABC):
         if weight < 0 or not math.isfinite(weight):
             raise ValueError(f"{type(self).__name__}: weight must be finite and not negative")
         self.weight = weight
+
+    @property
+    def reads_masks(self) -> bool:
+        """Whether its loss depends on the subjects' masks."""
+        return False
 
     def check(self, tuning: Tuning) -> None:  # noqa: B027 (most have nothing to check)
         """Raises a UserError if the tuning rules the term out."""

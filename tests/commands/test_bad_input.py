@@ -322,6 +322,18 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         ),
         ("--model.conditioning.init_args.experts=-1", "experts"),
         ("--model.conditioning.init_args.explicit=false", "explicit"),
+        ("--model.conditioning.init_args.entry_scale=0", "entry_scale"),
+        ("--model.conditioning.init_args.dropout=1", "dropout must be"),
+        ("--model.conditioning.init_args.low_rank=0", "low_rank must be"),
+        ("--data.other_background=2", "data.other_background must be"),
+        ("--data.composites.count=3", "data.composites: the backgrounds are those of data.scenes"),
+        ("--data.composites.share=0", "share must be"),
+        ("--data.scenes.per_prompt=0", "per_prompt"),
+        ("--data.scenes.per_prompt=2", "data.scenes"),
+        (
+            "--model.terms.scene_diffusion=idgen.terms.SceneDiffusion",
+            "data.scenes: terms.SceneDiffusion needs scene images",
+        ),
         ("--model.terms.diffusion.init_args.weight=-1", "--model.terms.diffusion.init_args.weight"),
         (
             '--model.terms.prior_preservation={"class_path": "idgen.terms.PriorPreservation", '
@@ -405,6 +417,14 @@ def test_values_out_of_range(
         line = refusal(*fit(workspace, option))
     assert named in line
     assert len(line) < 400
+    assert not workspace.run.exists()
+
+
+def test_no_other_photo_to_be_told_of(workspace: Workspace, refusal: Refusal) -> None:
+    for name in ("1.png", "2.png"):
+        (workspace.photos / name).unlink()
+    line = refusal(*fit(workspace, "--data.other_background=0.5"))
+    assert "data.other_background: there is one photo" in line
     assert not workspace.run.exists()
 
 

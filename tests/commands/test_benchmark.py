@@ -224,7 +224,39 @@ def test_a_subject_with_one_photo_is_trained_and_its_photo_has_no_score(
     assert not re.search(r"\d\.\d", row)
     assert PHOTOS in Page((output / "report.html").read_text()).words
     content = json.loads((output / "results.json").read_text())
-    assert content["photos"]["subjects"]["photos"] == dict.fromkeys(names)
+    assert content["regimes"]["plain"]["photos"]["subjects"]["photos"] == dict.fromkeys(names)
+
+
+def test_regimes_are_run_reported_apart_and_gone_on_with_elsewhere(workspace: Workspace) -> None:
+    settings = benchmark_settings(workspace)
+    settings["methods"] = {"ours": {}}
+    settings["subjects"] = ["mini:3"]
+    settings["regimes"] = ["scenes=1&photos=2&masks=wide&captions=right", "photos=2&masks=exact"]
+    settings["records"] = str(workspace.folder / "records")
+    settings["settings"]["data.preparation.segmenter"] = "tests.prepare.parts.CentreSegmenter"
+    path = write_settings(workspace, settings)
+    assert main(["benchmark", f"--config={path}"]) == 0
+    output = Path(settings["output"])
+    rows = list(csv.DictReader((output / "results.csv").open()))
+    regimes = ["scenes=1&photos=2&masks=wide&captions=right", "photos=2&masks=exact"]
+    assert [(row["regime"], row["status"]) for row in rows] == [(r, "done") for r in regimes]
+    wide, exact = (
+        json.loads(found.read_text())
+        for found in sorted((output / "cells").rglob("metrics.json"), reverse=True)
+    )
+    # Photos are scored by their true masks, whatever training was given.
+    assert wide["protocol"]["photo_segmenter"] == exact["protocol"]["photo_segmenter"]
+    assert None not in (wide["identity_accuracy"], wide["leakage"], wide["photos"]["masked_dino"])
+    assert "## photos=2&masks=exact" in (output / "table.md").read_text()
+    assert "## " not in Page((output / "report.html").read_text()).words
+    assert (output / "regimes.svg").read_text().startswith("<svg ")
+
+    elsewhere = workspace.folder / "elsewhere"
+    assert main(["benchmark", f"--config={path}", f"--output={elsewhere}"]) == 0
+    assert not (elsewhere / "cells").exists()
+    again = list(csv.DictReader((elsewhere / "results.csv").open()))
+    assert again == rows
+    assert "The drawings lie elsewhere." in Page((elsewhere / "report.html").read_text()).words
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -15,6 +15,7 @@ from idgen.data.captions import (
     CaptionUse,
     Prompt,
     TrainingPrompts,
+    composite_name,
     scene_likeness,
     with_subject,
 )
@@ -67,13 +68,22 @@ USUAL, OWN = Prompt("a sks dog", "a dog"), Prompt("a sks dog on a rug", "a dog o
 
 def test_dropout_follows_from_seed_and_place_alone() -> None:
     prompts = TrainingPrompts(USUAL, {"1": OWN}, dropout=0.3, seed=5)
-    whole = prompts.of(["1"] * 4000, 0)
+    whole = [prompts.of("1", place) for place in range(4000)]
     assert 0.27 < Counter(whole)[USUAL] / len(whole) < 0.33
-    assert prompts.of(["1"] * 10, 100) == whole[100:110]
-    other = TrainingPrompts(USUAL, {"1": OWN}, dropout=0.3, seed=6).of(["1"] * 4000, 0)
-    assert other != whole
-    assert set(TrainingPrompts(USUAL, {"1": OWN}).of(["1"] * 100, 0)) == {OWN}
-    assert prompts.of(["2"], 0) == [USUAL]
+    assert prompts.of("1", 100) == whole[100]
+    other = TrainingPrompts(USUAL, {"1": OWN}, dropout=0.3, seed=6)
+    assert [other.of("1", place) for place in range(4000)] != whole
+    assert {TrainingPrompts(USUAL, {"1": OWN}).of("1", place) for place in range(100)} == {OWN}
+    assert prompts.of("2", 0) == USUAL
+
+
+def test_a_composite_names_its_scene_where_photos_have_captions() -> None:
+    subject, drawn = Subject("photos", "dog"), ["a dog in the snow", "a dog on a rug"]
+    prompts = TrainingPrompts(USUAL, {"1": OWN}).with_composites(drawn, subject)
+    assert prompts.of(composite_name(0), 0) == Prompt("a sks dog in the snow", "a dog in the snow")
+    assert prompts.of("1", 0) == OWN
+    without = TrainingPrompts(USUAL, {}).with_composites(drawn, subject)
+    assert without.of(composite_name(1), 0) == USUAL
 
 
 @pytest.mark.parametrize("settings", [{"dropout": 1.0}, {"dropout": -0.1}, {"shared_scene": 2.0}])
@@ -121,9 +131,9 @@ class Made:
         """By the number of each photo's picture."""
         data = self.data(captions, word)
         digests = {photo.digest: photo.name for photo in find_photos(self.photos)}
-        assert data._views is not None
+        assert data._rows.views is not None
         found: dict[str, Prompt] = {}
-        for index, digest in enumerate(data._views.photo_digests):
+        for index, digest in enumerate(data._rows.views.photo_digests):
             batch = data._collate([index], 0)
             prompt = Prompt(*batch.prompts, *batch.class_prompts)
             assert found.setdefault(digests[digest], prompt) == prompt
@@ -186,9 +196,9 @@ def test_a_changed_text_file_makes_nothing_anew(made: Made) -> None:
 
 def test_auto_depends_on_whether_photos_share_a_scene(made: Made) -> None:
     data = made.data(Captions())
-    assert data._views is not None
-    plain = data._views.background_embedding[:: len(data._views.photo_digests) // 3]
-    assert torch.equal(data._views.plain_backgrounds(), plain)
+    assert data._rows.views is not None
+    plain = data._rows.views.background_embedding[:: len(data._rows.views.photo_digests) // 3]
+    assert torch.equal(data._rows.views.plain_backgrounds(), plain)
     likeness = scene_likeness(plain)
     above = Captions(use=CaptionUse.auto, shared_scene=likeness + 1e-4)
     below = Captions(use=CaptionUse.auto, shared_scene=likeness - 1e-4)

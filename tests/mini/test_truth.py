@@ -2,19 +2,24 @@
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from idgen.errors import UserError
 from idgen.evaluation.observed import Observed, Observer
 from idgen.evaluation.score import Score
 from idgen.evaluation.scores import fidelity_scores, overfitting_scores
+from idgen.fingerprint import CACHE_VARIABLE
 from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.metrics.identity import identity_hits
 from idgen.mini.lineup import lineup_seeds
+from idgen.mini.lineup_cache import LineupCache
+from idgen.mini.regimes import Regime
 from idgen.mini.scenes import SCENES
-from idgen.mini.subjects import DEMO_SUBJECTS
+from idgen.mini.subjects import DEMO_SUBJECTS, MiniSubject, sample_subject, write_subject
 from idgen.mini.truth import MiniTruth, embed_lineup
 from idgen.mini.world import Drawing, Factors, draw, sample_pose
 from idgen.prepare import OpenCVInpainter
@@ -169,3 +174,44 @@ def test_a_drawing_without_a_subject_has_no_identity(world: World) -> None:
     nothing = world.observed(pictures, [request("a robot in the snow")] * 2)
     nothing.images, nothing.requests, nothing.masks = torch.empty(0, 3, 64, 64).byte(), [], []
     assert identity.add(nothing) == background.add(nothing) == []
+
+
+def test_in_a_regime_photos_are_taken_apart_by_the_truth(world: World) -> None:
+    subject = sample_subject(7, regime=Regime.parse("scenes=2&masks=wide"))
+    truth, photos = MiniTruth(subject, world.truth.lineup), subject.photos()
+    pictures = [torch.tensor(p.picture).permute(2, 0, 1) for p in reversed(photos)]
+    parts = truth.parts(pictures)
+    assert parts is not None
+    for mask, ground, photo in zip(*parts, reversed(photos), strict=True):
+        assert np.array_equal(mask, photo.mask)
+        assert np.array_equal(ground, photo.background)
+    with pytest.raises(UserError, match=r"none of those that mini_subject\.json .* tells of"):
+        truth.parts([torch.zeros(3, 64, 64, dtype=torch.uint8)])
+    # Plain photos are taken apart as any others.
+    assert world.truth.parts(pictures) is None
+
+
+def test_a_lineup_is_embedded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    embedded: list[MiniSubject] = []
+
+    def embed(subject: MiniSubject, *_: object) -> torch.Tensor:
+        embedded.append(subject)
+        return torch.full((2, 4, 8), len(embedded) + 0.1)
+
+    monkeypatch.setattr("idgen.mini.truth.embed_lineup", embed)
+    write_subject(SUBJECT, tmp_path / "photos")
+
+    def lineup() -> torch.Tensor:
+        truth = MiniTruth.of(tmp_path / "photos", DinoScorer(), CPU)
+        assert truth is not None
+        return truth.lineup
+
+    first = lineup()
+    assert torch.equal(lineup(), first)
+    assert embedded == [SUBJECT]
+    [kept] = (tmp_path / "cache" / "lineups").iterdir()
+    kept.write_bytes(b"damaged")
+    assert not torch.equal(lineup(), first)
+    assert len(embedded) == 2
+    assert LineupCache.of(sample_subject(7), DinoScorer(), CPU).path != kept
