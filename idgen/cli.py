@@ -12,6 +12,7 @@ from functools import partial
 
 from idgen import __version__
 from idgen.errors import UserError
+from idgen.threads import share_cores, wait_without_spinning
 
 COMMANDS = {
     "prepare": "photos -> masks, subject-free backgrounds, features (offline, cached)",
@@ -111,12 +112,14 @@ def _run(command: str = "--help", *, options: list[str]) -> int:
     if command == "--version":
         print(f"idgen {__version__}")
         return 0
+    wait_without_spinning()
     # What imports make is no garbage; to look through it again and again takes a tenth of a start.
     gc.disable()
     try:
         function = _function(command)
     finally:
         gc.enable()
+    share_cores()
     return function(options)
 
 

@@ -355,9 +355,10 @@ class PersonalizationModule(L.LightningModule):
             )
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Logs the norm of each trained part's gradient."""
+        """Logs the step's learning rate, and the norm of each trained part's gradient."""
         if not self._logs_this_step():
             return
+        self.log("train/learning_rate", float(optimizer.param_groups[0]["lr"]))
         for part, module in self._trained_parts().items():
             gradients = [p.grad for p in module.parameters() if p.grad is not None]
             if gradients:

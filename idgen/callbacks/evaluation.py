@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from rich.console import Console
 from rich.progress import track
 
+from idgen.callbacks.pictures import log_pictures
 from idgen.data.datamodule import SubjectDataModule
 from idgen.data.prompts import suite_identity
 from idgen.evaluation.drawing import Evaluation, ScoredDrawing, of_all_processes
@@ -93,25 +92,25 @@ class EvaluateDrawings(Callback):
         self._evaluation = self.evaluator.finish()
         scores = self._evaluation.scores
         named = {f"{stage}/{name}": v for name, v in scores.items() if v is not None}
+        # Lightning's own count would be that of the step before, but the pictures' is this one.
+        for logger in trainer.loggers:
+            logger.log_metrics(named, step=_step(trainer))
         if trainer.sanity_checking:
-            if trainer.logger is not None:
-                trainer.logger.log_metrics(named, step=trainer.global_step)
             return
         for name, value in named.items():
             shown = name in (f"{stage}/dino", f"{stage}/clip_t")
-            module.log(name, value, prog_bar=shown, sync_dist=False, rank_zero_only=False)
+            module.log(
+                name, value, prog_bar=shown, logger=False, sync_dist=False, rank_zero_only=False
+            )
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes the grid of this step, to a file and to TensorBoard, and a line of scores."""
+        """Writes the grids of this step, to files and to loggers, and a line of scores."""
         evaluation, self._evaluation = self._evaluation, None
         if not trainer.is_global_zero or evaluation is None or not evaluation.drawings:
             return
         folder, step = self.stage_folder(trainer, "validate"), _step(trainer)
         grids = self.recorder.record_validation(folder, evaluation, _suite(trainer), step)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                pixels = np.asarray(grids[0])
-                logger.experiment.add_image("validation", pixels, step, dataformats="HWC")
+        log_pictures(trainer.loggers, "validation", grids, step)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes images, grids, images.csv, report.html and metrics.json."""

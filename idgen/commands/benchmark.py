@@ -30,6 +30,7 @@ from idgen.pages.svg import standalone
 from idgen.runs.building import note_parts
 from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
 from idgen.runs.quiet import quieten
+from idgen.threads import available_cores
 
 _DESCRIPTION = (
     "Compares methods: each cell, one method on one subject with one seed, is an `idgen fit` and "
@@ -168,8 +169,7 @@ def _write_report(plan: Plan, command: str) -> Comparison:
 
 
 def _local_executor(config: BenchmarkConfig) -> LocalExecutor:
-    known = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    cores = available_cores()
     gpus = _visible_gpus()
     return LocalExecutor(config.jobs or len(gpus) or min(cores, _MOST_JOBS), cores, gpus)
 

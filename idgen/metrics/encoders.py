@@ -39,8 +39,8 @@ class ClipScorer(ImageScorer):
             model: ``mini``, ``local-dir:FOLDER`` with an ``open_clip_config.json`` and weights, or
                 an open_clip architecture such as ``ViT-B-32``.
             pretrained: For an architecture only: open_clip's name of the weights, such as
-                ``openai``, or a file of them. With a file of OpenAI's weights the architecture is
-                ``ViT-B-32-quickgelu``; by name that is seen to.
+                ``openai``, or a file of them. A file of OpenAI's weights needs an architecture
+                such as ``ViT-B-32-quickgelu``; by name that is seen to.
             batch_size: Images or texts encoded at once; changes memory, not results.
         """
         super().__init__(model, batch_size)

@@ -41,6 +41,7 @@ from idgen.runs.quiet import HeldLines, quiet_writers
 from idgen.runs.resuming import Start, settle
 from idgen.runs.stored import RunConfig, StoredRun, whole_config
 from idgen.runs.trainer import check_trainer_values, untrained_note, waiting_note
+from idgen.threads import share_cores
 
 _TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,
@@ -249,7 +250,11 @@ class IdgenCLI(PartsCLI):
         if self.command == "fit":
             callbacks.append(OneHistory())
         kwargs["callbacks"] = [*callbacks, EvaluateDrawings(built.fidelity, built.drawings)]
-        return super().instantiate_trainer(**kwargs)
+        made = super().instantiate_trainer(**kwargs)
+        threads = share_cores(made.num_devices)
+        if self.command == "fit":
+            rank_zero_info(threads)
+        return made
 
 
 def _backbone(module: PersonalizationModule) -> Backbone:

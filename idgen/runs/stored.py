@@ -18,6 +18,7 @@ from idgen.evaluation.recorder import Stage
 from idgen.files import atomic_write
 from idgen.integrity import can_go_on, check_archive, check_trained, text_digest
 from idgen.module import CHECKPOINT_KEY
+from idgen.runs.hyperparameters import log_hyperparameters
 
 STORED = ("seed_everything", "trainer", "model", "data", "fidelity", "drawings", "checkpoint")
 
@@ -85,9 +86,11 @@ class RunConfig(SaveConfigCallback):
         """Nothing yet: a checkpoint that is refused after this must leave no trace."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves the config in the run's folder."""
+        """Saves the config in the run's folder, and hands it to the loggers."""
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._write(trainer, Path(trainer.default_root_dir))
+            if trainer.is_global_zero:
+                log_hyperparameters(trainer.loggers, yaml.safe_load(self._text(trainer)))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves the config beside what `validate` drew."""

@@ -16,7 +16,7 @@ from idgen.terms.step import Step, predict
 from idgen.terms.term import Term
 
 _DECOUPLING = 1e-3  # DisenBooth's weight
-_LOGGED = ("router_entropy", "expert_load_", "grad_norm_", "background_noise")
+_LOGGED = ("router_entropy", "expert_load_", "grad_norm_", "background_noise", "learning_rate")
 
 
 def paper_terms() -> dict[str, Term]:

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from huggingface_hub.utils import filter_repo_objects
+from safetensors.torch import load_file, save_file
 
 from idgen.backbones import StableDiffusionBackbone, SubjectWords
 from idgen.errors import UserError
@@ -131,6 +133,49 @@ def test_a_missing_shard_is_named_before_work(folder: Path) -> None:
     lost.unlink()
     with pytest.raises(UserError, match=f"{lost.name} are missing"):
         StableDiffusionBackbone(str(folder)).check()
+
+
+def test_a_lora_beside_the_weights_is_named(folder: Path) -> None:
+    save_file({"a": torch.ones(1)}, folder / "pytorch_lora_weights.safetensors")
+    with pytest.warns(UserWarning, match=r"pytorch_lora_weights\.safetensors is not used"):
+        StableDiffusionBackbone(str(folder)).check()
+
+
+@pytest.mark.parametrize("key", ["lora_A.default.weight", "lora.down.weight"])
+def test_weights_that_carry_lora_are_refused_before_work(folder: Path, key: str) -> None:
+    path = folder / "unet" / f"{UNET}.safetensors"
+    layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_q"
+    save_file({**load_file(path), f"{layer}.{key}": torch.ones(2, 2)}, path)
+    with pytest.raises(UserError, match=rf"unet/{UNET}\.safetensors carries LoRA .*{key}"):
+        StableDiffusionBackbone(str(folder)).check()
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_all_shards_of_a_variant_are_downloaded(
+    folder: Path, variant: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub has shards and whole files, plain and as a variant; the client's filter chooses."""
+    wanted = [
+        f"unet/{UNET}.safetensors.index{{}}.json",
+        f"unet/{UNET}-00001-of-00002{{}}.safetensors",
+        f"unet/{UNET}-00002-of-00002{{}}.safetensors",
+        f"vae/{UNET}{{}}.safetensors",
+        "text_encoder/model{}.safetensors",
+    ]
+    on_the_hub = [name.format(dot) for name in wanted for dot in ("", ".fp16", ".non_ema")]
+    on_the_hub += ["v1-5-pruned.safetensors", "safety_checker/model.safetensors"]
+    on_the_hub += [f"unet/{UNET}.bin", "unet/config.json", "scheduler/scheduler_config.json"]
+    fetched: list[str] = []
+
+    def download(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+        fetched[:] = filter_repo_objects(on_the_hub, allow_patterns=allow_patterns)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    StableDiffusionBackbone("owner/sharded", variant=variant).pipeline.fetch()
+    dot = "" if variant is None else f".{variant}"
+    configs = {"unet/config.json", "scheduler/scheduler_config.json"}
+    assert set(fetched) == {name.format(dot) for name in wanted} | configs
 
 
 def test_half_a_backbone_is_never_taken_for_a_whole_one(folder: Path) -> None:
