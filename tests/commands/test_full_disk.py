@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from idgen.cli import main
 from tests.workspace import Workspace
