@@ -130,11 +130,20 @@ def _state(files: Sequence[Path]) -> str | None:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
-def _cache_path() -> Path:
+def cache_folder() -> Path:
+    """Where things are kept whose loss costs time only: `$IDGEN_CACHE`, or the user's cache.
+
+    Raises:
+        RuntimeError: If the user has no home.
+    """
     if own := os.environ.get(CACHE_VARIABLE):
-        return Path(own).expanduser() / _CACHE_FILE
+        return Path(own).expanduser()
     users = os.environ.get("XDG_CACHE_HOME")
-    return (Path(users) if users else Path.home() / ".cache") / "idgen" / _CACHE_FILE
+    return (Path(users) if users else Path.home() / ".cache") / "idgen"
+
+
+def _cache_path() -> Path:
+    return cache_folder() / _CACHE_FILE
 
 
 def _read_cache() -> dict[str, object]:

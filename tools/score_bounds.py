@@ -34,7 +34,7 @@ from idgen.evaluation.scores import (
 from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.mini.classes import subject_class
 from idgen.mini.subjects import DEMO_SUBJECTS, MiniSubject, sample_subject
-from idgen.mini.truth import MiniTruth, embed_lineup
+from idgen.mini.truth import MiniTruth
 from idgen.mini.wishes import asked_for
 from idgen.mini.world import HELD_OUT_FROM, Drawing, Factors, draw, sample_pose
 from idgen.prepare import OpenCVInpainter, SamSegmenter
@@ -66,8 +66,8 @@ def drawn_for(subject: MiniSubject, prompt: str, count: int, model: str) -> list
         # The others are no candidates of the line-up, or they would be told from it too easily.
         identity = subject.identity_seed if model == "itself" else HELD_OUT_FROM + 1000 + number
         scene, pose = wish.scene or rng.choice(subject.unseen_scenes), sample_pose(rng)
-        factors = Factors(subject.noun, identity, scene, pose, wish.attribute, rng.randrange(2**31))
-        drawings.append(draw(factors))
+        seed, looks = rng.randrange(2**31), wish.looks.attributes
+        drawings.append(draw(Factors(subject.noun, identity, scene, pose, None, seed, looks)))
     return drawings
 
 
@@ -86,7 +86,7 @@ def all_scores(
     subject: MiniSubject, photos: Observed, observer: Observer, prompts: int
 ) -> list[list[Score]]:
     """The scores of `idgen test`, once for each of `MODELS`."""
-    truth = MiniTruth(subject, embed_lineup(subject, observer.dino))
+    truth = MiniTruth(subject)
     known = truth.wants_a_photos_scene
     each = [[*fidelity_scores(), *overfitting_scores(known), *truth.scores()] for _ in MODELS]
     return [[score.start(photos, prompts, CPU) for score in of_model] for of_model in each]

@@ -7,10 +7,13 @@ from pathlib import Path
 from idgen.dreambench import read_templates
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
-from idgen.sources import is_mini
 
 PLACEHOLDER = "[V]"
-_MINI_SUITE = Path(__file__).parents[1] / "mini" / "prompts.txt"
+_MINI = Path(__file__).parents[1] / "mini"
+SUITES = {"mini": _MINI / "prompts.txt", "mini-complex": _MINI / "prompts_complex.txt"}
+"""The suites that come with the mini world, by name."""
+
+_GIVE = f"give a file, or {' or '.join(map(repr, SUITES))}"
 
 
 def with_token(prompt: str, token: str) -> str:
@@ -41,7 +44,7 @@ def read_suite(source: str, *, live: bool, class_noun: str) -> list[str]:
     hold [V] instead.
 
     Args:
-        source: `mini`, or a text file.
+        source: `mini`, `mini-complex`, or a text file.
         live: Whether the subject is alive.
         class_noun: Such as `dog`.
 
@@ -56,13 +59,13 @@ def read_suite(source: str, *, live: bool, class_noun: str) -> list[str]:
             f"prompts: {source} is read as a file's name; quote each prompt of a list, as in "
             f"'[\"a {PLACEHOLDER} dog\"]'"
         )
-    path = _MINI_SUITE if is_mini(source) else Path(source).expanduser()
+    path = _suite_file(source)
     if path.suffix.lower() in (".yaml", ".yml", ".json"):
         raise UserError(f"prompts: {path} is no list of prompts; give a text file, one a line")
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"prompts: cannot read {path} ({error}); give 'mini' or a file") from error
+        raise UserError(f"prompts: cannot read {path} ({error}); {_GIVE}") from error
     prompts = [
         template.replace("{0}", PLACEHOLDER).replace("{1}", class_noun)
         for template in read_templates(lines, live=live, placeholder=PLACEHOLDER)
@@ -80,15 +83,19 @@ def suite_identity(suite: str | Sequence[str]) -> str:
     """Hash of a suite's templates, the same for every subject.
 
     Args:
-        suite: `mini`, a file as for `read_suite`, or a list of prompts.
+        suite: `mini`, `mini-complex`, a file as for `read_suite`, or a list of prompts.
 
     Raises:
         UserError: If the file cannot be read.
     """
     if not isinstance(suite, str):
         return fingerprint_fields(prompts=json.dumps(list(suite)))
-    path = _MINI_SUITE if is_mini(suite) else Path(suite).expanduser()
+    path = _suite_file(suite)
     try:
         return fingerprint_fields(prompts=path.read_text())
     except OSError as error:
-        raise UserError(f"prompts: cannot read {path} ({error}); give 'mini' or a file") from error
+        raise UserError(f"prompts: cannot read {path} ({error}); {_GIVE}") from error
+
+
+def _suite_file(source: str) -> Path:
+    return SUITES.get(source) or Path(source).expanduser()

@@ -15,7 +15,7 @@ from idgen.metrics.identity import identity_hits
 from idgen.mini.lineup import lineup_seeds
 from idgen.mini.scenes import SCENES
 from idgen.mini.subjects import DEMO_SUBJECTS
-from idgen.mini.truth import MiniTruth, embed_lineup
+from idgen.mini.truth import MiniTruth
 from idgen.mini.world import Drawing, Factors, draw, sample_pose
 from idgen.prepare import OpenCVInpainter
 from idgen.sampling import DrawingRequest
@@ -53,7 +53,7 @@ class World:
         self.observer = Observer(
             ClipScorer().load(CPU), DinoScorer().load(CPU), None, OpenCVInpainter()._inpaint
         )
-        self.truth = MiniTruth(SUBJECT, embed_lineup(SUBJECT, self.observer.dino))
+        self.truth = MiniTruth(SUBJECT)
 
     def observed(
         self, pictures: Sequence[Drawing], requests: Sequence[DrawingRequest] = ()
@@ -123,9 +123,8 @@ def test_others_are_found_for_what_they_are(world: World) -> None:
     seeds = lineup_seeds(SUBJECT)[:24]
     pictures = drawn(seeds, ["snow"] * len(seeds), "each")
     subjects = world.observed(pictures).subject_dino.embeddings
-    hits = [
-        identity_hits(subjects[n : n + 1], world.truth.lineup, n).item() for n in range(len(seeds))
-    ]
+    lineup = world.truth.yardsticks.identities(world.observer.dino)
+    hits = [identity_hits(subjects[n : n + 1], lineup, n).item() for n in range(len(seeds))]
     assert sum(hits) / len(hits) >= 0.8
 
 
@@ -136,7 +135,7 @@ def test_what_a_prompt_does_not_ask_for_has_no_truth(world: World) -> None:
     ]
     pictures = drawn([SUBJECT.identity_seed] * 4, ["snow"] * 4, "asked")
     drawings = world.observed(pictures, [request(prompt) for prompt in prompts])
-    identity, background = world.started(*world.truth.scores())
+    identity, background, *_ = world.started(*world.truth.scores())
     # The photos show the beach; a red robot is another; the last names no scene.
     assert [value is None for value in background.add(drawings)] == [False, True, False, True]
     assert [value is None for value in identity.add(drawings)] == [False, False, True, False]
@@ -162,7 +161,7 @@ def test_a_drawing_without_a_subject_has_no_identity(world: World) -> None:
     pictures = drawn([SUBJECT.identity_seed] * 2, ["snow"] * 2, "lost")
     drawings = world.observed(pictures, [request("a robot in the snow")] * 2)
     drawings.masks = [None, None]
-    identity, background = world.started(*world.truth.scores())
+    identity, background, *_ = world.started(*world.truth.scores())
     assert identity.add(drawings) == [None, None]
     assert identity.result() is None
     assert background.add(drawings) == [1.0, 1.0]
