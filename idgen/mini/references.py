@@ -24,7 +24,7 @@ POSES = 19
 ALTERED_IDENTITIES = 20
 """Individuals in the line-up of those that are all changed alike."""
 
-ALTERED_PICTURES = 2
+ALTERED_PICTURES = 4
 """Of each of them."""
 
 WORN: tuple[str | None, ...] = (None, *ACCESSORIES)
