@@ -6,8 +6,8 @@ drawings, masks by the mini SAM. The first column is what a perfect model would 
 what a perfect model reaches that does not know the subject: their difference is the part of a
 change in CLIP-T that belongs to the subject's looks, not to what training spoilt. The third is a
 model that returns its photos; each is then compared with itself too. The last is the photos against
-each other, as `idgen test` scores them. ``--held-out N`` takes the held-out subjects 0 to N - 1 instead,
-which a benchmark calls ``mini:0`` and so on, and shows means.
+each other, as `idgen test` scores them. ``--held-out N`` takes the held-out subjects 0 to N - 1
+instead, which a benchmark calls ``mini:0`` and so on, and shows means.
 """
 
 import argparse

@@ -47,7 +47,7 @@ class FidelityScores:
 
         Raises:
             UserError: If there is no such model, it cannot be fetched, the segmenter of drawings
-                takes masks from files, or two scores have one name.
+                takes masks from files, two scores have one name, or one lacks what it needs.
         """
         if isinstance(self.segmenter, MaskFiles):
             raise UserError(
@@ -60,5 +60,7 @@ class FidelityScores:
             raise UserError(f"fidelity.scores: the name {twice[0]!r} is taken; give yours another")
         self.clip.fetch()
         self.dino.fetch()
+        for score in self.scores:
+            score.check()
         if self.segmenter is not None:
             _ = self.segmenter.identity
