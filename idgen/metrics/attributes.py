@@ -14,8 +14,6 @@ from torch.nn.functional import one_hot
 
 from idgen.metrics.similarity import require_embeddings, require_same_width
 
-_SHRINKAGE = 1e-2
-
 
 @dataclass(frozen=True)
 class LinearProbe:
@@ -37,18 +35,22 @@ class LinearProbe:
         return (scores + self.bias.to(embeddings.device)).argmax(dim=1)
 
 
-def fit_probe(embeddings: Tensor, answers: Tensor, count: int) -> LinearProbe:
+def fit_probe(
+    embeddings: Tensor, answers: Tensor, count: int, shrinkage: float = 1e-3
+) -> LinearProbe:
     r"""Ridge regression from embeddings to one-hot answers, both centred.
 
     .. math:: W = (X^T X + \lambda n \bar v I)^{-1} X^T Y
 
-    with :math:`\bar v` the mean variance of a coordinate, so that the shrinkage
-    :math:`\lambda = 0.01` means the same for embeddings of any length.
+    with :math:`\bar v` the mean variance of a coordinate, so that the shrinkage means the same for
+    embeddings of any length.
 
     Args:
         embeddings: ``N E``, of a floating type.
         answers: What each shows, ``N`` int64 in [0, C).
         count: C.
+        shrinkage: :math:`\lambda`, above 0. On a thousand of the mini world's pictures 1e-4 to
+            1e-3 are right most often, 1e-2 in five of a hundred fewer.
 
     Raises:
         ValueError: If the shapes do not fit, or there are fewer than two embeddings.
@@ -59,7 +61,7 @@ def fit_probe(embeddings: Tensor, answers: Tensor, count: int) -> LinearProbe:
     x, y = embeddings.double(), one_hot(answers, count).double()
     middle, shares = x.mean(dim=0), y.mean(dim=0)
     x, y = x - middle, y - shares
-    shrinkage = _SHRINKAGE * x.square().sum() / x.shape[1]
+    ridge = shrinkage * x.square().sum() / x.shape[1]
     eye = torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
-    weights = torch.linalg.solve(x.T @ x + shrinkage * eye, x.T @ y)
+    weights = torch.linalg.solve(x.T @ x + ridge * eye, x.T @ y)
     return LinearProbe(weights, shares - middle @ weights)

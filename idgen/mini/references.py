@@ -12,7 +12,7 @@ from idgen.mini.subjects import MiniSubject
 from idgen.mini.wishes import AS_IT_IS, Looks, Wish
 from idgen.mini.world import HELD_OUT_FROM, Drawing, Factors, draw, sample_pose
 
-PER_PROMPT = 4
+PER_PROMPT = 8
 """Pictures of what a prompt asks for."""
 
 GROUNDS = 20

@@ -101,7 +101,7 @@ def test_a_drawing_is_compared_with_each_of_some_photos() -> None:
     assert score.note() is None
     lone = ConceptPreservation(judge, "cat", photos=5).start(pictures(7), 1, CPU)
     assert lone.add(pictures(2)) == [0.5]
-    with pytest.raises(UserError, match=r"max_tokens must be 1 or more"):
+    with pytest.raises(UserError, match=r"ConceptPreservation\.photos must be 1 or more"):
         ConceptPreservation(judge, photos=0)
 
 

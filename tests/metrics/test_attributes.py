@@ -9,7 +9,7 @@ def test_it_equals_ridge_regression_with_a_free_intercept() -> None:
     generator = torch.Generator().manual_seed(0)
     embeddings = torch.randn(60, 5, generator=generator, dtype=torch.float64) * 2 + 1
     answers = torch.randint(0, 3, (60,), generator=generator)
-    probe = fit_probe(embeddings, answers, 3)
+    probe = fit_probe(embeddings, answers, 3, 0.01)
     x, y = embeddings.numpy(), np.eye(3)[answers.numpy()]
     shrinkage = 0.01 * len(x) * x.var(axis=0).mean()
     # Augmented least squares: the intercept is not shrunk.

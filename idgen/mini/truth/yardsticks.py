@@ -37,8 +37,8 @@ _T = TypeVar("_T")
 Shown = Callable[[Sequence[int]], Iterable[int]]
 """Goes through work and shows how far it is, such as `rich.progress.track`."""
 
-EXAMPLES = 1000
-"""Pictures that a class's probes are fitted on."""
+EXAMPLES, SHRINKAGE = 1000, 1e-3
+"""Pictures that a class's probes are fitted on, and how."""
 
 _TOGETHER = 8
 """Identities whose pictures are embedded at once."""
@@ -137,7 +137,8 @@ class Yardsticks:
             made: Tensors = {}
             for part, answers in ANSWERS.items():
                 shown = [answers.index(getattr(looks, part)) for _, looks in examples]
-                probe = fit_probe(both, torch.tensor(shown, device=both.device), len(answers))
+                labels = torch.tensor(shown, device=both.device)
+                probe = fit_probe(both, labels, len(answers), SHRINKAGE)
                 made |= {f"{part}.weights": probe.weights, f"{part}.bias": probe.bias}
             return made
 
