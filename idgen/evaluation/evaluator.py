@@ -27,7 +27,7 @@ from idgen.prepare.segmenters.segmenter import of_drawings
 from idgen.sampling import Drawings
 
 _OF_PHOTOS = "leakage, masked DINO, masked CLIP-I"
-_OF_MASKS = f"{_OF_PHOTOS}, identity accuracy"
+_OF_MASKS = f"{_OF_PHOTOS}, identity accuracy and other true scores of subjects"
 
 
 class Evaluator:

@@ -43,8 +43,9 @@ def kernel_distance(
         reference_prompts: Which prompt each is of, ``R`` int64.
 
     Returns:
-        A float64 scalar: 0 on average for drawings like the references, a little below by chance;
-        NaN if fewer than two prompts have both.
+        A float64 scalar: 0 on average for drawings like the references; NaN if fewer than two
+        prompts have both. Where the differences of prompts cancel it is negative, by as much as
+        their mean square over P - 1: with two prompts that says little, with 25 it is small.
 
     Raises:
         ValueError: If the shapes do not fit.
