@@ -52,7 +52,7 @@ def part_of(path: Path) -> str:
 
 def part_named(names: Sequence[str]) -> str:
     """The same by the names below `idgen`; what scores the mini world is of the evaluation."""
-    scores = tuple(names[:2]) in (("mini", "truth"), ("mini", "lineup_cache"))
+    scores = tuple(names[:2]) == ("mini", "truth")
     return "evaluation" if scores else "".join(names[:1])
 
 

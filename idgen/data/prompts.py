@@ -8,10 +8,13 @@ from idgen.dreambench import read_templates
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.placeholders import PLACEHOLDER, filled
-from idgen.sources import is_mini
 from idgen.texts import read_text
 
-_MINI_SUITE = Path(__file__).parents[1] / "mini" / "prompts.txt"
+_MINI = Path(__file__).parents[1] / "mini"
+SUITES = {"mini": _MINI / "prompts.txt", "mini-complex": _MINI / "prompts_complex.txt"}
+"""The suites that come with the mini world, by name."""
+
+_GIVE = f"give a file, or {' or '.join(map(repr, SUITES))}"
 
 
 def with_token(prompt: str, token: str) -> str:
@@ -42,7 +45,7 @@ def read_suite(source: str, *, live: bool, class_noun: str) -> list[str]:
     hold [V] and `{class_noun}` instead.
 
     Args:
-        source: `mini`, or a text file.
+        source: `mini`, `mini-complex`, or a text file.
         live: Whether the subject is alive.
         class_noun: Such as `dog`.
 
@@ -58,7 +61,7 @@ def read_suite(source: str, *, live: bool, class_noun: str) -> list[str]:
             f"prompts: {source} is read as a file's name; quote each prompt of a list, as in "
             f"'[\"a {PLACEHOLDER} dog\"]'"
         )
-    path = _MINI_SUITE if is_mini(source) else Path(source).expanduser()
+    path = _suite_file(source)
     if path.suffix.lower() in (".yaml", ".yml", ".json"):
         raise UserError(f"prompts: {path} is no list of prompts; give a text file, one a line")
     lines = _text(path).splitlines()
@@ -79,16 +82,19 @@ def suite_identity(suite: str | Sequence[str]) -> str:
     """Hash of a suite's templates, the same for every subject.
 
     Args:
-        suite: `mini`, a file as for `read_suite`, or a list of prompts.
+        suite: `mini`, `mini-complex`, a file as for `read_suite`, or a list of prompts.
 
     Raises:
         UserError: If the file cannot be read.
     """
     if not isinstance(suite, str):
         return fingerprint_fields(prompts=json.dumps(list(suite)))
-    path = _MINI_SUITE if is_mini(suite) else Path(suite).expanduser()
-    return fingerprint_fields(prompts=_text(path))
+    return fingerprint_fields(prompts=_text(_suite_file(suite)))
 
 
 def _text(path: Path) -> str:
-    return read_text(path, "prompts", "give 'mini' or a file")
+    return read_text(path, "prompts", _GIVE)
+
+
+def _suite_file(source: str) -> Path:
+    return SUITES.get(source) or Path(source).expanduser()

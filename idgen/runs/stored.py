@@ -13,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from idgen.callbacks.evaluation import EvaluateDrawings
 from idgen.data.datamodule import SubjectDataModule
+from idgen.data.prompts import SUITES
 from idgen.errors import UserError, first_line
 from idgen.evaluation.recorder import Stage
 from idgen.files import atomic_write
@@ -168,7 +169,7 @@ def _make_absolute(config: dict[str, Any], datamodule: SubjectDataModule) -> Non
     if not subject["photos"].startswith("mini:"):
         subject["photos"] = str(datamodule.subject.photos_folder.absolute())
     for key in ("validation_prompts", "test_prompts", "predict_prompts"):
-        if isinstance(data[key], str) and data[key] != "mini":
+        if isinstance(data[key], str) and data[key] not in SUITES:
             data[key] = str(Path(data[key]).expanduser().absolute())
     config["drawings"]["output"] = None
     for key in ("model", "data", "fidelity"):
