@@ -14,7 +14,18 @@ ROOT = Path(idgen.__file__).parent
 # flows on, and imports with it, from `prepare` to `data` to `module`; a run is built from them,
 # a benchmark of runs, and commands start either.
 LAYERS = (
-    ("errors", "files", "locks", "seeds", "devices", "fingerprint", "masks", "pictures", "threads"),
+    (
+        "errors",
+        "files",
+        "locks",
+        "seeds",
+        "devices",
+        "fingerprint",
+        "masks",
+        "pictures",
+        "threads",
+        "shipped",
+    ),
     ("dreambench",),
     ("mini", "pages"),
     ("sources", "losses"),
