@@ -12,9 +12,11 @@ from functools import partial
 
 from idgen import __version__
 from idgen.errors import UserError
+from idgen.shipped import with_shipped_configs
 from idgen.threads import share_cores, wait_without_spinning
 
 COMMANDS = {
+    "init": "lay the configs that ship with idgen out in a folder, to change them",
     "prepare": "photos -> masks, subject-free backgrounds, features (offline, cached)",
     "fit": "train adapters on a prepared subject, scored while it trains",
     "validate": "draw and score the validation prompts of a checkpoint",
@@ -23,6 +25,7 @@ COMMANDS = {
     "sample": "draw one prompt with a checkpoint",
     "benchmark": "compare methods on several subjects: tables with intervals, report.html",
 }
+_LIGHT_COMMANDS = ("init",)
 _TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 DEBUG_VARIABLE = "IDGEN_DEBUG"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -46,6 +49,8 @@ def help_text() -> str:
             '  idgen sample runs/base/checkpoints/last.ckpt "a [V] robot in the snow" --out out',
             "  idgen benchmark --config configs/benchmark/quick.yaml",
             "",
+            "These configs ship with idgen. They are found by name from any folder that has none",
+            "of its own, and `idgen init DIR` lays them out in DIR/configs.",
             "idgen COMMAND --help explains a command; idgen --version prints the version.",
             f"Set {DEBUG_VARIABLE}=1 for tracebacks.",
         ]
@@ -119,8 +124,9 @@ def _run(command: str = "--help", *, options: list[str]) -> int:
         function = _function(command)
     finally:
         gc.enable()
-    share_cores()
-    return function(options)
+    if command not in _LIGHT_COMMANDS:
+        share_cores()
+    return function(with_shipped_configs(options))
 
 
 def _function(command: str) -> Callable[[list[str]], int]:
@@ -128,6 +134,10 @@ def _function(command: str) -> Callable[[list[str]], int]:
         from idgen.commands.train import run_trainer
 
         return partial(run_trainer, command)
+    if command == "init":
+        from idgen.commands.init import run_init
+
+        return run_init
     if command == "prepare":
         from idgen.commands.prepare import run_prepare
 

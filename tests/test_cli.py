@@ -2,6 +2,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,12 +17,16 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert line in printed
 
 
-def test_help_imports_nothing_heavy() -> None:
-    code = "import sys; from idgen.cli import main; main(['--help']); print('torch' in sys.modules)"
+def test_help_and_init_import_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys; from idgen.cli import main; main(['--help']); main(['init', '.']); "
+        "print('torch' in sys.modules)"
+    )
     printed = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert printed.stdout.strip().endswith("False")
+    assert (tmp_path / "configs" / "base.yaml").is_file()
 
 
 def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

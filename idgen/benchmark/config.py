@@ -7,6 +7,7 @@ from pathlib import Path
 from idgen.errors import UserError
 from idgen.files import check_writable
 from idgen.runs.stored import STORED
+from idgen.shipped import config_file
 
 Setting = str | int | float | bool | list | dict | None  # type: ignore[type-arg]
 """A value as YAML has it. With `Any` inside, jsonargparse would build the classes that it names."""
@@ -33,6 +34,10 @@ class Method:
     configs: list[str] = field(default_factory=list)
     settings: dict[str, Setting] = field(default_factory=dict)
     trained: bool = True
+
+    def __post_init__(self) -> None:
+        """Finds the shipped ones."""
+        self.configs = [config_file(name) for name in self.configs]
 
 
 @dataclass
@@ -120,6 +125,10 @@ class BenchmarkConfig:
     resamples: int = 10_000
     regimes: list[str] = field(default_factory=list)
     records: str | None = None
+
+    def __post_init__(self) -> None:
+        """Finds the shipped configs."""
+        self.configs = [config_file(name) for name in self.configs]
 
     @property
     def suite(self) -> str | list[str] | None:

@@ -18,7 +18,7 @@ BENCHMARKS = sorted(CONFIGS.glob("benchmark/*.yaml"))
 def test_benchmarks_are_planned_and_reported_with_small_models(
     benchmark: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(CONFIGS.parent)  # configs are named from there
+    monkeypatch.chdir(workspace.folder)  # the shipped ones are found from anywhere
     given = workspace.settings()
     data = {"preparation": given["data"]["preparation"]}
     data["preparation"]["segmenter"] = {"class_path": "idgen.prepare.GrabCutSegmenter"}

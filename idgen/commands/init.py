@@ -1,0 +1,51 @@
+"""`idgen init`: lays the shipped configs out, to be read and changed."""
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from idgen.errors import UserError
+from idgen.shipped import shipped_configs
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see idgen init --help")
+
+
+def run_init(options: Sequence[str]) -> int:
+    """Copies the configs to a folder, and returns the exit code.
+
+    Raises:
+        UserError: If the folder has configs already, or cannot be written.
+    """
+    parser = _Parser(
+        prog="idgen init",
+        description="Lays the configs that ship with idgen out in DIR/configs, to be read and "
+        "changed. Run the other commands in DIR.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", metavar="DIR", help="Such as '.'; made if there is none.")
+    folder = Path(parser.parse_args(list(options)).folder).expanduser()
+    target = folder / "configs"
+    if target.exists() or target.is_symlink():
+        raise UserError(f"{target} is there already and is left as it is; name another folder")
+    try:
+        _lay_out(target)
+    except OSError as error:
+        raise UserError(f"DIR: cannot write {target} ({error}); name another folder") from error
+    print(f"the configs are in {target}; start with: idgen fit --config configs/base.yaml")
+    return 0
+
+
+def _lay_out(target: Path) -> None:
+    """All or nothing: a copy that was stopped half way is not taken for the whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".configs-", dir=target.parent) as work:
+        made = Path(work) / "configs"
+        # Contents alone: an installed package's files may be read-only.
+        shutil.copytree(shipped_configs(), made, copy_function=shutil.copyfile)
+        made.rename(target)
