@@ -131,7 +131,7 @@ def _state(files: Sequence[Path]) -> str | None:
 
 
 def cache_folder() -> Path:
-    """Where things are kept whose loss costs time only: `$IDGEN_CACHE`, or the user's cache.
+    """Where what costs time alone is kept: `$IDGEN_CACHE`, by default `~/.cache/idgen`.
 
     Raises:
         RuntimeError: If the user has no home.
@@ -142,13 +142,9 @@ def cache_folder() -> Path:
     return (Path(users) if users else Path.home() / ".cache") / "idgen"
 
 
-def _cache_path() -> Path:
-    return cache_folder() / _CACHE_FILE
-
-
 def _read_cache() -> dict[str, object]:
     try:
-        content = json.loads(_cache_path().read_text())
+        content = json.loads((cache_folder() / _CACHE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RuntimeError):  # a user without a home has no cache
         return {}
     return content if isinstance(content, dict) else {}
@@ -157,6 +153,6 @@ def _read_cache() -> dict[str, object]:
 def _write_cache(known: dict[str, object]) -> None:
     latest = dict(list(known.items())[-_MOST_ENTRIES:])
     with contextlib.suppress(OSError, RuntimeError):
-        path = _cache_path()
+        path = cache_folder() / _CACHE_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, json.dumps(latest, indent=0).encode())

@@ -1,8 +1,10 @@
 """The losses of arXiv 2505.22360, L = sum_k l_k L_k, and those of the methods beside it."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import adaptive_avg_pool2d, cosine_similarity, mse_loss, normalize
 
 
 def denoising_loss(
@@ -84,3 +86,60 @@ def text_explicit_loss(text: Tensor, explicit: Tensor) -> Tensor:
         A scalar in [-1, 1].
     """
     return cosine_similarity(text.float(), explicit.float(), dim=-1).mean()
+
+
+def attention_loss(attention: Tensor, subject_mask: Tensor) -> Tensor:
+    """Where [V] is looked for is pulled to the subject (Break-A-Scene, Avrahami et al. 2023).
+
+    The mean squared difference between A / max A and the mask: [V] is to be seen on the whole
+    subject, and nowhere else. Ours: max A has no gradient. With one, a peak beside the subject is
+    never pulled down, for there A / max A is 1 whatever A is.
+
+    Args:
+        attention: A, how much each place looks at [V], `B h w`, not negative.
+        subject_mask: The subject's share of each place of the latents, `B 1 H W` in [0, 1].
+
+    Returns:
+        A scalar in [0, 1].
+    """
+    height, width = attention.shape[1:]
+    mask = adaptive_avg_pool2d(subject_mask.float(), (height, width)).squeeze(1)
+    highest = attention.detach().amax(dim=(1, 2), keepdim=True)
+    return mse_loss(attention / highest.clamp(min=torch.finfo(torch.float32).tiny), mask)
+
+
+def load_balance_loss(gates: Tensor) -> Tensor:
+    """K sum_k load_k^2, after the Switch Transformer's K sum_k f_k P_k (arXiv 2101.03961, eq. 4).
+
+    There f_k is the share of tokens that are sent to expert k and P_k the router's mean
+    probability of it. Here each token goes to all experts by their gates, so that both are the
+    mean gate, load_k.
+
+    Args:
+        gates: The router's weights, `B N K`, each token's summing to 1.
+
+    Returns:
+        A scalar, 1 where all experts have the same load, K where one has all of it.
+    """
+    load = gates.float().flatten(end_dim=-2).mean(dim=0)
+    return len(load) * load.square().sum()
+
+
+def expert_overlap_loss(residuals: Sequence[Tensor]) -> Tensor:
+    """The mean of cos^2(r_k, r_l) over tokens and over pairs of experts k < l.
+
+    r_k is what expert k adds to a token: experts that all do the same are none. Outputs of experts
+    are kept apart so by InstructMoLE (arXiv 2512.21788); what a photo's features mean, by SpotDiff
+    (arXiv 2510.07340).
+
+    Args:
+        residuals: `B N D`, two or more of them. One that is 0, as at the start, is at right angles
+            to all others.
+
+    Returns:
+        A scalar in [0, 1].
+    """
+    unit = normalize(torch.stack([r.float() for r in residuals], dim=-2), dim=-1, eps=1e-6)
+    cosines = unit @ unit.transpose(-1, -2)
+    first, second = torch.triu_indices(len(residuals), len(residuals), offset=1)
+    return cosines[..., first, second].square().mean()

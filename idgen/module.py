@@ -15,8 +15,9 @@ from torch import Tensor
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.latents import sample_latents
 from idgen.backbones.text import SubjectWords
-from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
+from idgen.data.batch import DrawingBatch, PriorBatch, SceneBatch, SubjectBatch
 from idgen.errors import UserError
+from idgen.integrity import WEIGHTS_ALONE, can_go_on, check_trained, weights_digest
 from idgen.models.conditioning import (
     Condition,
     Conditioning,
@@ -27,7 +28,8 @@ from idgen.models.fusion import expert_load, router_entropy
 from idgen.models.origin import Origin
 from idgen.models.tuning import Tuning
 from idgen.optimization import Optimization
-from idgen.processes import NoisedLatents
+from idgen.plateau import follow
+from idgen.processes import FadingBackground, NoisedLatents
 from idgen.sampling import Drawings, Sampler
 from idgen.seeds import seed_of
 from idgen.terms import Term
@@ -58,6 +60,7 @@ class PersonalizationModule(L.LightningModule):
         token: str = "sks",
         class_noun: str = "",
         seed: int = 0,
+        background_noise: FadingBackground | None = None,
     ) -> None:
         """Puts the parts together; no weights are loaded yet.
 
@@ -72,6 +75,8 @@ class PersonalizationModule(L.LightningModule):
             token: What [V] becomes in prompts; for tunings that train it.
             class_noun: What the subject is, such as `dog`; for tunings that start from it.
             seed: Of the weights that training starts from, and of the noise and times in it.
+            background_noise: Hides the photos' background, less and less while training goes on;
+                None leaves photos as they are.
 
         Raises:
             UserError: If a word that the tuning needs cannot be a token, or the parts do not go
@@ -93,6 +98,7 @@ class PersonalizationModule(L.LightningModule):
         self.optimization = Optimization(optimizer, scheduler)
         self.sampler = sampler or Sampler()
         self.seed = seed
+        self.background_noise = background_noise
         self.trained_steps = 0
         self._frozen_keys: frozenset[str] | None = None
         self._drawing = ExitStack()
@@ -113,6 +119,7 @@ class PersonalizationModule(L.LightningModule):
         _ = self.trained_shapes
         if fit:
             self.optimization.check()
+            self.objective.check(self.backbone)
         self.backbone.check()
 
     def check_features(self, width: int) -> None:
@@ -134,6 +141,38 @@ class PersonalizationModule(L.LightningModule):
             f"{f', {twin}' if twin else ''}, or set conditioning.image_width to {width}, which "
             "adds a learnt projection"
         )
+
+    def check_photos(self, count: int) -> None:
+        """Refuses a set of more or fewer photos than the method can learn from.
+
+        Args:
+            count: How many photos there are.
+
+        Raises:
+            UserError: If it cannot.
+        """
+        most = self.conditioning.photos
+        if most is not None and count > most:
+            raise UserError(
+                f"{type(self.conditioning).__name__}.photos: it is {most}, and there are {count} "
+                f"photos; set it to {count}"
+            )
+        self.objective.check_photos(count)
+
+    def check_length(self, trainer: L.Trainer) -> None:
+        """Refuses noise that fades over a run whose length is not known.
+
+        Args:
+            trainer: The run's.
+
+        Raises:
+            UserError: If it is so.
+        """
+        if self.background_noise is not None and trainer.max_steps < 0 and trainer.max_epochs == -1:
+            raise UserError(
+                "trainer.max_steps: the background's noise fades over the whole run, whose length "
+                "is not known; set max_steps, or leave background_noise out"
+            )
 
     @cached_property
     def trained_shapes(self) -> Mapping[str, torch.Size]:
@@ -165,6 +204,35 @@ class PersonalizationModule(L.LightningModule):
                 "data.prior: terms.prior_preservation and data.prior go together; "
                 + ("leave data.prior out, or add the term" if given else "set data.prior")
             )
+
+    def check_scene_images(self, given: bool, pasted: bool) -> None:
+        """Refuses a term about scene images without them, and scene images that nothing uses.
+
+        Args:
+            given: Whether there are scene images (`data.scenes`).
+            pasted: Whether composites use their backgrounds (`data.composites`).
+
+        Raises:
+            UserError: If one is there without the other.
+        """
+        needed = self.objective.needs_scene_images
+        if needed and not given:
+            raise UserError("data.scenes: terms.SceneDiffusion needs scene images; set data.scenes")
+        if given and not needed and not pasted:
+            raise UserError(
+                "data.scenes: no term uses the scene images; add terms.SceneDiffusion, or leave "
+                "data.scenes out"
+            )
+
+    def mask_readers(self) -> list[str]:
+        """What in the method's training needs the subject's masks; known before weights are.
+
+        f'_i is among it: x' is the photo without what its mask shows.
+        """
+        terms = self.objective.terms.items()
+        readers = [f"terms.{name}" for name, term in terms if term.reads_masks]
+        readers += ["background_noise"] if self.background_noise is not None else []
+        return [*readers, "f'_i"] if self.conditioning.explicit else readers
 
     @property
     def origin(self) -> Origin:
@@ -202,9 +270,11 @@ class PersonalizationModule(L.LightningModule):
         if self.global_step == 0:
             return
         optimizer = self.trainer.optimizers[0]
-        going_on = self.optimization.resumed(optimizer, self.global_step)
+        schedules = self.trainer.lr_scheduler_configs
+        restored = schedules[0].scheduler if schedules else None
+        going_on = self.optimization.resumed(optimizer, self.global_step, restored)
         if going_on is not None:
-            self.trainer.lr_scheduler_configs[0].scheduler = going_on
+            schedules[0].scheduler = going_on
 
     def on_train_batch_start(self, batch: SubjectBatch, batch_idx: int) -> None:
         """Makes the step's randomness a function of seed, batch and rank.
@@ -224,19 +294,41 @@ class PersonalizationModule(L.LightningModule):
             L, a scalar.
         """
         text = self.backbone.encode(batch.prompts)
-        condition = self.conditioning(text, batch.features)
+        shown = None if batch.photos is None else batch.photos.numbers
+        condition = self.conditioning.of_photos(text, batch.features, shown)
         noised = self._noised(batch)
         prior = None if batch.prior is None else self._noised(batch.prior)
+        scenes = None if batch.scenes is None else self._noised(batch.scenes)
 
-        step = Step(batch, noised, text, condition, prior, self.backbone, self.conditioning)
+        step = Step(
+            batch,
+            noised,
+            text,
+            condition,
+            prior,
+            self.backbone,
+            self.conditioning,
+            self.words,
+            scenes,
+        )
         losses = self.objective.losses(step)
         total = self.objective.total(losses)
         self._log_step(total, losses, condition)
         return total
 
-    def _noised(self, batch: SubjectBatch | PriorBatch) -> NoisedLatents:
+    def _noised(self, batch: SubjectBatch | PriorBatch | SceneBatch) -> NoisedLatents:
         latents = sample_latents(batch.latent_mean, batch.latent_log_variance)
-        return self.backbone.process.noised(self.backbone.scale_latents(latents))
+        clean = self.backbone.scale_latents(latents)
+        if self.background_noise is not None and isinstance(batch, SubjectBatch):
+            strength = self.background_noise.strength(self._progress)
+            clean = self.background_noise(clean, batch.subject_mask, strength)
+            self.log("train/background_noise", strength)
+        return self.backbone.process.noised(clean)
+
+    @property
+    def _progress(self) -> float:
+        """Which share of the training steps is done after the present one, from 0 to 1."""
+        return (self.global_step + 1) / self.trainer.estimated_stepping_batches
 
     def _log_step(self, total: Tensor, losses: dict[str, Tensor], condition: Condition) -> None:
         values = {f"train/{name}": loss.detach() for name, loss in losses.items()}
@@ -263,9 +355,10 @@ class PersonalizationModule(L.LightningModule):
             )
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Logs the norm of each trained part's gradient."""
+        """Logs the step's learning rate, and the norm of each trained part's gradient."""
         if not self._logs_this_step():
             return
+        self.log("train/learning_rate", float(optimizer.param_groups[0]["lr"]))
         for part, module in self._trained_parts().items():
             gradients = [p.grad for p in module.parameters() if p.grad is not None]
             if gradients:
@@ -303,6 +396,12 @@ class PersonalizationModule(L.LightningModule):
     def validation_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:  # type: ignore[override]
         """Draws the batch's prompts; callbacks score and keep the images."""
         return self._draw(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Shows the scores to a schedule that follows one, before a checkpoint holds it."""
+        if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
+            for schedule in self.trainer.lr_scheduler_configs:
+                follow(schedule.scheduler, self.trainer.callback_metrics)
 
     def test_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:  # type: ignore[override]
         """Draws the batch's prompts; callbacks score and keep the images."""
@@ -364,7 +463,7 @@ class PersonalizationModule(L.LightningModule):
         return super().load_state_dict(state_dict, strict=False, assign=assign)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what tells this backbone and method from others.
+        """Adds what tells this backbone and method from others, and a checksum of the weights.
 
         Raises:
             UserError: If a weight is infinite or NaN, so that no good checkpoint is replaced.
@@ -380,19 +479,24 @@ class PersonalizationModule(L.LightningModule):
             **asdict(self.origin),
             "seed": self.seed,
             "optimizer": self.optimization.kind,
+            "weights_digest": weights_digest(checkpoint["state_dict"]),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses a checkpoint of another backbone or method.
+        """Refuses a checkpoint of another backbone or method, and a damaged one.
 
         Raises:
-            UserError: If it is one, or not idgen's at all.
+            UserError: If it is one, is not idgen's, or is to be trained on and cannot be.
         """
         made = checkpoint.get(CHECKPOINT_KEY)
         if made is None:
             raise UserError("the checkpoint was not written by idgen")
         trainer = self._trainer
-        self.check_origin(made, trainer is not None and trainer.state.fn == TrainerFn.FITTING)
+        resumed = trainer is not None and trainer.state.fn == TrainerFn.FITTING
+        if resumed and not can_go_on(checkpoint):
+            raise UserError(WEIGHTS_ALONE)
+        self.check_origin(made, resumed)
+        check_trained(checkpoint["state_dict"], made.get("weights_digest"))
         self.trained_steps = checkpoint["global_step"]
         _begin_next_epoch(checkpoint)
 

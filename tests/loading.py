@@ -12,6 +12,10 @@ import safetensors.torch
 import torch
 import transformers
 
+# Imported before any loader is replaced: a module that first was within would keep a replaced one.
+import idgen.commands.benchmark
+import idgen.commands.train  # noqa: F401
+
 _LOADERS: tuple[tuple[Any, str], ...] = (
     (torch, "load"),
     (torch.jit, "load"),

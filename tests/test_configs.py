@@ -11,10 +11,12 @@ import torch
 import yaml
 
 from idgen.cli import main
+from tests.tiny import save_pipeline
 from tests.workspace import TinyModels, Workspace, make_workspace
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-OVERLAYS = [p for f in ("ablation", "backbone", "method") for p in sorted(CONFIGS.glob(f"{f}/*"))]
+KINDS = ("ablation", "backbone", "mechanism", "method")
+OVERLAYS = [path for kind in KINDS for path in sorted(CONFIGS.glob(f"{kind}/*"))]
 PUBLISHED = sorted(CONFIGS.glob("published/*"))
 LORA = ("unet.", "text_encoder.")
 OURS = (*LORA, "conditioning.decoupling.", "conditioning.fusion.")
@@ -26,8 +28,10 @@ TRAINED = {
     "textual_inversion": ("token_embedding.vector",),
     "custom_diffusion": ("token_embedding.vector", "attn2.to_k.weight", "attn2.to_v.weight"),
     "disenbooth": ("unet.", "conditioning.decoupling."),
+    "exclusion": (*LORA, "conditioning.residual."),
     "no_implicit": (*LORA, "conditioning.fusion."),
     "no_ffm": (*LORA, "conditioning.decoupling."),
+    "token_entry": (*OURS, "conditioning.entrance.kind"),
 }
 TrainedWith = Callable[[Path], Path]
 
@@ -89,10 +93,40 @@ def small(workspace: Workspace, run: Path, *overlays: Path) -> list[str]:
         "--data.validation_images=1",
         "--data.test_images=1",
     ]
-    if any("prior" in yaml.safe_load(path.read_text()).get("data", {}) for path in overlays):
-        sampler = {"class_path": "idgen.sampling.Sampler", "init_args": {"steps": 2}}
-        options += ["--data.prior.count=3", f"--data.prior.sampler={json.dumps(sampler)}"]
+    data = {k for path in overlays for k in yaml.safe_load(path.read_text()).get("data", {})}
+    sampler = json.dumps({"class_path": "idgen.sampling.Sampler", "init_args": {"steps": 2}})
+    if "prior" in data:
+        options += ["--data.prior.count=3", f"--data.prior.sampler={sampler}"]
+    if "scenes" in data:
+        options += small_scenes(workspace, sampler)
+    if "composites" in data:
+        options += ["--data.composites.count=3"]
+    if "captions" in data:
+        # Words that the tiny tokenizer knows; it spells others, and is soon at its end.
+        phrases = workspace.folder / "phrases.txt"
+        phrases.write_text("on the beach\nin snow\n")
+        captioner = "--data.preparation.captioner.init_args"
+        options += [f"{captioner}.phrases={phrases}", f"{captioner}.confidence=0"]
+        options += [
+            f"--data.subject.prepared={workspace.folder / 'captioned'}",
+            "--data.captions.dropout=0.5",
+        ]
     return options
+
+
+def small_scenes(workspace: Workspace, sampler: str) -> list[str]:
+    """Options for three scene images; pictures have to be as large as photos have to be."""
+    pipeline = workspace.folder / "pipeline32"
+    if not pipeline.exists():
+        save_pipeline(pipeline, side=32)
+    return [
+        f"--model.backbone.init_args.source={pipeline}",
+        f"--data.subject.prepared={workspace.folder / 'prepared32'}",
+        '--data.scenes.prompts=["a {class_noun} on the beach", "a {class_noun} in snow"]',
+        "--data.scenes.per_prompt=2",
+        "--data.scenes.segmenter=idgen.prepare.SamSegmenter",
+        f"--data.scenes.sampler={sampler}",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -166,10 +200,11 @@ def test_a_new_token_is_drawn_from_the_checkpoint_alone(
     assert [row["plain_prompt"] for row in rows] == ["a dog on the beach", "a"]
 
 
-def test_resuming_a_token_layers_and_a_prior_equals_never_having_stopped(
-    workspace: Workspace, trained_with: TrainedWith, tmp_path: Path
+@pytest.mark.parametrize("name", ["method/custom_diffusion", "mechanism/captions"])
+def test_resuming_equals_never_having_stopped(
+    name: str, workspace: Workspace, trained_with: TrainedWith, tmp_path: Path
 ) -> None:
-    overlay, stopped = CONFIGS / "method" / "custom_diffusion.yaml", tmp_path / "stopped"
+    overlay, stopped = CONFIGS / f"{name}.yaml", tmp_path / "stopped"
     whole = weights(trained_with(overlay))
     assert main(["fit", *small(workspace, stopped, overlay), "--trainer.max_steps=1"]) == 0
     half = weights(stopped)
@@ -179,6 +214,21 @@ def test_resuming_a_token_layers_and_a_prior_equals_never_having_stopped(
     for key, value in whole.items():
         assert torch.equal(value, resumed[key]), key
         assert not torch.equal(value, half[key]), key
+
+
+def test_noise_that_fades_goes_on_where_it_was(
+    workspace: Workspace, trained_with: TrainedWith, tmp_path: Path
+) -> None:
+    overlay, stopped = CONFIGS / "mechanism" / "fading_background.yaml", tmp_path / "stopped"
+    whole = weights(trained_with(overlay))
+    signalled = ["--trainer.callbacks=tests.signalling.SignalItself", "--trainer.callbacks.step=1"]
+    assert main(["fit", *small(workspace, stopped, overlay), *signalled]) == 143
+    half = weights(stopped)
+    assert main(["fit", f"--ckpt_path={last(stopped)}", "--trainer.callbacks=null"]) == 0
+    resumed = weights(stopped)
+    for key, value in whole.items():
+        assert torch.equal(value, resumed[key]), key
+    assert any(not torch.equal(value, half[key]) for key, value in whole.items())
 
 
 def test_class_images_are_drawn_once(

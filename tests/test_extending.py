@@ -27,7 +27,8 @@ LINES = 30
 
 def test_every_kind_of_part_has_an_example() -> None:
     titles = " ".join(match["title"] for match in EXAMPLES.values())
-    for kind in ("term", "tuning", "conditioning", "backbone", "segmenter", "inpainter", "score"):
+    parts = ("segmenter", "inpainter", "captioner")
+    for kind in ("term", "tuning", "conditioning", "backbone", *parts, "score"):
         assert kind in titles
 
 
@@ -75,8 +76,15 @@ def test_an_example_trains_and_draws(name: str, importable: Path, workspace: Wor
         keep = (f"--data.reference={workspace.photos / '0.png'}", f"--drawings.output={kept}")
         assert main(["predict", f"--ckpt_path={workspace.last}", *keep]) == 0
         assert list((kept / "images").glob("*.png"))
+    if name == "daylight.py":
+        phrases = [json.loads(path.read_text())["caption"] for path in captions(workspace)]
+        assert phrases == ["in the dark"] * 3
     if name == "brightness.py":
         assert 0 <= metrics["brightness_distance"] <= 1
+
+
+def captions(workspace: Workspace) -> list[Path]:
+    return sorted((workspace.folder / "prepared" / "captions").iterdir())
 
 
 def _trimmed(settings: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:

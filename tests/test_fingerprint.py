@@ -137,11 +137,11 @@ def test_the_users_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for name in (fingerprint.CACHE_VARIABLE, "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert fingerprint._cache_path() == tmp_path / ".cache" / "idgen" / "fingerprints.json"
+    assert fingerprint.cache_folder() == tmp_path / ".cache" / "idgen"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert fingerprint._cache_path() == tmp_path / "xdg" / "idgen" / "fingerprints.json"
+    assert fingerprint.cache_folder() == tmp_path / "xdg" / "idgen"
     monkeypatch.setenv(fingerprint.CACHE_VARIABLE, str(tmp_path / "own"))
-    assert fingerprint._cache_path() == tmp_path / "own" / "fingerprints.json"
+    assert fingerprint.cache_folder() == tmp_path / "own"
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ ROOT = Path(idgen.__file__).parent
 # flows on, and imports with it, from `prepare` to `data` to `module`; a run is built from them,
 # a benchmark of runs, and commands start either.
 LAYERS = (
-    ("errors", "files", "locks", "seeds", "devices", "fingerprint", "masks", "pictures"),
+    ("errors", "files", "locks", "seeds", "devices", "fingerprint", "masks", "pictures", "threads"),
+    ("integrity", "texts", "yaml_texts", "placeholders"),
     ("dreambench",),
     ("mini", "pages"),
     ("sources", "losses"),
@@ -23,6 +24,7 @@ LAYERS = (
     ("metrics",),
     ("prepare",),
     ("data",),
+    ("plateau",),
     ("terms", "optimization"),
     ("module",),
     ("evaluation",),
@@ -50,7 +52,8 @@ def part_of(path: Path) -> str:
 
 def part_named(names: Sequence[str]) -> str:
     """The same by the names below `idgen`; what scores the mini world is of the evaluation."""
-    return "evaluation" if tuple(names[:2]) == ("mini", "truth") else "".join(names[:1])
+    scores = tuple(names[:2]) == ("mini", "truth")
+    return "evaluation" if scores else "".join(names[:1])
 
 
 def imported(source: str) -> Iterator[str]:

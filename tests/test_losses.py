@@ -1,12 +1,17 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idgen.losses import (
+    attention_loss,
     denoising_loss,
+    expert_overlap_loss,
     implicit_explicit_loss,
     implicit_text_loss,
+    load_balance_loss,
     subject_region,
     text_explicit_loss,
 )
@@ -92,3 +97,73 @@ def test_the_region_of_a_subject() -> None:
     assert subject_region(mask, 1.0).flatten().tolist() == [1, 1, 1]
     assert subject_region(mask, 0.0).flatten().tolist() == [0, 0.5, 1]
     torch.testing.assert_close(subject_region(mask, 0.2).flatten(), torch.tensor([0.2, 0.6, 1.0]))
+
+
+def test_attention_on_the_subject_alone_costs_nothing_at_any_strength() -> None:
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[:, :, 2:6, :4] = 1.0
+    there = mask[:, 0].reshape(2, 4, 2, 4, 2).mean(dim=(2, 4))
+    for strength in (1.0, 1e-3):
+        assert attention_loss(strength * there, mask).item() == pytest.approx(0, abs=1e-7)
+    assert attention_loss(1 - there, mask).item() == pytest.approx(1)
+    spread = attention_loss(torch.full((2, 4, 4), 0.3), mask)
+    assert spread.item() == pytest.approx(1 - there.mean().item())
+    assert attention_loss(torch.zeros(2, 4, 4), mask).isfinite()
+
+
+def test_training_on_it_moves_attention_onto_the_subject() -> None:
+    """Of two tokens with free logits, one is looked for where the mask is, peaks or not."""
+    torch.manual_seed(0)
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[:, :, :4, :3] = 1.0
+    logits = torch.randn(1, 8, 8, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.1)
+    for _ in range(100):
+        optimizer.zero_grad()
+        attention_loss(logits.sigmoid(), mask).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    looked = logits.detach().sigmoid()
+    assert looked[mask[:, 0] == 0].max() < 0.2 * looked[mask[:, 0] == 1].min()
+
+
+@pytest.mark.parametrize("experts", [2, 5])
+def test_the_load_is_balanced_at_one_and_worst_at_the_number_of_experts(experts: int) -> None:
+    even = torch.full((2, 3, experts), 1 / experts)
+    assert load_balance_loss(even).item() == pytest.approx(1)
+    one = torch.zeros(2, 3, experts)
+    one[..., 1] = 1
+    assert load_balance_loss(one).item() == pytest.approx(experts)
+    # Tokens may each have an expert of their own, as long as all have work.
+    turns = torch.eye(experts)[torch.arange(2 * experts) % experts].view(2, experts, experts)
+    assert load_balance_loss(turns).item() == pytest.approx(1)
+
+
+def test_the_loads_gradient_takes_work_from_the_busy() -> None:
+    logits = torch.randn(2, 3, 4, requires_grad=True)
+    gates = logits.softmax(dim=-1)
+    load_balance_loss(gates).backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    lighter = (logits - 0.1 * logits.grad).softmax(dim=-1)
+    assert load_balance_loss(lighter) < load_balance_loss(gates)
+
+
+def test_experts_overlap_by_the_squares_of_their_cosines() -> None:
+    first, second, third = torch.randn(3, 2, 5, 6)
+    each = []
+    for one, other in ((first, second), (first, third), (second, third)):
+        for x, y in zip(one.flatten(0, 1), other.flatten(0, 1), strict=True):
+            dot = sum(float(a * b) for a, b in zip(x, y, strict=True))
+            each.append((dot / (math.hypot(*x.tolist()) * math.hypot(*y.tolist()))) ** 2)
+    expected = pytest.approx(sum(each) / len(each), rel=1e-4)
+    assert expert_overlap_loss([first, second, third]).item() == expected
+    assert expert_overlap_loss([first, -3 * first]).item() == pytest.approx(1, abs=1e-5)
+
+
+def test_experts_that_do_nothing_yet_do_not_overlap_and_have_a_finite_gradient() -> None:
+    nothing = [torch.zeros(2, 3, 4, requires_grad=True) for _ in range(2)]
+    loss = expert_overlap_loss(nothing)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == 0
+    for residual in nothing:
+        assert residual.grad is not None
+        assert (residual.grad == 0).all()

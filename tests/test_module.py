@@ -9,17 +9,22 @@ from torch.nn.functional import mse_loss
 
 from idgen.backbones import FeatureSpace, StableDiffusionBackbone
 from idgen.backbones.text import TextStates
-from idgen.data.batch import PriorBatch, SubjectBatch
+from idgen.data.batch import PriorBatch, SceneBatch, SubjectBatch
 from idgen.errors import UserError
 from idgen.models.conditioning import ConditioningCallable, DecoupledFusion, TextOnly
 from idgen.models.decoupling import PhotoFeatures
+from idgen.models.entry import FeatureEntry
+from idgen.models.fusion import Routing
 from idgen.models.tuning import CombinedTuning, LayerTuning, LoraTuning, TokenTuning, Tuning
 from idgen.module import PersonalizationModule
 from idgen.processes import VariancePreserving
 from idgen.terms import (
     BackgroundPreservation,
     Diffusion,
+    LoadBalance,
+    OrthogonalExperts,
     PriorPreservation,
+    SceneDiffusion,
     Term,
     WeakDenoising,
 )
@@ -345,3 +350,111 @@ def test_class_images_and_their_term_go_together(
     module.check_class_images(needed)
     with pytest.raises(UserError, match=r"data\.prior"):
         module.check_class_images(not needed)
+
+
+def with_scenes(backbone: StableDiffusionBackbone) -> SubjectBatch:
+    """A batch that has images of the class in two scenes too."""
+    generator = torch.Generator().manual_seed(4)
+    photo, background = torch.randn(2, 2, 32, generator=generator)
+    mean = torch.randn(2, *backbone.latent_shape, generator=generator)
+    scenes = SceneBatch(
+        mean,
+        torch.full_like(mean, -80.0),
+        torch.rand(2, 1, *backbone.latent_shape[1:], generator=generator),
+        PhotoFeatures(photo, background),
+        ("a photo of a dog",) * 2,
+    )
+    return make_batch(backbone, with_prior=False)._replace(scenes=scenes)
+
+
+@pytest.mark.parametrize("entry", list(FeatureEntry))
+@pytest.mark.parametrize("subject", [1.0, 0.25, 0.0])
+def test_scene_images_are_drawn_under_their_own_background_and_a_prompt_without_a_scene(
+    backbone: StableDiffusionBackbone, entry: FeatureEntry, subject: float
+) -> None:
+    def conditioning(space: FeatureSpace) -> DecoupledFusion:
+        return DecoupledFusion(space, entry=entry)
+
+    terms = {"diffusion": Diffusion(), "scenes": SceneDiffusion(0.5, subject)}
+    module = configured(backbone, conditioning, terms)
+    perturb(module.conditioning)
+    batch = with_scenes(backbone)
+    assert batch.scenes is not None
+    torch.manual_seed(5)
+    total = module.training_step(batch, 0)
+    torch.manual_seed(5)
+    noisy, times, noise = noised(backbone, batch.latent_mean)
+    text = encoded(backbone, batch.prompts)
+    refined = module.conditioning(text, batch.features).refined
+    on_photos = mse_loss(backbone.predict(noisy, times, refined), noise)
+    noisy, times, noise = noised(backbone, batch.scenes.latent_mean)
+    text = encoded(backbone, batch.scenes.prompts)
+    refined = module.conditioning(text, batch.scenes.features).refined
+    prediction = backbone.predict(noisy, times, refined)
+    on_scenes = error_in_region(prediction, noise, 1 - batch.scenes.subject_mask, subject)
+    torch.testing.assert_close(total, on_photos + 0.5 * on_scenes)
+
+
+def test_scene_images_go_through_the_denoiser_with_the_photos(
+    backbone: StableDiffusionBackbone,
+) -> None:
+    terms = {"diffusion": Diffusion(), "weak": WeakDenoising(), "scenes": SceneDiffusion()}
+    module = configured(backbone, DecoupledFusion, terms)
+    sizes: list[int] = []
+    backbone.denoiser.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    module.training_step(with_scenes(backbone), 0)
+    assert sizes == [6]
+
+
+def test_the_scene_images_loss_without_them_is_refused(backbone: StableDiffusionBackbone) -> None:
+    module = configured(backbone, DecoupledFusion, {"scenes": SceneDiffusion()})
+    with pytest.raises(UserError, match=r"data\.scenes"):
+        module.training_step(make_batch(backbone, with_prior=False), 0)
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_scene_images_and_what_uses_them_go_together(
+    backbone: StableDiffusionBackbone, needed: bool
+) -> None:
+    terms: dict[str, Term | None] = {"diffusion": Diffusion()}
+    if needed:
+        terms["scenes"] = SceneDiffusion()
+    module = PersonalizationModule(backbone, LoraTuning(), DecoupledFusion, terms)
+    module.check_scene_images(given=needed, pasted=False)
+    module.check_scene_images(given=True, pasted=True)
+    with pytest.raises(UserError, match=r"data\.scenes"):
+        module.check_scene_images(given=not needed, pasted=False)
+
+
+def test_left_out_at_random_the_step_is_that_of_the_text_alone(
+    backbone: StableDiffusionBackbone,
+) -> None:
+    def conditioning(space: FeatureSpace) -> DecoupledFusion:
+        return DecoupledFusion(space, experts=0, dropout=1 - 1e-9)
+
+    module = configured(backbone, conditioning, {"diffusion": Diffusion()})
+    batch = make_batch(backbone, with_prior=False)
+    torch.manual_seed(5)
+    total = module.training_step(batch, 0)
+    torch.manual_seed(5)
+    torch.rand(2, 1, 1)
+    expected = expected_error(backbone, batch.latent_mean, batch.prompts)
+    torch.testing.assert_close(total, expected)
+
+
+@pytest.mark.parametrize("routing", list(Routing))
+def test_terms_of_the_experts_reach_router_and_experts_alone(
+    backbone: StableDiffusionBackbone, routing: Routing
+) -> None:
+    def conditioning(space: FeatureSpace) -> DecoupledFusion:
+        return DecoupledFusion(space, routing=routing, low_rank=2)
+
+    terms = {"balance": LoadBalance(0.5), "apart": OrthogonalExperts(2.0)}
+    module = configured(backbone, conditioning, terms, LoraTuning(text_rank=0))
+    perturb(module.conditioning)
+    total = module.training_step(make_batch(backbone, with_prior=False), 0)
+    total.backward()  # type: ignore[no-untyped-call]
+    trained = {n for n, p in module.named_parameters() if p.requires_grad and p.grad is not None}
+    fusion = {n for n in module.trained_shapes if n.startswith("conditioning.fusion.")}
+    assert trained == fusion
+    assert 0.5 < total < 0.5 * 4 + 2.0

@@ -41,9 +41,13 @@ def save_tokenizer(folder: Path, length: int = 32) -> int:
 
 
 def save_pipeline(
-    folder: Path, prediction_type: str = "epsilon", width: int = 32, seed: int = 0
+    folder: Path,
+    prediction_type: str = "epsilon",
+    width: int = 32,
+    seed: int = 0,
+    side: int = 16,
 ) -> Path:
-    """Writes a Stable Diffusion pipeline folder of 16 x 16 pixels with random weights."""
+    """Writes a Stable Diffusion pipeline folder with random weights; `side` is of its pictures."""
     from diffusers import (
         AutoencoderKL,
         DDIMScheduler,
@@ -55,7 +59,7 @@ def save_pipeline(
     torch.manual_seed(seed)
     words = save_tokenizer(folder / "tokenizer")
     unet = UNet2DConditionModel(
-        sample_size=8,
+        sample_size=side // 2,
         in_channels=4,
         out_channels=4,
         block_out_channels=(16, 16),
@@ -72,7 +76,7 @@ def save_pipeline(
         up_block_types=("UpDecoderBlock2D",) * 2,
         latent_channels=4,
         norm_num_groups=8,
-        sample_size=16,
+        sample_size=side,
         scaling_factor=0.5,
     )
     text = CLIPTextModel(

@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple, Protocol, Self
 
@@ -72,6 +72,8 @@ class Backbone(nn.Module, ABC):
         resolution: Pixels on a side it was trained for.
         latent_shape: (C, h, w) of its latents.
         process: How it noises latents, what it predicts, and how drawings are solved.
+        attention_reductions: By how much smaller than the latents, side by side, the maps of its
+            cross-attention are that `predict_attending` gives; empty where it gives none.
         embeds_guidance: Whether guidance is an input of the denoiser, which was distilled to guide
             itself; else it is classifier-free, from two predictions.
         tuning: What was attached to it, None if nothing was.
@@ -83,6 +85,7 @@ class Backbone(nn.Module, ABC):
     resolution: int
     latent_shape: tuple[int, int, int]
     process: NoiseProcess
+    attention_reductions: tuple[int, ...] = ()
     embeds_guidance = False
     tuning: AttachedTuning | None
 
@@ -213,6 +216,15 @@ class Backbone(nn.Module, ABC):
     def encode_text(self, tokens: TextTokens) -> TextStates:
         """f_s: what the denoiser takes of prompts, `B N D`."""
 
+    def word_places(self, prompts: Sequence[str], word: str) -> Tensor:
+        """Which of the prompts' states stand for a word, `B N` bool, on the CPU.
+
+        Args:
+            prompts: B of them.
+            word: One token of the tokenizer.
+        """
+        return self.tokenize(prompts).ids[0] == self.word_ids(word)[0]
+
     def encode(self, prompts: Sequence[str]) -> TextStates:
         """f_s of prompts, each different one encoded once.
 
@@ -266,6 +278,34 @@ class Backbone(nn.Module, ABC):
         Returns:
             `B C h w`, float32.
         """
+
+    def predict_attending(
+        self,
+        noisy: Tensor,
+        times: Tensor,
+        condition: TextStates,
+        places: Tensor,
+        reductions: Collection[int],
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """The denoiser's output, and how much each place of the picture looks at some tokens.
+
+        Args:
+            noisy: x_t, scaled latents, `B C h w`.
+            times: t, `B`.
+            condition: f_r or f_s, its states `B N D`.
+            places: The tokens that are meant, `B N` bool, on the CPU.
+            reductions: By how much smaller than the latents the maps are to be; some of
+                `attention_reductions`.
+
+        Returns:
+            The output, `B C h w`, and by reduction r a map `B h/r w/r` in [0, 1]: the share of the
+            attention that goes to those tokens, the mean over the heads and layers of that size.
+            It has gradients. Where no token is meant it is 0.
+
+        Raises:
+            NotImplementedError: If the family gives none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no maps of its attention")
 
     def guided(
         self,

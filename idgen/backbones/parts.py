@@ -1,6 +1,7 @@
 """Pipeline folders: where one is, what its parts are, and how they are read and loaded."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +17,7 @@ from idgen.sources import is_mini, model_folder
 _INDEX = "model_index.json"
 _CONFIGS = (_INDEX, "*/config.json", "tokenizer*/*", "scheduler/*")
 _STEMS = ("diffusion_pytorch_model", "model")
+_LORA = "pytorch_lora_weights.safetensors"
 _TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
 
 
@@ -95,6 +97,12 @@ class PipelineFolder:
         try:
             kind = self.index["scheduler"][1]
             scheduler = getattr(diffusers, kind).from_pretrained(self.folder, subfolder="scheduler")
+        except ImportError as error:
+            package = "scipy" if "scipy" in str(error) else "what it asks for"
+            raise self.refused(
+                f"the scheduler of {self.folder}, {kind}, needs a package that is not there "
+                f"({first_line(error, 60)}...): pip install {package}"
+            ) from error
         except Exception as error:  # damaged files fail in many ways
             raise self.refused(
                 f"cannot read the scheduler of {self.folder} ({first_line(error)}); fetch it again"
@@ -180,14 +188,40 @@ class PipelineFolder:
         return files
 
     def check_weights(self) -> None:
-        """Makes sure that the weights of all networks are there.
+        """Makes sure that the weights of all networks are there; warns of a LoRA beside them.
 
         Raises:
-            UserError: If some are missing; the first is named.
+            UserError: If a file is missing, damaged, or carries LoRA; the first is named.
         """
         self.fetch()
         for part in self._networks:
-            self.weight_files(part)
+            for path in self.weight_files(part):
+                self._check_plain(path)
+        for place in (".", *self._networks):
+            lora = self.folder / place / _LORA
+            if lora.is_file():
+                warnings.warn(
+                    f"{lora} is not used: the backbone is the plain weights beside it; to train "
+                    "on both, merge them first (diffusers: fuse_lora, then save_pretrained)",
+                    stacklevel=2,
+                )
+
+    def _check_plain(self, path: Path) -> None:
+        """Refuses weights that carry LoRA, which diffusers would drop and say nothing."""
+        from safetensors import safe_open
+
+        try:
+            with safe_open(path, "pt") as file:
+                lora = next((key for key in file.keys() if "lora" in key.lower()), None)  # noqa: SIM118
+        except Exception as error:  # damaged files fail in many ways
+            raise self.refused(
+                f"cannot read {path} ({first_line(error)}); fetch it again"
+            ) from error
+        if lora is not None:
+            raise self.refused(
+                f"{path} carries LoRA ({lora!r}), which would be left out: merge it into the "
+                "weights first (diffusers: fuse_lora, unload_lora_weights, save_pretrained)"
+            )
 
     def identity(self) -> str:
         """Hash of the configuration and of the weights that are loaded.

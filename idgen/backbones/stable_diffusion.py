@@ -1,10 +1,11 @@
 """Stable Diffusion 1.x and 2.x, and any pipeline folder of the same layout."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from idgen.backbones.attention import recorded_attention
 from idgen.backbones.backbone import FeatureSpace
 from idgen.backbones.pipeline import Dtype, PipelineBackbone
 from idgen.backbones.text import TextStates, TextTokens
@@ -67,6 +68,8 @@ class StableDiffusionBackbone(PipelineBackbone):
         self.latent_shape = (vae["latent_channels"], size, size)
         self.resolution = size * 2 ** (len(vae["block_out_channels"]) - 1)
         self.process = self.variance_preserving(self._min_snr_gamma)
+        blocks = enumerate(unet.get("down_block_types") or ())
+        self.attention_reductions = tuple(2**at for at, kind in blocks if "CrossAttn" in kind)
 
     def _check_layout(
         self, unet: Mapping[str, Any], vae: Mapping[str, Any], text: Mapping[str, Any]
@@ -111,3 +114,18 @@ class StableDiffusionBackbone(PipelineBackbone):
         )
         prediction: Tensor = output.sample
         return prediction.float()
+
+    def predict_attending(
+        self,
+        noisy: Tensor,
+        times: Tensor,
+        condition: TextStates,
+        places: Tensor,
+        reductions: Collection[int],
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """The U-Net's output, `B C h w`, and maps of its cross-attention; see `Backbone`."""
+        with recorded_attention(self.denoiser) as recorded:
+            prediction = self.predict(noisy, times, condition)
+        height, width = noisy.shape[2:]
+        sizes = {r: (-(-height // r), -(-width // r)) for r in reductions}
+        return prediction, {r: recorded.map(size, places) for r, size in sizes.items()}

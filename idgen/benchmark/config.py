@@ -13,6 +13,8 @@ Setting = str | int | float | bool | list | dict | None  # type: ignore[type-arg
 
 # Of a run's config, what a method may change; seeds and configs have keys of their own.
 _SETTABLE = tuple(key for key in STORED if key != "seed_everything")
+# What a benchmark sets in every run by keys of its own.
+_OWN = {"test_images": "images", "test_prompts": "prompts", "drawing_seed": "seeds"}
 _MOST_SEED = 2**32
 _LONGEST_NAME = 200  # bytes of a folder's name, of 255 that file systems take
 
@@ -81,8 +83,9 @@ class BenchmarkConfig:
         methods: By the name that tables show.
         reference: The method that the others are compared with.
         output: The folder of everything.
-        subjects: `mini:NUMBER` for a held-out subject of the mini world, `mini:NAME` for a demo
-            subject, or a folder of photos with its class noun.
+        subjects: `mini:NUMBER` for a held-out subject of the mini world, `mini:NUMBER?REGIME` for
+            one whose photos come about in another way, such as `mini:12?scenes=1&masks=wide`,
+            `mini:NAME` for a demo subject, or a folder of photos with its class noun.
         dreambench: DreamBench's subjects, besides.
         seeds: Of training and drawing; each makes the comparison again.
         steps: Training steps of every method that does not set `trainer.max_steps` itself; None
@@ -96,6 +99,9 @@ class BenchmarkConfig:
             most.
         shown_prompts: Prompts of each subject that the report shows drawings of.
         resamples: Bootstrap samples behind the intervals.
+        regimes: Such as `scenes=1&masks=wide`; every `mini:NUMBER` is compared in each.
+        records: Folder where each finished cell leaves a small file; a cell that has one there
+            counts as finished, wherever it was run. None for no such files.
     """
 
     configs: list[str]
@@ -112,6 +118,8 @@ class BenchmarkConfig:
     jobs: int | None = None
     shown_prompts: int = 8
     resamples: int = 10_000
+    regimes: list[str] = field(default_factory=list)
+    records: str | None = None
 
     @property
     def suite(self) -> str | list[str] | None:
@@ -121,11 +129,7 @@ class BenchmarkConfig:
         return self.prompts
 
     def check(self) -> None:
-        """Refuses what cannot be run, before any work.
-
-        Raises:
-            UserError: If a number is out of range, a file is not there, or a name is unknown.
-        """
+        """Raises a UserError for a number out of range, a missing file, an unknown name."""
         check_distinct("methods", list(self.methods))
         if self.reference not in self.methods:
             raise UserError(
@@ -137,7 +141,11 @@ class BenchmarkConfig:
         self._check_numbers()
         self._check_files()
         self._check_settings()
+        if not self.output.strip():
+            raise UserError("output: name a folder for the results")
         check_writable(Path(self.output).expanduser(), "--output")
+        if self.records is not None:
+            check_writable(Path(self.records).expanduser(), "--records")
 
     def _check_numbers(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
@@ -154,6 +162,9 @@ class BenchmarkConfig:
         given = {f"methods.{name}.settings": own.settings for name, own in self.methods.items()}
         for key, settings in {"settings": self.settings, **given}.items():
             for setting in settings:
+                own = _OWN.get(str(setting).removeprefix("data."))
+                if own is not None and (own != "prompts" or self.suite is not None):
+                    raise UserError(f"{key}: {setting!r} is what {own!r} sets; say it there")
                 if str(setting).split(".")[0] not in _SETTABLE:
                     raise UserError(
                         f"{key}: {setting!r} is no setting of a method; those begin with "
@@ -178,11 +189,7 @@ def folder_name(name: str) -> str:
 
 
 def check_distinct(key: str, names: Sequence[str]) -> None:
-    """Refuses names of which two would share a folder.
-
-    Raises:
-        UserError: If they would, and both are named; or if one is no name for a folder.
-    """
+    """Raises a UserError if two names would share a folder, or one is no name for one."""
     seen: dict[str, str] = {}
     for name in names:
         if not isinstance(name, str):  # YAML reads a bare 1 or true as what it looks like

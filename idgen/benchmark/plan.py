@@ -6,17 +6,25 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from idgen import __version__
 from idgen.benchmark.cell import Cell, Step, difference
 from idgen.benchmark.config import BenchmarkConfig, Method, folder_name
+from idgen.benchmark.records import Records
+from idgen.benchmark.regime_masks import (
+    check_regime,
+    drawing_segmenter,
+    place_masks,
+    place_training_masks,
+)
 from idgen.benchmark.subjects import BenchmarkSubject, find_benchmark_subjects
 from idgen.benchmark.verify import check_scores, check_weights
 from idgen.data.prompts import read_suite
 from idgen.errors import UserError
+from idgen.placeholders import filled
 from idgen.prepare import lone_photo_note
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.store import CONTACT_PAGE
@@ -46,6 +54,7 @@ class PlannedCell:
         subject: The subject.
         seed: The seed.
         preparation: What has to run before; shared by the cells of a subject.
+        recorded: Its metrics, where it was finished elsewhere; else None.
     """
 
     cell: Cell
@@ -53,6 +62,11 @@ class PlannedCell:
     subject: BenchmarkSubject
     seed: int
     preparation: Cell
+    recorded: dict[str, Any] | None = None
+
+    def is_done(self) -> bool:
+        """Whether it has been finished, here or elsewhere."""
+        return self.recorded is not None or self.cell.is_done()
 
     @property
     def test_folder(self) -> Path:
@@ -78,9 +92,15 @@ class Plan:
     cells: tuple[PlannedCell, ...]
     protocol: dict[str, Any]
 
+    @property
+    def records(self) -> Records | None:
+        """Where finished cells are written down; None for nowhere."""
+        given = self.config.records
+        return None if given is None else Records(Path(given).expanduser())
+
     def preparations(self) -> list[Cell]:
         """What unfinished cells need first, each once."""
-        wanted = [planned.preparation for planned in self.cells if not planned.cell.is_done()]
+        wanted = [planned.preparation for planned in self.cells if not planned.is_done()]
         return list({cell.folder: cell for cell in wanted}.values())
 
 
@@ -95,7 +115,7 @@ def make_plan(config: BenchmarkConfig) -> Plan:
     """
     config.check()
     folder = Path(config.output).expanduser().absolute()
-    subjects = find_benchmark_subjects(config.subjects, config.dreambench, folder)
+    subjects = find_benchmark_subjects(config.subjects, config.dreambench, folder, config.regimes)
     reader = ConfigReader()
     parsed = {}
     for name, method in config.methods.items():
@@ -113,6 +133,8 @@ def make_plan(config: BenchmarkConfig) -> Plan:
                 f"method {name!r}: trainer.max_steps is {steps}; set it to 1 or more, or trained: "
                 "false to draw with the untrained model"
             )
+        with _of_method(name):
+            _check_cells(frozen[name])
     built, identified = {}, {}
     for name, given in parsed.items():
         with _of_method(name):
@@ -120,14 +142,39 @@ def make_plan(config: BenchmarkConfig) -> Plan:
             identified[name] = built[name].identify()
     protocol = _protocol(config, identified)
     segmenters = {name: found.photo_segmenter for name, found in identified.items()}
+    of_drawings = {}
+    for name, method in config.methods.items():
+        with _of_method(name):
+            if any(subject.segmenter is not None for subject in subjects):
+                of_drawings[name] = drawing_segmenter(frozen[name], segmenters[name])
+            for subject in subjects if method.trained else ():
+                check_regime(built[name].parts.model, built[name].parts.data, subject)
     described = [(subject, _described(subject, segmenters)) for subject in subjects]
-    planner = _Planner(config, folder, frozen, protocol)
+    planner = _Planner(config, folder, frozen, protocol, of_drawings)
     plan = Plan(config, folder, tuple(subjects), tuple(planner.cells(described)), protocol)
     _refuse_other_results(plan)
-    for name in dict.fromkeys(p.method for p in plan.cells if not p.cell.is_done()):
+    if plan.records is not None:
+        recorded = [_with_record(planned, plan.records) for planned in plan.cells]
+        plan = replace(plan, cells=tuple(recorded))
+    for name in dict.fromkeys(p.method for p in plan.cells if not p.is_done()):
         with _of_method(name):
             built[name].check()
     return plan
+
+
+def _check_cells(config: Mapping[str, Any]) -> None:
+    """Refuses settings with which every cell would fail, though a run of its own might not."""
+    trainer = config["trainer"]
+    reasons = {
+        "trainer.fast_dev_run": trainer["fast_dev_run"] and "it leaves no checkpoint",
+        "trainer.limit_train_batches": trainer["limit_train_batches"] == 0
+        and "nothing would be trained",
+        "trainer.max_epochs": trainer["max_epochs"] == 0 and "nothing would be trained",
+        "trainer.num_nodes": trainer["num_nodes"] > 1 and "a cell runs on this machine alone",
+    }
+    for key, reason in reasons.items():
+        if reason:
+            raise UserError(f"{key}: {reason}; leave it out")
 
 
 @contextlib.contextmanager
@@ -153,6 +200,7 @@ def _settings(
         "data.test_images": config.images,
         "trainer.enable_progress_bar": False,
         "trainer.default_root_dir": str(folder),
+        "checkpoint.dirpath": None,
         "data.subject.photos": str(subject.photos),
         "data.subject.class_noun": subject.class_noun,
         "data.subject.live": subject.live,
@@ -204,6 +252,7 @@ class _Planner:
     folder: Path
     frozen: dict[str, dict[str, Any]]
     protocol: dict[str, Any]
+    of_drawings: dict[str, dict[str, Any]]
 
     def cells(
         self, described: Sequence[tuple[BenchmarkSubject, dict[str, Any]]]
@@ -225,8 +274,6 @@ class _Planner:
         own = own / f"seed-{seed}"
         config = _with_subject(self.frozen[name], subject, seed)
         preparation = self._preparation(config, subject, described)
-        config["trainer"]["default_root_dir"] = str(own / "run")
-        config["data"]["subject"]["prepared"] = str(_prepared(preparation.folder))
         record = {
             "idgen_version": __version__,
             "protocol": self.protocol,
@@ -236,6 +283,10 @@ class _Planner:
             "trained": trained,
             "config": _without_places(config),
         }
+        # What the record says by the subject's regime, or not at all.
+        place_masks(config, subject, self.of_drawings.get(name, {}))
+        config["trainer"]["default_root_dir"] = str(own / "run")
+        config["data"]["subject"]["prepared"] = str(_prepared(preparation.folder))
         path, label = own / "config.yaml", f"{name} / {subject.name} / seed {seed}"
         cell = Cell(label, own, record, _steps(own, path, trained), {path: as_yaml(config)})
         return PlannedCell(cell, name, subject, seed, preparation)
@@ -244,27 +295,26 @@ class _Planner:
         self, config: dict[str, Any], subject: BenchmarkSubject, described: dict[str, Any]
     ) -> Cell:
         """Methods that prepare photos alike share what was prepared."""
-        kind = {
+        kind: dict[str, Any] = {
             "idgen_version": __version__,
             "backbone": config["model"]["backbone"],
             "backbone_identity": self.protocol["backbone_identity"],
             "preparation": config["data"]["preparation"],
         }
         digest = hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:8]
-        own = self.folder / "preparing" / f"{folder_name(subject.name)}-{digest}"
-        prepared = _prepared(own)
-        needed = {
-            "model": {"backbone": config["model"]["backbone"]},
-            "data": {
-                "preparation": kind["preparation"],
-                "subject": {"photos": str(subject.photos), "prepared": str(prepared)},
-            },
+        folder = self.folder / "preparing" / f"{folder_name(subject.name)}-{digest}"
+        prepared = _prepared(folder)
+        data: dict[str, Any] = {
+            "preparation": kind["preparation"],
+            "subject": {"photos": str(subject.photos), "prepared": str(prepared)},
         }
-        path = own / "config.yaml"
+        place_training_masks(data, subject)
+        needed: dict[str, Any] = {"model": {"backbone": config["model"]["backbone"]}, "data": data}
+        path = folder / "config.yaml"
         step = Step("prepare", _idgen("prepare", "--config", str(path)), prepared / CONTACT_PAGE)
-        own_masks = {"masks": described["masks"]} if "masks" in described else {}
-        record = {**kind, "photos": described["photos"], **own_masks}
-        return Cell(f"prepare {subject.name}", own, record, (step,), {path: as_yaml(needed)})
+        made = {key: value for key, value in described.items() if key in ("masks", "regime")}
+        record = {**kind, "photos": described["photos"], **made}
+        return Cell(f"prepare {subject.name}", folder, record, (step,), {path: as_yaml(needed)})
 
 
 def _prepared(preparing: Path) -> Path:
@@ -304,7 +354,7 @@ def _prompts(config: dict[str, Any], subject: BenchmarkSubject) -> list[str]:
     suite = config["data"]["test_prompts"]
     if isinstance(suite, str):
         suite = read_suite(suite, live=subject.live, class_noun=subject.class_noun)
-    return [prompt.replace("{class_noun}", subject.class_noun) for prompt in suite]
+    return [filled(prompt, subject.class_noun) for prompt in suite]
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:
@@ -315,6 +365,12 @@ def _without_places(config: dict[str, Any]) -> dict[str, Any]:
             part = part.get(parent) or {}
         part.pop(key, None)
     return kept
+
+
+def _with_record(planned: PlannedCell, records: Records) -> PlannedCell:
+    """The cell with what is written down of it, unless it was finished here."""
+    metrics = records.metrics(planned.cell)
+    return planned if planned.cell.is_done() else replace(planned, recorded=metrics)
 
 
 def _refuse_other_results(plan: Plan) -> None:

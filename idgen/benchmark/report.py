@@ -8,6 +8,8 @@ from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
 from idgen.benchmark import tables
+from idgen.benchmark.comparison import Comparison
+from idgen.benchmark.overview import overview_picture, overview_rows, overview_scores
 from idgen.benchmark.results import CellResult, read_images
 from idgen.benchmark.subjects import BenchmarkSubject
 from idgen.benchmark.summary import Summary
@@ -21,7 +23,7 @@ _ACROSS, _UP = "clip_t", "dino"
 
 
 def render_report(
-    summary: Summary,
+    comparison: Comparison,
     subjects: Sequence[BenchmarkSubject],
     shown_prompts: int,
     made_by: Mapping[str, Any],
@@ -29,7 +31,7 @@ def render_report(
     """Writes the page, UTF-8, pictures and all.
 
     Args:
-        summary: The numbers.
+        comparison: The numbers.
         subjects: The subjects, in order.
         shown_prompts: Prompts of each subject that are shown.
         made_by: `command` and `idgen_version`.
@@ -37,31 +39,53 @@ def render_report(
     Raises:
         UserError: If drawings or photos cannot be read.
     """
+    results, summaries = comparison.results, comparison.summaries
+    several = len(summaries) > 1
+    return render_page(
+        "benchmark.html",
+        comparison=comparison,
+        reference=summaries[0].reference,
+        methods=[method.name for method in summaries[0].methods],
+        subjects=subjects,
+        seeds={result.seed for result in results},
+        finished=sum(result.status == "done" for result in results),
+        parts=[_part(summary) for summary in summaries],
+        overview=_overview(comparison) if several else None,
+        photos_name=tables.PHOTOS,
+        holm=tables.HOLM,
+        drawn=[_drawn(results, subject, shown_prompts) for subject in subjects],
+        pair=[score_name(key).label for key in (_UP, _ACROSS) if key in comparison.scores],
+        by_subject=[(subject.name, _by_method(comparison, subject)) for subject in subjects],
+        facts={"idgen": made_by["idgen_version"], **comparison.protocol},
+        command=made_by["command"],
+    )
+
+
+def _part(summary: Summary) -> dict[str, Any]:
+    """What the page shows of a regime."""
     points, of_photos, marks = _points(summary), None, tables.marks(summary)
     if summary.photos is not None:
         of_photos = tables.counted_subjects(summary.photos), tables.photos_entries(summary.photos)
         marks = f"{marks} {tables.photos_note(summary.photos)}"
-    return render_page(
-        "benchmark.html",
-        summary=summary,
-        subjects=subjects,
-        seeds={result.seed for result in summary.results},
-        finished=sum(result.status == "done" for result in summary.results),
-        names=[score_name(score) for score in summary.scores],
-        rows=[
+    return {
+        "summary": summary,
+        "names": [score_name(score) for score in summary.scores],
+        "rows": [
             (m.name, tables.counted(m), tables.method_entries(summary, m)) for m in summary.methods
         ],
-        photos_name=tables.PHOTOS,
-        of_photos=of_photos,
-        marks=marks,
-        scatter=_scatter(points),
-        incomparable="" if all(p.comparable for p in points) else tables.PARTIAL,
-        drawn=[_drawn(summary, subject, shown_prompts) for subject in subjects],
-        pair=[score_name(key).label for key in (_UP, _ACROSS) if key in summary.scores],
-        by_subject=[(subject.name, _by_method(summary, subject)) for subject in subjects],
-        facts={"idgen": made_by["idgen_version"], **summary.protocol},
-        command=made_by["command"],
-    )
+        "of_photos": of_photos,
+        "marks": marks,
+        "scatter": _scatter(points),
+        "incomparable": "" if all(p.comparable for p in points) else tables.PARTIAL,
+    }
+
+
+def _overview(comparison: Comparison) -> dict[str, Any]:
+    names = overview_scores(comparison)
+    return {
+        "picture": overview_picture(comparison),
+        "tables": [(name, overview_rows(comparison, name.key)) for name in names],
+    }
 
 
 def _points(summary: Summary) -> list[ScatterPoint]:
@@ -83,12 +107,12 @@ def _scatter(points: Sequence[ScatterPoint]) -> Markup | None:
     return Markup(draw_scatter(points, *labels)) if points else None
 
 
-def _by_method(summary: Summary, subject: BenchmarkSubject) -> Iterator[str]:
+def _by_method(comparison: Comparison, subject: BenchmarkSubject) -> Iterator[str]:
     """The scatter's two scores of every method on a subject, mean over seeds."""
-    keys = [key for key in (_UP, _ACROSS) if key in summary.scores]
-    for method in summary.methods:
+    keys = [key for key in (_UP, _ACROSS) if key in comparison.scores]
+    for method in comparison.summaries[0].methods:
         place = (method.name, subject.name)
-        own = [r.metrics for r in summary.results if (r.method, r.subject) == place]
+        own = [r.metrics for r in comparison.results if (r.method, r.subject) == place]
         yield " / ".join(_mean([metrics.get(key) for metrics in own]) for key in keys)
 
 
@@ -97,11 +121,13 @@ def _mean(values: Sequence[float | None]) -> str:
     return f"{sum(there) / len(there):.3f}" if there else tables.EMPTY
 
 
-def _drawn(summary: Summary, subject: BenchmarkSubject, shown_prompts: int) -> dict[str, Any]:
+def _drawn(
+    results: Sequence[CellResult], subject: BenchmarkSubject, shown_prompts: int
+) -> dict[str, Any]:
     """A subject's part of the page: its photos, and the drawings of its first seed."""
     from idgen.prepare import find_photos
 
-    of_seeds = [result for result in summary.results if result.subject == subject.name]
+    of_seeds = [result for result in results if result.subject == subject.name]
     first = min((result.seed for result in of_seeds), default=0)
     cells = [result for result in of_seeds if result.seed == first]
     drawn = {cell.method: read_images(cell.folder) for cell in cells if cell.status == "done"}
@@ -111,6 +137,7 @@ def _drawn(summary: Summary, subject: BenchmarkSubject, shown_prompts: int) -> d
         "title": subject.name if named else f"{subject.name} ({subject.class_noun})",
         "photos": [photo(_opened(found.path)) for found in find_photos(subject.photos)],
         "prompts": prompts,
+        "nothing": "The drawings lie elsewhere." if drawn else "Nothing is drawn yet.",
         "rows": [_row(cell, drawn.get(cell.method, {}), prompts) for cell in cells],
     }
 
@@ -124,7 +151,8 @@ def _chosen(drawn: Mapping[str, Mapping[str, Path]], most: int) -> list[str]:
 
 
 def _row(cell: CellResult, files: Mapping[str, Path], prompts: Sequence[str]) -> DrawingRow:
-    status = {"failed": "failed", "missing": "not run yet"}.get(cell.status, "no drawing")
+    drawn = "no drawing" if cell.folder.exists() else "drawn elsewhere"
+    status = {"failed": "failed", "missing": "not run yet"}.get(cell.status, drawn)
     keys = [key for key in (_UP, _ACROSS) if cell.metrics.get(key) is not None]
     note = " · ".join(f"{score_name(key).label} {cell.metrics[key]:.2f}" for key in keys)
     # Drawings may have been deleted since, to save space.

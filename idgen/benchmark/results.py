@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from idgen.benchmark.cell import difference, read_json
 from idgen.benchmark.plan import PlannedCell
+from idgen.benchmark.verify import check_numbers
 from idgen.errors import UserError
 from idgen.evaluation.protocol import Protocol
+from idgen.mini.regimes import PLAIN_LABEL
 
 # What of a metrics.json two cells share.
 _SHOWN = ("backbone", "protocol", "backbone_identity", "sampler", "idgen_version")
@@ -28,6 +30,7 @@ class CellResult:
         reason: Why it failed.
         exit_code: Of the command that failed.
         folder: Where its drawings are.
+        regime: How its subject's photos came about; `plain` for photos that are what they are.
     """
 
     method: str
@@ -38,6 +41,7 @@ class CellResult:
     reason: str
     exit_code: int
     folder: Path
+    regime: str = PLAIN_LABEL
 
     @property
     def name(self) -> str:
@@ -46,23 +50,35 @@ class CellResult:
 
 
 def read_result(planned: PlannedCell) -> CellResult:
-    """Reads what a cell left.
+    """Reads what a cell left, or what is written down of it; a UserError if files are damaged."""
+    folder, regime = planned.test_folder, planned.subject.regime.label
 
-    Raises:
-        UserError: If its files cannot be read.
-    """
-    place = (planned.method, planned.subject.name, planned.seed)
-    folder = planned.test_folder
-    if planned.cell.is_done():
-        metrics = read_json(folder / "metrics.json")
-        return CellResult(*place, "done", metrics or {}, "", 0, folder)
+    def result(
+        status: Literal["done", "failed", "missing"],
+        metrics: dict[str, Any],
+        reason: str = "",
+        code: int = 0,
+    ) -> CellResult:
+        place = (planned.method, planned.subject.name, planned.seed)
+        return CellResult(*place, status, metrics, reason, code, folder, regime)
+
+    if planned.is_done():
+        metrics = planned.recorded or read_json(folder / "metrics.json") or {}
+        try:
+            check_numbers(metrics)
+        except UserError as error:
+            raise UserError(
+                f"{planned.cell.name}: {error}; delete {folder.parent} to run it anew"
+            ) from error
+        return result("done", metrics)
     failed, of = planned.cell.failure(), ""
     if failed is None:
         failed, of = planned.preparation.failure(), "preparation: "
     if failed is None:
-        return CellResult(*place, "missing", {}, "", 0, folder)
-    reason, code = f"{of}{failed.get('reason', '')}", int(failed.get("exit_code", 1))
-    return CellResult(*place, "failed", {}, reason, code, folder)
+        return result("missing", {})
+    code = failed.get("exit_code")
+    code = code if isinstance(code, int) else 1
+    return result("failed", {}, f"{of}{failed.get('reason', '')}", code)
 
 
 def check_comparable(results: Sequence[CellResult]) -> dict[str, Any]:
@@ -73,7 +89,7 @@ def check_comparable(results: Sequence[CellResult]) -> dict[str, Any]:
 
     Raises:
         UserError: If two differ in their protocols, the drawings' seed left out, or in their
-            backbones.
+            backbones. What finds the photos' masks may differ from regime to regime.
     """
     finished = [result for result in results if result.status == "done"]
     if not finished:
@@ -81,7 +97,8 @@ def check_comparable(results: Sequence[CellResult]) -> dict[str, Any]:
     first = finished[0]
     protocol = _protocol(first)
     for result in finished[1:]:
-        fields = protocol.differences(_protocol(result), but=("drawing_seed",))
+        of_regime = () if result.regime == first.regime else ("photo_segmenter",)
+        fields = protocol.differences(_protocol(result), but=("drawing_seed", *of_regime))
         differing = difference(
             {"protocol": {f.field: f.ours for f in fields}, **_backbone(first)},
             {"protocol": {f.field: f.theirs for f in fields}, **_backbone(result)},
@@ -126,6 +143,6 @@ def read_images(folder: Path) -> dict[str, Path]:
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 found.setdefault(row["plain_prompt"], folder / row["file"])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"cannot read {path} ({error}); delete {folder} to draw anew") from error
     return found

@@ -11,12 +11,15 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 from idgen.benchmark.cell import DONE, FAILED, RECORD, Cell, Outcome, Step, read_json, write_json
+from idgen.benchmark.forked import ForkedCommand, can_fork
 from idgen.errors import UserError
 from idgen.files import atomic_write
 from idgen.locks import BusyError, locked
+
+Command: TypeAlias = "subprocess.Popen[bytes] | ForkedCommand"
 
 _STOPPED = 128 + signal.SIGTERM
 _ATTEMPTS = 3
@@ -29,7 +32,7 @@ class Processes:
     """The commands under way, so that all of them can be stopped."""
 
     def __init__(self) -> None:
-        self._running: set[subprocess.Popen[bytes]] = set()
+        self._running: set[Command] = set()
         self._lock = threading.Lock()
         self.stopping = threading.Event()
 
@@ -67,16 +70,7 @@ class Processes:
             with self._lock:
                 if self.stopping.is_set():
                     return None
-                process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    env={**os.environ, **more},
-                    pass_fds=(kept.fileno(),),
-                    # Ctrl-C is for this process alone, which tells the commands.
-                    start_new_session=True,
-                )
+                process = _start(command, output, kept, {**os.environ, **more})
                 self._running.add(process)
             try:
                 return process.wait()
@@ -85,9 +79,26 @@ class Processes:
                     self._running.discard(process)
 
 
-def _kill(process: "subprocess.Popen[bytes]") -> None:
+def _start(
+    command: tuple[str, ...], output: IO[bytes], kept: IO[bytes], environment: dict[str, str]
+) -> Command:
+    if can_fork(command):
+        return ForkedCommand(command, output, kept, environment)
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        pass_fds=(kept.fileno(),),
+        # Ctrl-C is for this process alone, which tells the commands.
+        start_new_session=True,
+    )
+
+
+def _kill(process: Command) -> None:
     """Ends a command's whole session where there are any: several GPUs are several processes."""
-    if sys.platform == "win32":
+    if isinstance(process, subprocess.Popen) and sys.platform == "win32":
         process.kill()
     else:
         os.killpg(process.pid, signal.SIGKILL)
@@ -193,7 +204,7 @@ def _failed(cell: Cell, reason: str, code: int) -> Outcome:
 
 def _reason(log: Path, code: int) -> str:
     """The last line that a command said, or which signal ended it."""
-    text = _CONTROL.sub("", log.read_text(errors="replace"))
+    text = _CONTROL.sub("", log.read_text(encoding="utf-8", errors="replace"))
     lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
     said = lines[-1] if lines else "it said nothing"
     if code == _STOPPED:

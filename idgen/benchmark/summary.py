@@ -13,6 +13,8 @@ from idgen.benchmark.bootstrap import (
 )
 from idgen.benchmark.photos_row import PhotosRow, photos_row
 from idgen.benchmark.results import CellResult
+from idgen.errors import UserError
+from idgen.mini.regimes import PLAIN_LABEL
 from idgen.pages.scores import ScoreName, find_scores, score_values
 
 DIGITS = 3
@@ -53,6 +55,7 @@ class Summary:
         results: Every cell.
         protocol: What all finished cells share.
         photos: How the photos score against each other; None where no cell says.
+        regime: How all subjects' photos came about.
     """
 
     reference: str
@@ -61,6 +64,7 @@ class Summary:
     results: tuple[CellResult, ...]
     protocol: dict[str, Any]
     photos: PhotosRow | None = None
+    regime: str = PLAIN_LABEL
 
     @property
     def failed(self) -> list[CellResult]:
@@ -102,7 +106,16 @@ def summarise(
         reference: The method that the others are compared with.
         protocol: What the cells share.
         resamples: Bootstrap samples.
+
+    Raises:
+        UserError: If the cells are of two regimes.
     """
+    regimes = list(dict.fromkeys(result.regime for result in results))
+    if len(regimes) > 1:
+        raise UserError(
+            f"results of two regimes in one table: {regimes[0]} and {regimes[1]}; compare each in "
+            "a table of its own"
+        )
     finished = [result for result in results if result.status == "done"]
     scores = find_scores(result.metrics for result in finished)
     values = {
@@ -122,7 +135,8 @@ def summarise(
         rows.append(MethodSummary(method, done, len(cells), intervals, against, partial))
     subjects = {s: {subject for subject, _ in whole[s]} for s in scores}
     photos = photos_row(results, scores, subjects, resamples)
-    return Summary(reference, tuple(scores), tuple(rows), tuple(results), protocol, photos)
+    regime = regimes[0] if regimes else PLAIN_LABEL
+    return Summary(reference, tuple(scores), tuple(rows), tuple(results), protocol, photos, regime)
 
 
 def _by_pair(results: Sequence[CellResult], method: str, score: str) -> dict[Pair, float]:

@@ -7,17 +7,20 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from idgen.benchmark.bootstrap import FEWEST_SUBJECTS, Interval
+from idgen.benchmark.comparison import Comparison
 from idgen.benchmark.photos_row import PhotosRow
 from idgen.benchmark.summary import MethodSummary, Summary
 from idgen.pages.scores import photo_values, score_name, score_values
 
 EMPTY = "–"
 PARTIAL = "†"
+HOLM = "ᴴ"
 PHOTOS = "photos (each against the others)"
 """The row of what the subjects' photos score among themselves."""
 _MARKS = {1: " ▲", -1: " ▼", 0: ""}
 _LATEX_ARROWS = {1: r"$\uparrow$", -1: r"$\downarrow$", 0: ""}
 _LATEX_MARKS = {1: r"\,$\blacktriangle$", -1: r"\,$\blacktriangledown$", 0: ""}
+_LATEX_HOLM = r"$^\mathrm{H}$"
 _LATEX_SIGNS = {"±": r"$\pm$", EMPTY: "--", PARTIAL: r"$^\dagger$"}
 _LATEX_LETTERS = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
@@ -36,12 +39,19 @@ class Entry:
         partial: `PARTIAL` where the mean lacks a subject or a seed, else empty.
         best: Whether it is the best of its column.
         direction: 1 where it is better than the reference's beyond the interval, -1 worse, else 0.
+        holds: Whether it is so after Holm's correction too.
     """
 
     interval: Interval | None
     partial: str = ""
     best: bool = False
     direction: int = 0
+    holds: bool = False
+
+    @property
+    def holm(self) -> str:
+        """`HOLM` where it holds, else empty."""
+        return HOLM if self.holds else ""
 
     def __str__(self) -> str:
         """Mean ± half the interval, a dash where there is no score."""
@@ -63,6 +73,7 @@ def method_entries(summary: Summary, method: MethodSummary) -> list[Entry]:
                 PARTIAL if name.key in method.partial else "",
                 method.name in summary.best(name),
                 0 if difference is None else difference.sign * name.better,
+                difference is not None and bool(name.better) and difference.holds,
             )
         )
     return entries
@@ -76,38 +87,45 @@ def photos_entries(photos: PhotosRow) -> list[Entry]:
     ]
 
 
-def as_json(summary: Summary, made_by: dict[str, Any]) -> str:
+def as_json(comparison: Comparison, made_by: dict[str, Any]) -> str:
     """Everything, with what made it: the command, the version, the config."""
-    shown = ("method", "subject", "seed", "status", "reason", "exit_code")
+    shown = ("method", "subject", "regime", "seed", "status", "reason", "exit_code")
     content = {
         **made_by,
-        "protocol": summary.protocol,
-        "reference": summary.reference,
-        "scores": list(summary.scores),
-        "methods": [asdict(method) for method in summary.methods],
-        "photos": None if summary.photos is None else asdict(summary.photos),
+        "protocol": comparison.protocol,
+        "reference": comparison.summaries[0].reference,
+        "scores": comparison.scores,
+        "regimes": {
+            summary.regime: {
+                "methods": [asdict(method) for method in summary.methods],
+                "photos": None if summary.photos is None else asdict(summary.photos),
+            }
+            for summary in comparison.summaries
+        },
         "cells": [
             {key: getattr(result, key) for key in shown}
-            | {"scores": score_values(result.metrics, summary.scores)}
-            for result in summary.results
+            | {"scores": score_values(result.metrics, comparison.scores)}
+            for result in comparison.results
         ],
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def as_csv(summary: Summary) -> str:
+def as_csv(comparison: Comparison) -> str:
     """A row a cell; what the subject's photos score among themselves in columns of their own."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    of_photos = [photo_values(result.metrics) for result in summary.results]
+    results = comparison.results
+    of_photos = [photo_values(result.metrics) for result in results]
     photo_keys = list(dict.fromkeys(key for values in of_photos for key in values))
-    names = [*summary.scores, *(f"photos_{key}" for key in photo_keys)]
-    writer.writerow(["method", "subject", "seed", "status", *names, "exit_code", "reason"])
-    for result, photos in zip(summary.results, of_photos, strict=True):
-        scores = score_values(result.metrics, summary.scores)
+    names = [*comparison.scores, *(f"photos_{key}" for key in photo_keys)]
+    first = ["method", "subject", "regime", "seed", "status"]
+    writer.writerow([*first, *names, "exit_code", "reason"])
+    for result, photos in zip(results, of_photos, strict=True):
+        scores = score_values(result.metrics, comparison.scores)
         values = [*scores.values(), *map(photos.get, photo_keys)]
         shown = ["" if value is None else f"{value:.6f}" for value in values]
-        cell = (result.method, result.subject, result.seed, result.status)
+        cell = [getattr(result, key) for key in first]
         writer.writerow([*cell, *shown, result.exit_code, result.reason])
     return buffer.getvalue()
 
@@ -118,13 +136,13 @@ def as_markdown(summary: Summary) -> str:
     head = ["method", "cells", *(f"{name.label} {name.arrow}".strip() for name in names)]
     rows = [head, ["---"] * len(head)]
     for method in summary.methods:
-        cells = map(_markdown_entry, method_entries(summary, method))
-        rows.append([_escaped(method.name), counted(method), *cells])
+        cells = map(markdown_entry, method_entries(summary, method))
+        rows.append([escaped(method.name), counted(method), *cells])
     if summary.photos is not None:
-        cells = map(_markdown_entry, photos_entries(summary.photos))
+        cells = map(markdown_entry, photos_entries(summary.photos))
         rows.append([f"*{PHOTOS}*", counted_subjects(summary.photos), *cells])
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([*lines, "", _escaped(footnote(summary)), ""])
+    return "\n".join([*lines, "", escaped(footnote(summary)), ""])
 
 
 def as_latex(summary: Summary) -> str:
@@ -187,7 +205,10 @@ def marks(summary: Summary) -> str:
         few = f"{most} subject{'' if most == 1 else 's'}"
         said = f"With {few}, no difference is marked: at least {FEWEST_SUBJECTS} are needed."
     else:
-        said = f"▲ better, ▼ worse than {summary.reference}: the paired interval excludes 0."
+        said = (
+            f"▲ better, ▼ worse than {summary.reference}: the paired interval excludes 0; {HOLM}: "
+            "it holds after Holm's correction over all methods and regimes of the score."
+        )
     photos = () if summary.photos is None else summary.photos.partial
     if photos or any(method.partial for method in summary.methods):
         said += (
@@ -197,21 +218,23 @@ def marks(summary: Summary) -> str:
     return said
 
 
-def _markdown_entry(entry: Entry) -> str:
-    return (f"**{entry}**" if entry.best else str(entry)) + _MARKS[entry.direction]
+def markdown_entry(entry: Entry) -> str:
+    """An entry as Markdown, with its marks."""
+    return (f"**{entry}**" if entry.best else str(entry)) + _MARKS[entry.direction] + entry.holm
 
 
 def _latex_entry(entry: Entry) -> str:
     text = "".join(_LATEX_SIGNS.get(c, c) for c in str(entry))
-    return (rf"\textbf{{{text}}}" if entry.best else text) + _LATEX_MARKS[entry.direction]
+    marks = _LATEX_MARKS[entry.direction] + (_LATEX_HOLM if entry.holds else "")
+    return (rf"\textbf{{{text}}}" if entry.best else text) + marks
 
 
 def _latex_row(cells: list[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _escaped(text: str) -> str:
-    """On one line, since a row is one."""
+def escaped(text: str) -> str:
+    """Text for a cell of Markdown, on one line, since a row is one."""
     return "".join(f"\\{c}" if c in r"\|*_`[]<>#" else c for c in " ".join(text.split()))
 
 

@@ -1,21 +1,18 @@
 """Whether what a command left can be used: a diverged run ends with exit code 0."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from idgen.benchmark.cell import read_json
 from idgen.errors import UserError
+from idgen.evaluation.scores import TEST_SCORES
+from idgen.pages.scores import is_number, photo_values
 
 
 def check_weights(checkpoint: Path) -> None:
-    """Refuses a checkpoint of a run that diverged.
-
-    Args:
-        checkpoint: What `idgen fit` wrote.
-
-    Raises:
-        UserError: If it cannot be read, or a trained weight is not finite; the first is named.
-    """
+    """Raises a UserError if a fit's checkpoint is damaged, or names a weight that diverged."""
     import torch
 
     try:
@@ -31,14 +28,14 @@ def check_weights(checkpoint: Path) -> None:
 
 
 def check_scores(metrics: Path) -> None:
-    """Refuses scores that are not numbers.
+    """Does what `check_numbers` does, of a metrics.json, which `idgen test` wrote."""
+    check_numbers(read_json(metrics) or {})
 
-    Args:
-        metrics: What `idgen test` wrote.
 
-    Raises:
-        UserError: If one is NaN or infinite, which is named, or the file cannot be read.
-    """
-    for name, value in (read_json(metrics) or {}).items():
+def check_numbers(content: Mapping[str, Any]) -> None:
+    """Raises a UserError if a score in a metrics.json is neither a finite number nor null."""
+    for name, value in [*content.items(), *photo_values(content).items()]:
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"the score {name} is {value}: the run diverged")
+        if name in TEST_SCORES and not (value is None or is_number(value)):
+            raise UserError(f"the score {name} is {value!r:.40}, no number: the file is damaged")

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from rich.console import Console
 from rich.progress import track
 
+from idgen.callbacks.pictures import log_pictures
 from idgen.data.datamodule import SubjectDataModule
 from idgen.data.prompts import suite_identity
 from idgen.evaluation.drawing import Evaluation, ScoredDrawing, of_all_processes
 from idgen.evaluation.evaluator import Evaluator
 from idgen.evaluation.fidelity import FidelityScores
+from idgen.evaluation.protocol import limit_of
 from idgen.evaluation.recorder import DrawingRecorder, Stage
 from idgen.evaluation.suite import Drawer, Suite
 from idgen.mini.truth import Shown
@@ -44,11 +44,7 @@ class EvaluateDrawings(Callback):
         return self._folder
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:  # type: ignore[override]
-        """Checks folders and models, and draws a mini subject's line-up, before any work starts.
-
-        Raises:
-            UserError: If a folder or a model cannot be used.
-        """
+        """Raises a UserError for bad folders and models; draws a mini subject's line-up."""
         self._folder, self._evaluation, self._predicted = None, None, []
         if trainer.is_global_zero:
             self.recorder.check(Path(trainer.default_root_dir), stage)
@@ -76,11 +72,7 @@ class EvaluateDrawings(Callback):
         """Scores a batch of drawings."""
         self.evaluator.add(outputs)
 
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
-    ) -> None:
-        """Scores a batch of drawings."""
-        self.evaluator.add(outputs)
+    on_test_batch_end = on_validation_batch_end  # type: ignore[assignment]
 
     def on_predict_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
@@ -102,25 +94,25 @@ class EvaluateDrawings(Callback):
             rank_zero_warn(reason)
         scores = self._evaluation.scores
         named = {f"{stage}/{name}": v for name, v in scores.items() if v is not None}
+        # Lightning's own count would be that of the step before, but the pictures' is this one.
+        for logger in trainer.loggers:
+            logger.log_metrics(named, step=_step(trainer))
         if trainer.sanity_checking:
-            if trainer.logger is not None:
-                trainer.logger.log_metrics(named, step=trainer.global_step)
             return
         for name, value in named.items():
             shown = name in (f"{stage}/dino", f"{stage}/clip_t")
-            module.log(name, value, prog_bar=shown, sync_dist=False, rank_zero_only=False)
+            module.log(
+                name, value, prog_bar=shown, logger=False, sync_dist=False, rank_zero_only=False
+            )
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes the grid of this step, to a file and to TensorBoard, and a line of scores."""
+        """Writes the grids of this step, to files and to loggers, and a line of scores."""
         evaluation, self._evaluation = self._evaluation, None
         if not trainer.is_global_zero or evaluation is None or not evaluation.drawings:
             return
         folder, step = self.stage_folder(trainer, "validate"), _step(trainer)
         grids = self.recorder.record_validation(folder, evaluation, _suite(trainer), step)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                pixels = np.asarray(grids[0])
-                logger.experiment.add_image("validation", pixels, step, dataformats="HWC")
+        log_pictures(trainer.loggers, "validation", grids, step)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes images, grids, images.csv, report.html and metrics.json."""
@@ -160,6 +152,7 @@ def _suite(trainer: L.Trainer) -> Suite:
         images_per_prompt=datamodule.test_images,
         drawing_seed=datamodule.drawing_seed,
         sampler=module.sampler,
+        limit=limit_of(trainer.limit_test_batches) if trainer.testing else None,
     )
 
 

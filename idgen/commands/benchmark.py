@@ -5,7 +5,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -14,20 +14,23 @@ import torch
 
 from idgen import __version__
 from idgen.benchmark.cell import Cell
+from idgen.benchmark.comparison import Comparison, compare
 from idgen.benchmark.config import BenchmarkConfig
 from idgen.benchmark.executor import Executor, LocalExecutor
+from idgen.benchmark.overview import overview_markdown, overview_picture
 from idgen.benchmark.plan import Plan, make_plan
 from idgen.benchmark.progress import CellProgress
 from idgen.benchmark.report import render_report
 from idgen.benchmark.results import check_comparable, read_result
-from idgen.benchmark.summary import Summary, summarise
 from idgen.benchmark.tables import as_csv, as_json, as_latex, as_markdown
 from idgen.errors import UserError
 from idgen.files import atomic_write
 from idgen.locks import BusyError, locked
+from idgen.pages.svg import standalone
 from idgen.runs.building import note_parts
 from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
 from idgen.runs.quiet import quieten
+from idgen.threads import available_cores
 
 _DESCRIPTION = (
     "Compares methods: each cell, one method on one subject with one seed, is an `idgen fit` and "
@@ -64,13 +67,13 @@ def run_benchmark(options: Sequence[str]) -> int:
         if not only_report:
             with _terminating():
                 _run(plan, _local_executor(config))
-        summary = _write_report(plan, shlex.join(["idgen", "benchmark", *options]))
-    for failed in summary.failed:
+        found = _write_report(plan, shlex.join(["idgen", "benchmark", *options]))
+    for failed in found.failed:
         said = f"{failed.name}: {failed.reason} (exit code {failed.exit_code})"
         print(f"idgen benchmark: failed: {said}", file=sys.stderr)
     print(f"look at {plan.folder / 'report.html'}")
     # A failure that could not be written down, on a full disk, leaves its cell missing.
-    unfinished = summary.failed if only_report else [*summary.failed, *summary.missing]
+    unfinished = found.failed if only_report else [*found.failed, *found.missing]
     return 1 if unfinished else 0
 
 
@@ -95,21 +98,36 @@ def _parse(options: Sequence[str]) -> tuple[BenchmarkConfig, bool]:
 
 
 def _announce(plan: Plan) -> None:
-    finished = sum(planned.cell.is_done() for planned in plan.cells)
+    finished = sum(planned.is_done() for planned in plan.cells)
+    elsewhere = sum(planned.recorded is not None for planned in plan.cells)
     print(
         f"{len(plan.cells)} cells in {plan.folder}: methods {len(plan.config.methods)}, subjects "
         f"{len(plan.subjects)}, seeds {len(plan.config.seeds)}; {finished} are finished"
+        + (f", {elsewhere} of them elsewhere" if elsewhere else "")
     )
 
 
 def _run(plan: Plan, executor: Executor) -> None:
     """Prepares the subjects of unfinished cells, then runs those whose subject is prepared."""
     _run_all(executor, plan.preparations(), "preparing")
-    ready = [c.cell for c in plan.cells if c.cell.is_done() or c.preparation.is_done()]
-    _run_all(executor, ready, "running")
+    here = [planned for planned in plan.cells if planned.recorded is None]
+    ready = [c.cell for c in here if c.cell.is_done() or c.preparation.is_done()]
+    if plan.records is None:
+        _run_all(executor, ready, "running")
+        return
+    for cell in ready:
+        if cell.is_done():
+            plan.records.keep(cell)
+    _run_all(executor, ready, "running", plan.records.keep)
 
 
-def _run_all(executor: Executor, cells: Sequence[Cell], what: str) -> None:
+def _run_all(
+    executor: Executor,
+    cells: Sequence[Cell],
+    what: str,
+    keep: Callable[[Cell], None] = lambda cell: None,
+) -> None:
+    """Runs what is left of cells, and keeps each that is finished."""
     left = [cell for cell in cells if not cell.is_done()]
     if not left:
         return
@@ -117,34 +135,41 @@ def _run_all(executor: Executor, cells: Sequence[Cell], what: str) -> None:
     with progress, contextlib.closing(executor.run(left, progress.started)) as outcomes:
         try:
             for outcome in outcomes:
+                if not outcome.reason:
+                    keep(outcome.cell)
                 progress.ended(outcome)
         except (KeyboardInterrupt, SystemExit):
             progress.say("stopping: trainings under way save first; run it again to go on")
             raise
 
 
-def _write_report(plan: Plan, command: str) -> Summary:
+def _write_report(plan: Plan, command: str) -> Comparison:
     results = [read_result(planned) for planned in plan.cells]
     config = plan.config
     protocol = check_comparable(results)
-    summary = summarise(results, list(config.methods), config.reference, protocol, config.resamples)
+    found = compare(results, list(config.methods), config.reference, protocol, config.resamples)
     made_by = {"command": command, "idgen_version": __version__, "config": asdict(config)}
-    page = render_report(summary, plan.subjects, config.shown_prompts, made_by)
+    page = render_report(found, plan.subjects, config.shown_prompts, made_by)
+    several = len(found.summaries) > 1
+    tables = [(f"## {s.regime}\n\n" if several else "") + as_markdown(s) for s in found.summaries]
     files = {
-        "results.json": as_json(summary, made_by).encode(),
-        "results.csv": as_csv(summary).encode(),
-        "table.md": as_markdown(summary).encode(),
-        "table.tex": as_latex(summary).encode(),
+        "results.json": as_json(found, made_by).encode(),
+        "results.csv": as_csv(found).encode(),
+        "table.md": "\n".join([overview_markdown(found)] * several + tables).encode(),
+        "table.tex": "\n".join(
+            (f"% {s.regime}\n" if several else "") + as_latex(s) for s in found.summaries
+        ).encode(),
         "report.html": page,
     }
+    if several and (picture := overview_picture(found)) is not None:
+        files["regimes.svg"] = standalone(str(picture)).encode()
     for name, content in files.items():
         atomic_write(plan.folder / name, content)
-    return summary
+    return found
 
 
 def _local_executor(config: BenchmarkConfig) -> LocalExecutor:
-    known = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    cores = available_cores()
     gpus = _visible_gpus()
     return LocalExecutor(config.jobs or len(gpus) or min(cores, _MOST_JOBS), cores, gpus)
 

@@ -1,7 +1,9 @@
 """The batches that loaders yield."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from idgen.models.decoupling import PhotoFeatures
@@ -22,6 +24,43 @@ class PriorBatch(NamedTuple):
     prompts: tuple[str, ...]
 
 
+class ShownPhotos(NamedTuple):
+    """Which photos of the set a batch shows.
+
+    Attributes:
+        numbers: Each row's photo, `B` int64 from 0, in the order of the photos' digests.
+        total: How many photos the set has.
+    """
+
+    numbers: Tensor
+    total: int
+
+    @classmethod
+    def of(cls, digests: Sequence[str], indices: Sequence[int]) -> "ShownPhotos":
+        """Of a batch of views: the digest of each view's photo, and which views are shown."""
+        photos = sorted(set(digests))
+        numbers = [photos.index(digests[index]) for index in indices]
+        return cls(torch.tensor(numbers), len(photos))
+
+
+class SceneBatch(NamedTuple):
+    """Images of the subject's class in many scenes, with features of their own.
+
+    Attributes:
+        latent_mean: Mean of the autoencoder's posterior, unscaled, `B C h w`.
+        latent_log_variance: Its log-variance, `B C h w`.
+        subject_mask: Their subjects' share of each place of the latents, `B 1 h w` in [0, 1].
+        features: f_p and f'_i of the same images, `B D` each.
+        prompts: Their prompts, which name neither the subject's token nor a scene, B of them.
+    """
+
+    latent_mean: Tensor
+    latent_log_variance: Tensor
+    subject_mask: Tensor
+    features: PhotoFeatures
+    prompts: tuple[str, ...]
+
+
 class SubjectBatch(NamedTuple):
     """Views of a subject's photos, for training.
 
@@ -29,11 +68,14 @@ class SubjectBatch(NamedTuple):
         latent_mean: Mean of the autoencoder's posterior, unscaled, `B C h w`.
         latent_log_variance: Its log-variance, `B C h w`.
         subject_mask: The subject's share of each place of the latents, `B 1 h w` in [0, 1].
-        features: f_p and f'_i of the same views, `B D` each.
+        features: f_p and f'_i of the same views, or of another photo's where that is set, `B D`
+            each.
         prompts: Their prompts, as the backbone reads them, B of them.
         class_prompts: The same prompts without the subject's token.
         position: The batch's place in the endless stream, from 0.
         prior: As many class images, or None where no prior is preserved.
+        photos: Which photos they are of; None where that is not known.
+        scenes: As many scene images, or None where there are none.
     """
 
     latent_mean: Tensor
@@ -44,6 +86,8 @@ class SubjectBatch(NamedTuple):
     class_prompts: tuple[str, ...]
     position: int
     prior: PriorBatch | None = None
+    photos: ShownPhotos | None = None
+    scenes: SceneBatch | None = None
 
 
 class DrawingBatch(NamedTuple):

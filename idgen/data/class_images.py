@@ -1,6 +1,5 @@
 """Class images: what the frozen backbone draws of the subject's class, for prior preservation."""
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,20 +7,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from idgen.backbones.backbone import Autoencoder, Backbone
-from idgen.data.prompts import PLACEHOLDER
+from idgen.data.backbone_drawings import BackboneDrawings, drawn_by
+from idgen.data.batch import PriorBatch
 from idgen.data.shard import drawing_requests
+from idgen.data.stream import EndlessOrder
 from idgen.errors import UserError
-from idgen.files import atomic_write, check_writable
-from idgen.fingerprint import fingerprint_fields
-from idgen.locks import locked
-from idgen.models.conditioning import TextOnly
+from idgen.files import atomic_write
 from idgen.pictures import save_png
+from idgen.placeholders import filled
 from idgen.prepare.features import encode_latents
 from idgen.sampling import DrawingRequest, Sampler
 from idgen.seeds import seed_of
@@ -40,6 +37,30 @@ class ClassLatents(NamedTuple):
 
     latent_mean: Tensor
     latent_log_variance: Tensor
+
+
+class ClassRows(NamedTuple):
+    """What batches take class images from.
+
+    Attributes:
+        latents: Of all of them.
+        prompt: Their prompt.
+        order: Whose turn it is.
+    """
+
+    latents: ClassLatents
+    prompt: str
+    order: EndlessOrder
+
+    def batch(self, position: int) -> PriorBatch:
+        """The class images of this process's batch at a position."""
+        chosen = torch.tensor(self.order.indices(position))
+        latents = self.latents
+        return PriorBatch(
+            latents.latent_mean[chosen],
+            latents.latent_log_variance[chosen],
+            (self.prompt,) * len(chosen),
+        )
 
 
 @dataclass
@@ -84,16 +105,10 @@ class ClassImages:
             prepared: The prepared subject's folder.
         """
         parent = prepared.parent / "class_images" if self.folder is None else Path(self.folder)
-        prompt = self.prompt.replace("{class_noun}", class_noun)
+        prompt = filled(self.prompt, class_noun, "data.prior.prompt")
         sampler = self.sampler or Sampler()
         # Not the count: more images are the same ones and others.
-        key = fingerprint_fields(
-            backbone=backbone.identity,
-            prompt=prompt,
-            seed=_salted(self.seed),
-            sampler=type(sampler).__name__,
-            settings=json.dumps(vars(sampler), sort_keys=True),
-        )
+        key = drawn_by(backbone, sampler, prompt=prompt, seed=_salted(self.seed))
         noun = re.sub(r"\W+", "-", class_noun)
         name = f"{noun}-{key[:12]}"
         requests = drawing_requests([(prompt, prompt)], self.count, _salted(self.seed))
@@ -107,37 +122,16 @@ def _salted(seed: int) -> int:
     return seed_of("class images", seed)
 
 
-class ClassImageFolder:
-    """One class's images on disk.
+class ClassImageFolder(BackboneDrawings):
+    """One class's images on disk: a picture and a file of latents each."""
 
-    Attributes:
-        folder: Where they lie, named after what they are made of.
-        prompt: Their prompt.
-    """
+    key = "data.prior"
+    what = "class images"
 
-    def __init__(
-        self,
-        folder: Path,
-        requests: Sequence[DrawingRequest],
-        sampler: Sampler,
-        batch_size: int,
-        backbone: Backbone,
-    ) -> None:
-        """Looks at nothing yet.
-
-        Args:
-            folder: Existing or not.
-            requests: The images.
-            sampler: How they are drawn.
-            batch_size: Images drawn at once.
-            backbone: Who draws them.
-        """
-        self.folder = folder
-        self.prompt = requests[0].prompt
-        self._requests = list(requests)
-        self._sampler = sampler
-        self._batch_size = batch_size
-        self._backbone = backbone
+    @property
+    def prompt(self) -> str:
+        """Their prompt."""
+        return self._requests[0].prompt
 
     def check(self, token: str) -> None:
         """Refuses what could not be drawn.
@@ -149,91 +143,25 @@ class ClassImageFolder:
             UserError: If the sampler or the prompt do not fit the backbone, or the prompt is
                 blank or names the subject.
         """
-        try:
-            self._sampler.check(self._backbone)
-        except UserError as error:
-            raise UserError(f"{_KEY}.sampler: {error}") from error
-        ids = set(self._backbone.tokenize([self.prompt]).ids[0].flatten().tolist())
-        names_subject = PLACEHOLDER in self.prompt or bool(
-            ids & set(self._backbone.word_ids(token))
-        )
-        if names_subject or not self.prompt.strip():
-            raise UserError(
-                f"{_KEY}.prompt {self.prompt!r} has to name the class alone, without {PLACEHOLDER} "
-                f"and {token!r}, such as 'a photo of a {{class_noun}}'"
-            )
+        super().check(token)
+        self.check_prompt("prompt", self.prompt, token)
 
-    def check_writable(self) -> None:
-        """Refuses a folder that cannot be written, without creating anything.
-
-        Raises:
-            UserError: If it cannot, or if the disk is full.
-        """
-        check_writable(self.folder, f"{_KEY}.folder")
-
-    def _latents_path(self, request: DrawingRequest) -> Path:
+    def path(self, request: DrawingRequest) -> Path:
+        """The file of an image's latents."""
         return self.folder / f"{request.number:04d}.safetensors"
 
-    def _batches_to_draw(self) -> list[list[DrawingRequest]]:
-        """The batches of which an image is missing; whole ones, so that each is always the same."""
-        size = self._batch_size
-        batches = [self._requests[at : at + size] for at in range(0, len(self._requests), size)]
-        return [b for b in batches if not all(self._latents_path(r).exists() for r in b)]
-
-    def is_complete(self) -> bool:
-        """Whether all images are there."""
-        return not self._batches_to_draw()
-
-    def draw(self, device: torch.device, progress: bool = True) -> None:
-        """Draws what is missing; a killed run is gone on with, runs at a time wait for each other.
-
-        Args:
-            device: Where to draw.
-            progress: Whether to show a progress bar on the terminal (stderr).
-
-        Raises:
-            UserError: If the folder cannot be written or the weights cannot be loaded.
-        """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with locked(self.folder / ".lock"):
-                self._draw(device, progress)
-        except OSError as error:
-            raise UserError(
-                f"cannot write class images to {self.folder} ({error.strerror or error}); free "
-                f"some space, or change {_KEY}.folder"
-            ) from error
-
-    def _draw(self, device: torch.device, progress: bool) -> None:
-        batches = self._batches_to_draw()
-        if not batches:
-            return
-        backbone = self._backbone
-        backbone.load()
-        backbone.to(device)
-        conditioning = TextOnly(backbone.features)
-        shown = track(
-            batches,
-            description=f"drawing class images: {self.prompt}",
-            console=Console(stderr=True),
-            disable=not progress,
-        )
-        with backbone.untuned(), backbone.autoencoder(device) as autoencoder:
-            for batch in shown:
-                drawings = self._sampler.draw(backbone, conditioning, batch, device)
-                self._keep(drawings.images, batch, autoencoder, device)
-
-    def _keep(
+    def keep(
         self,
         images: Tensor,
         batch: Sequence[DrawingRequest],
         autoencoder: Autoencoder,
         device: torch.device,
     ) -> None:
+        """Writes pictures, and their latents."""
         pixels = images.to(device).float() / 127.5 - 1
         latents = encode_latents(autoencoder, pixels)
         for request, image, posterior in zip(batch, images, latents, strict=True):
-            path = self._latents_path(request)
+            path = self.path(request)
             save_png(image, path.with_suffix(".png"))
             # Last: by this file the image counts as drawn.
             tensors = {n: t.contiguous() for n, t in zip(_LATENTS, posterior, strict=True)}
@@ -249,9 +177,9 @@ class ClassImageFolder:
         return ClassLatents(torch.stack(mean), torch.stack(log_variance))
 
     def _read(self) -> Iterator[tuple[Tensor, Tensor]]:
-        shape = torch.Size(self._backbone.latent_shape)
+        shape = torch.Size(self.backbone.latent_shape)
         for request in self._requests:
-            path = self._latents_path(request)
+            path = self.path(request)
             try:
                 tensors = load_file(path)
                 mean, log_variance = (tensors[name] for name in _LATENTS)

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import lightning as L
 import numpy as np
@@ -15,18 +14,24 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from idgen.backbones.backbone import Backbone
-from idgen.data.batch import DrawingBatch, PriorBatch, SubjectBatch
-from idgen.data.class_images import ClassImageFolder, ClassImages, ClassLatents
-from idgen.data.prompts import PLACEHOLDER, read_suite, without_token
+from idgen.data.batch import DrawingBatch, ShownPhotos, SubjectBatch
+from idgen.data.captions import Captions, TrainingPrompts, usual_prompt
+from idgen.data.class_images import ClassImageFolder, ClassImages, ClassRows
+from idgen.data.composites import CompositeFolder, Composites
+from idgen.data.prompts import read_suite, without_token
+from idgen.data.rows import Rows
+from idgen.data.scene_images import SceneFolder, SceneImages, SceneRows
 from idgen.data.shard import ShardedBatches, drawing_requests
-from idgen.data.stream import EndlessOrder, SubjectStream
+from idgen.data.stream import EndlessOrder, SubjectStream, places
 from idgen.data.subject import Subject
 from idgen.errors import UserError
 from idgen.masks import Mask
 from idgen.models.decoupling import PhotoFeatures
+from idgen.placeholders import PLACEHOLDER, filled
 from idgen.prepare import (
     Photo,
     Preparation,
+    PreparedSubject,
     SubjectViews,
     find_photos,
     read_photo,
@@ -39,12 +44,6 @@ from idgen.sources import MINI, is_mini
 Suite = str | list[str]
 _MOST_REFERENCE = 10.0
 _MINI_PHOTO = 128  # pixels; the mini world's pictures are 64
-
-
-class _Prior(NamedTuple):
-    latents: ClassLatents
-    prompt: str
-    order: EndlessOrder
 
 
 class SubjectDataModule(L.LightningDataModule):
@@ -72,6 +71,10 @@ class SubjectDataModule(L.LightningDataModule):
         reference_weight: float = 1.0,
         prior: ClassImages | None = None,
         seed: int = 0,
+        captions: Captions | None = None,
+        other_background: float = 0.0,
+        scenes: SceneImages | None = None,
+        composites: Composites | None = None,
     ) -> None:
         """Checks prompts; no model is loaded, and photos are first looked for when needed.
 
@@ -97,6 +100,13 @@ class SubjectDataModule(L.LightningDataModule):
             prior: Class images, drawn by the backbone before training, that a batch holds as many
                 of as of views; None for none. `idgen.terms.PriorPreservation` is their loss.
             seed: Of the order of the photos.
+            captions: Training prompts of each photo's own; None for the subject's training prompt.
+            other_background: With which probability a row of a batch is told the features of
+                another photo's view: the subject must not depend on the background that is told.
+            scenes: Images of the class in many scenes, drawn by the backbone before training, that
+                a batch holds as many of as of views; `idgen.terms.SceneDiffusion` is their loss.
+            composites: The subject pasted into the backgrounds of `scenes`: more views, which take
+                the turns of some of the photos'.
 
         Raises:
             UserError: If prompts cannot be used.
@@ -116,19 +126,23 @@ class SubjectDataModule(L.LightningDataModule):
         self.reference_weight = reference_weight
         self.prior = prior
         self.seed = seed
+        self.other_background = other_background
+        self.scenes = scenes
+        self.composites = composites
         self._check_sizes()
         subject.check(backbone)
-        self.training_prompt = subject.spoken(subject.prompt)
-        self.class_prompt = without_token(subject.prompt)
-        backbone.tokenize([self.training_prompt, self.class_prompt])
+        self.captions = captions
+        self._prompts = TrainingPrompts(usual_prompt(subject), {})
+        backbone.tokenize(self._prompts.usual)
         self.test_suite = test_prompts
         self.validation_prompts = self._read_prompts(validation_prompts)
         self.test_prompts = self._read_prompts(test_prompts)
         self.predict_prompts = self._read_prompts(predict_prompts)
         self._reference_photo = None if reference is None else read_photo(reference)
         self._reference_features: PhotoFeatures | None = None
-        self._views: SubjectViews | None = None
-        self._prior: _Prior | None = None
+        self._rows: Rows | None = None
+        self._prior: ClassRows | None = None
+        self._scenes: SceneRows | None = None
 
     @property
     def photos(self) -> list[Photo]:
@@ -154,6 +168,23 @@ class SubjectDataModule(L.LightningDataModule):
         subject = self.subject
         return self.prior.of(subject.class_noun, self.backbone, subject.prepared_folder)
 
+    @cached_property
+    def scene_images(self) -> SceneFolder | None:
+        """The scene images on disk, None where there are none."""
+        if self.scenes is None:
+            return None
+        subject, parts = self.subject, self.preparation
+        return self.scenes.of(subject.class_noun, self.backbone, subject.prepared_folder, parts)
+
+    def _composite_images(self) -> CompositeFolder | None:
+        """The composites on disk, of photos and scene images that are prepared."""
+        scenes = self.scene_images
+        if self.composites is None or scenes is None:
+            return None
+        photos = {photo.digest: photo for photo in self.photos}
+        prepared = self.preparation.open(list(photos.values()), self.subject.prepared_folder)
+        return self.composites.of(prepared, lambda digest: photos[digest].pixels(), scenes)
+
     def check(self) -> None:
         """Checks what training and scoring need beyond prompts, before any work.
 
@@ -163,6 +194,32 @@ class SubjectDataModule(L.LightningDataModule):
         self.preparation.segmenter_for(self.backbone).check(self.photos)
         if self.class_images is not None:
             self.class_images.check(self.subject.token)
+        if self.scene_images is not None:
+            self.scene_images.check(self.subject.token)
+
+    def check_rows(self) -> None:
+        """Checks, before any training, that there is a photo for what a row is to be told.
+
+        Raises:
+            UserError: If there is not.
+        """
+        if self.other_background and len(self.photos) < 2:
+            raise UserError(
+                "data.other_background: there is one photo and no other; add photos, or set it to 0"
+            )
+
+    def check_captions(self) -> None:
+        """Checks, before any work, that there can be captions, and those that the user wrote.
+
+        Raises:
+            UserError: If there can be none, one cannot be used, or the captioner lacks its model.
+        """
+        captioner = self.preparation.captioner
+        if captioner is not None:
+            _ = captioner.identity
+        if self.captions is not None:
+            has_captioner = captioner is not None
+            self.captions.check(self.photos, self.subject, self.backbone, has_captioner)
 
     def check_reference(self) -> None:
         """Checks, before any work, that the reference photo can have a mask of its own.
@@ -182,12 +239,16 @@ class SubjectDataModule(L.LightningDataModule):
                 raise UserError(f"data.{name} must be 1 or more")
         if not 0 <= self.reference_weight <= _MOST_REFERENCE:
             raise UserError(f"data.reference_weight must be from 0 to {_MOST_REFERENCE}")
+        if not 0 <= self.other_background <= 1:
+            raise UserError("data.other_background must be from 0 to 1")
+        if self.composites is not None and self.scenes is None:
+            raise UserError("data.composites: the backgrounds are those of data.scenes; set it too")
 
     def _read_prompts(self, suite: Suite) -> list[tuple[str, str]]:
         if isinstance(suite, str):
             live, noun = self.subject.live, self.subject.class_noun
             suite = read_suite(suite, live=live, class_noun=noun)
-        suite = [prompt.replace("{class_noun}", self.subject.class_noun) for prompt in suite]
+        suite = [filled(prompt, self.subject.class_noun) for prompt in suite]
         if not suite:
             raise UserError("a list of prompts is empty; name one with [V] in it")
         prompts = [(self.subject.spoken(prompt), without_token(prompt)) for prompt in suite]
@@ -204,7 +265,7 @@ class SubjectDataModule(L.LightningDataModule):
     # Preparation
 
     def prepare_data(self) -> None:
-        """Runs the offline preparation and draws class images where they are missing or stale.
+        """Prepares photos, draws class and scene images, makes composites, where they are missing.
 
         On one process.
 
@@ -213,9 +274,13 @@ class SubjectDataModule(L.LightningDataModule):
         if self.trainer is not None and self.trainer.state.fn != TrainerFn.FITTING:
             return
         photos, folder = self.subject.photos_folder, self.subject.prepared_folder
-        images = self.class_images
+        images, scenes = self.class_images, self.scene_images
         if images is not None and not images.is_complete():
             images.check_writable()
+        if scenes is not None and not scenes.is_complete():
+            scenes.check_writable()
+        if self.composites is not None:
+            self.composites.check_writable(folder)
         if not self.preparation.is_fresh(photos, folder, self.backbone):
             self.preparation.run(photos, folder, self.backbone, self._device())
             sheet = folder / CONTACT_PAGE
@@ -223,6 +288,13 @@ class SubjectDataModule(L.LightningDataModule):
         if images is not None and not images.is_complete():
             images.draw(self._device())
             rank_zero_info(f"drew class images: look at {images.folder}")
+        if scenes is not None and not scenes.is_ready():
+            scenes.make(self._device())
+            rank_zero_info(f"made scene images: look at {scenes.prepared / CONTACT_PAGE}")
+        composites = self._composite_images()
+        if composites is not None and not composites.is_complete():
+            composites.make(self._device())
+            rank_zero_info(f"made composites: look at {composites.folder}")
 
     def setup(self, stage: str) -> None:
         """Reads the prepared subject, or the features of the reference photo.
@@ -232,10 +304,8 @@ class SubjectDataModule(L.LightningDataModule):
         """
         if stage == "fit":
             self._warn_of_real_photos()
-        if stage == "fit" and self._views is None:
-            prepared = self.preparation.open(self.photos, self.subject.prepared_folder)
-            self._views = prepared.load_views()
-            self._prior = self._load_prior()
+        if stage == "fit" and self._rows is None:
+            self._load()
         if stage == "predict" and self._reference_photo is not None:
             self.check_reference()
             photo, background = self.preparation.reference(
@@ -243,13 +313,38 @@ class SubjectDataModule(L.LightningDataModule):
             )
             self._reference_features = PhotoFeatures(photo, background)
 
-    def _load_prior(self) -> "_Prior | None":
-        images = self.class_images
-        if images is None:
-            return None
-        latents = images.load()
-        order = EndlessOrder(len(latents.latent_mean), self.batch_size, self.seed, *self._process())
-        return _Prior(latents, images.prompt, order)
+    def _load(self) -> None:
+        prepared = self.preparation.open(self.photos, self.subject.prepared_folder)
+        views, pasted, share = prepared.load_views(), [], 0.0
+        self._read_captions(prepared, views)
+        folder = self._composite_images()
+        if folder is not None:
+            composites = folder.load()
+            pasted, share = composites.prompts, folder.share
+            self._prompts = self._prompts.with_composites(pasted, self.subject)
+            views = views.then(composites.views)
+        self._rows = Rows(views, len(pasted), share, self.other_background, self.seed)
+        if (images := self.class_images) is not None:
+            latents = images.load()
+            order = self._order(len(latents.latent_mean))
+            self._prior = ClassRows(latents, images.prompt, order)
+        if (scenes := self.scene_images) is not None:
+            of_scenes = scenes.load()
+            order = self._order(len(of_scenes.photo_digests))
+            self._scenes = SceneRows(of_scenes, scenes.prompt, order)
+
+    def _read_captions(self, prepared: PreparedSubject, views: SubjectViews) -> None:
+        if self.captions is None:
+            if self.preparation.captioner is not None:
+                rank_zero_info("captions: made and not used, since data.captions is not set")
+            return
+        self._prompts = self.captions.prompts(
+            prepared, self.photos, views, self.subject, self.backbone, self.seed
+        )
+        rank_zero_info(self._prompts.note)
+
+    def _order(self, items: int) -> EndlessOrder:
+        return EndlessOrder(items, self.batch_size, self.seed, *self._process())
 
     def _warn_of_real_photos(self) -> None:
         if not is_mini(self.backbone.source):
@@ -264,44 +359,39 @@ class SubjectDataModule(L.LightningDataModule):
     # Training
 
     def train_dataloader(self) -> Iterable[SubjectBatch]:
-        """The endless stream of views."""
-        assert self._views is not None, "setup('fit') comes first"
+        """The endless stream of views, from the batch that training is at."""
+        assert self._rows is not None, "setup('fit') comes first"
         rank, world_size = self._process()
         return SubjectStream(
             self._collate,
-            views=len(self._views.photo_digests),
+            views=self._rows.of_photos,
             batch_size=self.batch_size,
             # An epoch's end would step the optimizer before its gradients are all gathered.
             steps_per_epoch=self.steps_per_epoch * self._batches_a_step,
             seed=self.seed,
             rank=rank,
             world_size=world_size,
+            position=self._batches_done,
         )
 
     def _collate(self, indices: Sequence[int], position: int) -> SubjectBatch:
-        views = self._views
-        assert views is not None
-        chosen = torch.tensor(indices)
+        rows = self._rows
+        assert rows is not None
+        views = rows.views
+        where = places(position, len(indices), *self._process())
+        shown, told = rows.at(indices, where)
+        prompts = [self._prompts.of(rows.source(v), at) for v, at in zip(shown, where, strict=True)]
         return SubjectBatch(
-            views.latent_mean[chosen],
-            views.latent_log_variance[chosen],
-            views.subject_mask[chosen],
-            PhotoFeatures(views.photo_embedding[chosen], views.background_embedding[chosen]),
-            (self.training_prompt,) * len(indices),
-            (self.class_prompt,) * len(indices),
+            views.latent_mean[shown],
+            views.latent_log_variance[shown],
+            views.subject_mask[shown],
+            PhotoFeatures(views.photo_embedding[told], views.background_embedding[told]),
+            tuple(prompt.spoken for prompt in prompts),
+            tuple(prompt.plain for prompt in prompts),
             position,
-            self._prior_batch(position),
-        )
-
-    def _prior_batch(self, position: int) -> PriorBatch | None:
-        if self._prior is None:
-            return None
-        latents, prompt, order = self._prior
-        chosen = torch.tensor(order.indices(position))
-        return PriorBatch(
-            latents.latent_mean[chosen],
-            latents.latent_log_variance[chosen],
-            (prompt,) * len(chosen),
+            prior=None if self._prior is None else self._prior.batch(position),
+            photos=ShownPhotos.of(views.photo_digests, shown),
+            scenes=None if self._scenes is None else self._scenes.batch(position),
         )
 
     # Drawing
@@ -336,6 +426,13 @@ class SubjectDataModule(L.LightningDataModule):
     @property
     def _batches_a_step(self) -> int:
         return 1 if self.trainer is None else int(self.trainer.accumulate_grad_batches)
+
+    @property
+    def _batches_done(self) -> int:
+        """Batches that were trained on, in a resumed run too: a loader may be built anew in it."""
+        if self.trainer is None:
+            return 0
+        return int(self.trainer.fit_loop.epoch_loop.batch_progress.total.ready)
 
     def _process(self) -> tuple[int, int]:
         trainer = self.trainer

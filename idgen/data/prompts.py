@@ -7,8 +7,9 @@ from pathlib import Path
 from idgen.dreambench import read_templates
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
+from idgen.placeholders import PLACEHOLDER, filled
+from idgen.texts import read_text
 
-PLACEHOLDER = "[V]"
 _MINI = Path(__file__).parents[1] / "mini"
 SUITES = {"mini": _MINI / "prompts.txt", "mini-complex": _MINI / "prompts_complex.txt"}
 """The suites that come with the mini world, by name."""
@@ -41,7 +42,7 @@ def read_suite(source: str, *, live: bool, class_noun: str) -> list[str]:
     Two lists of templates, one for objects and one for live subjects, under headings such as
     `# objects` and `# live` or as DreamBench's own file has them; a file without headings is one
     list for all. In a template `{0}` is the subject's token and `{1}` its class noun; lines may
-    hold [V] instead.
+    hold [V] and `{class_noun}` instead.
 
     Args:
         source: `mini`, `mini-complex`, or a text file.
@@ -52,7 +53,8 @@ def read_suite(source: str, *, live: bool, class_noun: str) -> list[str]:
         Prompts with [V] in them.
 
     Raises:
-        UserError: If the file cannot be read or holds no prompt for the subject.
+        UserError: If the file cannot be read, holds no prompt for the subject, or a prompt in
+            which something else stands in braces.
     """
     if source.lstrip().startswith("["):
         raise UserError(
@@ -62,12 +64,9 @@ def read_suite(source: str, *, live: bool, class_noun: str) -> list[str]:
     path = _suite_file(source)
     if path.suffix.lower() in (".yaml", ".yml", ".json"):
         raise UserError(f"prompts: {path} is no list of prompts; give a text file, one a line")
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"prompts: cannot read {path} ({error}); {_GIVE}") from error
+    lines = _text(path).splitlines()
     prompts = [
-        template.replace("{0}", PLACEHOLDER).replace("{1}", class_noun)
+        filled(template.replace("{0}", PLACEHOLDER).replace("{1}", class_noun), class_noun)
         for template in read_templates(lines, live=live, placeholder=PLACEHOLDER)
     ]
     if not prompts:
@@ -90,11 +89,11 @@ def suite_identity(suite: str | Sequence[str]) -> str:
     """
     if not isinstance(suite, str):
         return fingerprint_fields(prompts=json.dumps(list(suite)))
-    path = _suite_file(suite)
-    try:
-        return fingerprint_fields(prompts=path.read_text())
-    except OSError as error:
-        raise UserError(f"prompts: cannot read {path} ({error}); {_GIVE}") from error
+    return fingerprint_fields(prompts=_text(_suite_file(suite)))
+
+
+def _text(path: Path) -> str:
+    return read_text(path, "prompts", _GIVE)
 
 
 def _suite_file(source: str) -> Path:

@@ -8,6 +8,19 @@ import torch
 from idgen.data.batch import SubjectBatch
 
 
+def places(position: int, batch_size: int, rank: int = 0, world_size: int = 1) -> range:
+    """The places in the endless order that a process's batch has; no two rows share one.
+
+    Args:
+        position: The batch's.
+        batch_size: Rows a batch on each process.
+        rank: This process.
+        world_size: How many processes share a global batch.
+    """
+    start = (position * world_size + rank) * batch_size
+    return range(start, start + batch_size)
+
+
 class EndlessOrder:
     """Permutation after permutation of some items, by batches; a function of seed and position.
 
@@ -34,8 +47,10 @@ class EndlessOrder:
 
     def indices(self, position: int) -> list[int]:
         """The items of this process's batch at a position."""
-        start = (position * self._world_size + self._rank) * self._batch_size
-        return [self._item_at(start + offset) for offset in range(self._batch_size)]
+        return [self._item_at(place) for place in self._places(position)]
+
+    def _places(self, position: int) -> range:
+        return places(position, self._batch_size, self._rank, self._world_size)
 
     def _item_at(self, place: int) -> int:
         lap, within = divmod(place, self._items)
@@ -61,8 +76,9 @@ class SubjectStream:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        position: int = 0,
     ) -> None:
-        """Starts at position 0.
+        """Sets what is streamed.
 
         Args:
             collate: Makes a batch of view indices and the batch's position.
@@ -72,11 +88,12 @@ class SubjectStream:
             seed: Decides the order.
             rank: This process.
             world_size: How many processes share a global batch.
+            position: Of the first batch.
         """
         self._collate = collate
         self._order = EndlessOrder(views, batch_size, seed, rank, world_size)
         self._steps_per_epoch = steps_per_epoch
-        self._position = 0
+        self._position = position
 
     def __len__(self) -> int:
         return self._steps_per_epoch

@@ -21,7 +21,7 @@ from idgen.evaluation.scores import (
 )
 from idgen.evaluation.suite import Suite
 from idgen.metrics.balance import balance
-from idgen.mini.truth import MiniTruth, Shown
+from idgen.mini.truth import TRUE_MASKS, MiniTruth, Shown
 from idgen.prepare import MaskFiles, Segmenter
 from idgen.prepare.segmenters.segmenter import of_drawings
 from idgen.sampling import Drawings
@@ -76,7 +76,7 @@ class Evaluator:
         """Does what `start` does for `test`; `undefined` says which scores there cannot be."""
         self._load_encoders(device)
         segmenter = self._load_segmenter(suite, device)
-        photos, masked = self._observe_photos(suite)
+        photos, taken_apart_by = self._observe_photos(suite)
         truth, scores = self._truth, fidelity_scores()
         if truth is None:
             scores += overfitting_scores()
@@ -85,14 +85,18 @@ class Evaluator:
         self._begin([*scores, *self.fidelity.scores], photos, suite, device)
         self._names = (*TEST_SCORES, *(score.name for score in self.fidelity.scores))
         self._photo_scores = photo_scores(photos)
-        self._protocol = self._describe(suite, segmenter, masked)
+        self._protocol = self._describe(suite, segmenter, taken_apart_by)
 
     def add(self, drawings: Drawings) -> None:
-        """Scores a batch of this process's drawings and keeps it; it may be empty."""
+        """Scores and keeps a batch, perhaps empty; UserError if a score lacks a drawing's value."""
         seen = Observed(drawings.images, self._observer, drawings.requests)
         scored = ScoredDrawing.each(drawings)
         for score in self._scores:
-            for drawing, value in zip(scored, score.add(seen), strict=True):
+            values = score.add(seen)
+            if len(values) != len(scored):
+                gave = f"{score.name!r} gave {len(values)} values for {len(scored)} drawings"
+                raise UserError(f"fidelity.scores: {gave}; it has to give one each, or None")
+            for drawing, value in zip(scored, values, strict=True):
                 drawing.scores[score.name] = value
         self._scored += scored
 
@@ -161,21 +165,25 @@ class Evaluator:
         self._observer = Observer(clip, dino, of_drawings(segment), inpaint)
         return segmenter
 
-    def _observe_photos(self, suite: Suite) -> tuple[Observed, bool]:
-        """The photos, and whether their masks and backgrounds are there."""
+    def _observe_photos(self, suite: Suite) -> tuple[Observed, str | None]:
+        """The photos, and the identity of what found their masks; None if they have none."""
         pictures = suite.pictures()
+        if self._truth is not None and (parts := self._truth.parts(pictures)) is not None:
+            return Observed(pictures, self._observer, (), *parts), TRUE_MASKS
         try:
             masks, backgrounds = suite.parts()
         except UserError as error:
             self._say_undefined(str(error), _OF_PHOTOS)
             nothing = [None] * len(pictures)
-            return Observed(pictures, self._observer, (), nothing, nothing), False
-        return Observed(pictures, self._observer, (), masks, backgrounds), True
+            return Observed(pictures, self._observer, (), nothing, nothing), None
+        return Observed(pictures, self._observer, (), masks, backgrounds), suite.segmenter.identity
 
     def _say_undefined(self, reason: str, scores: str) -> None:
         self.undefined.append(f"{scores} are left empty: {reason}")
 
-    def _describe(self, suite: Suite, segmenter: Segmenter | None, masked: bool) -> Protocol:
+    def _describe(
+        self, suite: Suite, segmenter: Segmenter | None, taken_apart_by: str | None
+    ) -> Protocol:
         clip, dino, sampler = self.fidelity.clip, self.fidelity.dino, suite.sampler
         return Protocol(
             dino=dino.model,
@@ -187,7 +195,7 @@ class Evaluator:
             clip_identity=clip.identity,
             clip_preprocessing=asdict(clip.preprocessing),
             pairing=PAIRING,
-            photo_segmenter=suite.segmenter.identity if masked else None,
+            photo_segmenter=taken_apart_by,
             segmenter=None if segmenter is None else segmenter.identity,
             inpainter=None if segmenter is None else suite.inpainter.identity,
             sampler={"name": type(sampler).__name__, **vars(sampler)},
@@ -196,4 +204,5 @@ class Evaluator:
             images_per_prompt=suite.images_per_prompt,
             idgen_version=__version__,
             scores={score.name: score.identity for score in self.fidelity.scores},
+            limit=suite.limit,
         )

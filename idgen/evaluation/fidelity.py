@@ -3,10 +3,11 @@
 from collections import Counter
 
 from idgen.errors import UserError
-from idgen.evaluation.files import FACTS
+from idgen.evaluation.files import PLACES
 from idgen.evaluation.score import Score
 from idgen.evaluation.scores import TEST_SCORES
 from idgen.metrics.encoders import ClipScorer, DinoScorer
+from idgen.pages.scores import FACTS
 from idgen.prepare import MaskFiles, Segmenter
 
 
@@ -47,17 +48,24 @@ class FidelityScores:
 
         Raises:
             UserError: If there is no such model, it cannot be fetched, the segmenter of drawings
-                takes masks from files, two scores have one name, or one lacks what it needs.
+                takes masks from files, a score has no name or lacks what it needs, or two have one
+                name.
         """
         if isinstance(self.segmenter, MaskFiles):
             raise UserError(
                 "fidelity.segmenter: drawings have no mask files; give another than "
                 "MaskFiles, such as idgen.prepare.SamSegmenter, or leave it out"
             )
-        taken = Counter([*TEST_SCORES, "balance", *FACTS, *(score.name for score in self.scores)])
-        twice = [score.name for score in self.scores if taken[score.name] > 1]
-        if twice:
-            raise UserError(f"fidelity.scores: the name {twice[0]!r} is taken; give yours another")
+        names = [getattr(score, "name", None) for score in self.scores]
+        taken = Counter([*TEST_SCORES, "balance", *FACTS, *PLACES, *names])
+        for score, name in zip(self.scores, names, strict=True):
+            if not isinstance(name, str) or not name.strip():
+                kind = type(score).__name__
+                raise UserError(f"fidelity.scores: {kind} has no name; set `name`, such as 'mine'")
+            if not isinstance(score.identity, str):
+                raise UserError(f"fidelity.scores: the identity of {name!r} has to be a text")
+            if taken[name] > 1:
+                raise UserError(f"fidelity.scores: the name {name!r} is taken; give yours another")
         self.clip.fetch()
         self.dino.fetch()
         for score in self.scores:

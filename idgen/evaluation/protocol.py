@@ -22,6 +22,17 @@ class Difference(NamedTuple):
     theirs: Any
 
 
+def limit_of(batches: float | None) -> float | None:
+    """What `trainer.limit_test_batches` leaves of a suite: a whole number counts batches.
+
+    Raises:
+        UserError: If it leaves nothing.
+    """
+    if batches == 0:
+        raise UserError("trainer.limit_test_batches is 0, and so nothing is drawn: leave it out")
+    return None if isinstance(batches, float) and batches == 1 else batches
+
+
 @dataclass(frozen=True)
 class Protocol:
     """How drawings were made and scored; nothing that belongs to a method or to a subject.
@@ -50,6 +61,7 @@ class Protocol:
         images_per_prompt: Drawings of each prompt.
         idgen_version: The version that scored.
         scores: What decides the scores that the user added, by name.
+        limit: How much of the suite is drawn, as `limit_of` has it; None for all.
     """
 
     dino: str = field(metadata=_READ_ONLY)
@@ -70,6 +82,7 @@ class Protocol:
     images_per_prompt: int
     idgen_version: str
     scores: dict[str, str] = field(default_factory=dict)
+    limit: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain data that JSON gives back unchanged."""
@@ -84,7 +97,7 @@ class Protocol:
             UserError: If a field is missing, or unknown: another version wrote it.
         """
         known = [entry.name for entry in fields(cls)]
-        needed = [entry.name for entry in fields(cls) if entry.default_factory is MISSING]
+        needed = [e.name for e in fields(cls) if e.default is e.default_factory is MISSING]
         found = list(data) if isinstance(data, dict) else []
         wrong = [name for name in needed if name not in found]
         wrong += [name for name in found if name not in known]

@@ -29,6 +29,7 @@ class Suite:
         images_per_prompt: Drawings of each.
         drawing_seed: Of the drawings' starting noise.
         sampler: How they are drawn.
+        limit: How much of it is drawn, as `protocol.limit_of` has it; None for all.
     """
 
     class_noun: str
@@ -43,6 +44,7 @@ class Suite:
     images_per_prompt: int
     drawing_seed: int
     sampler: Sampler
+    limit: float | None = None
 
     @property
     def name(self) -> str:

@@ -62,11 +62,7 @@ class ImageScorer(ABC):
 
     @abstractmethod
     def fetch(self) -> None:
-        """Downloads what is not on this machine yet, without loading it.
-
-        Raises:
-            UserError: If there is no such model, or it cannot be fetched.
-        """
+        """Downloads what is not here yet, without loading it; a UserError if that cannot be."""
 
     @property
     def preprocessing(self) -> Preprocessing:

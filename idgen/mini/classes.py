@@ -43,11 +43,7 @@ CLASSES: dict[str, SubjectClass] = {
 
 
 def subject_class(noun: str) -> SubjectClass:
-    """Return the class called ``noun``.
-
-    Raises:
-        UserError: If there is no such class; the message lists those that exist.
-    """
+    """Return the class called ``noun``; a UserError lists those that exist if there is none."""
     if noun not in CLASSES:
         raise UserError(f"no class '{noun}' in the mini world; there are: {', '.join(CLASSES)}")
     return CLASSES[noun]

@@ -318,11 +318,7 @@ SCENES: dict[str, Scene] = {
 
 
 def scene_named(name: str) -> Scene:
-    """Return the scene called ``name``.
-
-    Raises:
-        UserError: If there is no such scene; the message lists those that exist.
-    """
+    """Return the scene called ``name``; a UserError lists those that exist if there is none."""
     if name not in SCENES:
         raise UserError(f"no scene '{name}' in the mini world; there are: {', '.join(SCENES)}")
     return SCENES[name]

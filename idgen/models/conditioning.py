@@ -13,7 +13,8 @@ from idgen.backbones.backbone import FeatureSpace
 from idgen.backbones.text import TextStates
 from idgen.errors import UserError
 from idgen.models.decoupling import ImplicitDecoupling, PhotoFeatures
-from idgen.models.fusion import ExpertFusion
+from idgen.models.entry import Entrance, FeatureEntry
+from idgen.models.fusion import ExpertFusion, Routing
 
 
 class Condition(NamedTuple):
@@ -24,12 +25,14 @@ class Condition(NamedTuple):
         implicit: f_i, `B D`, or None where the method has none.
         explicit: f'_i, `B D`, or None where the method has none.
         gates: The router's weights `B N K`, or None where the method has no experts.
+        residuals: What each expert adds to its input, `B N D`, K of them; or None likewise.
     """
 
     refined: TextStates
     implicit: Tensor | None
     explicit: Tensor | None
     gates: Tensor | None
+    residuals: tuple[Tensor, ...] | None = None
 
 
 class Conditioning(nn.Module, ABC):
@@ -40,14 +43,18 @@ class Conditioning(nn.Module, ABC):
         implicit: Whether f_i is among them.
         explicit: Whether f'_i is among them.
         image_width: Width of the photos' embeddings that it takes; None if it takes any.
+        experts: How many experts its fusion module has, K; 0 where it has none.
         of_inference: Which of `definition` may be changed to draw with a checkpoint.
+        photos: The most photos of a set that it can tell apart; None if it need not.
     """
 
     decouples = True
     implicit = True
     explicit = True
     image_width: int | None = None
+    experts: int = 0
     of_inference: tuple[str, ...] = ()
+    photos: int | None = None
 
     @property
     def definition(self) -> dict[str, Any]:
@@ -57,6 +64,18 @@ class Conditioning(nn.Module, ABC):
     @abstractmethod
     def forward(self, text: TextStates, photo: PhotoFeatures) -> Condition:
         """The condition in training, when the photo is known."""
+
+    def of_photos(
+        self, text: TextStates, photo: PhotoFeatures, numbers: Tensor | None
+    ) -> Condition:
+        """The condition in training, for methods that tell a set's photos apart.
+
+        Args:
+            text: f_s, `B N D`.
+            photo: f_p and f'_i.
+            numbers: Each row's photo in the set, `B` int64 from 0; None where that is not known.
+        """
+        return self(text, photo)  # type: ignore[no-any-return]
 
     @abstractmethod
     def infer(
@@ -126,7 +145,10 @@ class FusedFeature(Enum):
 
 
 class DecoupledFusion(Conditioning):
-    """IEDM and FFM: f_com = f_s + the irrelevant feature, f_r = FFM(f_com)."""
+    """IEDM and FFM: f_com = f_s + the irrelevant feature, f_r = FFM(f_com).
+
+    The feature may also enter in another way: see `Entrance`.
+    """
 
     of_inference = ("fuse_at_inference",)
 
@@ -140,6 +162,11 @@ class DecoupledFusion(Conditioning):
         implicit: bool = True,
         explicit: bool = True,
         image_width: int | None = None,
+        entry: FeatureEntry = FeatureEntry.add,
+        entry_scale: float = 1.0,
+        dropout: float = 0.0,
+        routing: Routing = Routing.token,
+        low_rank: int | None = None,
     ) -> None:
         """Builds the adapter and the experts.
 
@@ -154,14 +181,24 @@ class DecoupledFusion(Conditioning):
             explicit: Whether there is an explicit branch: f'_i, L3 and L4.
             image_width: Width of the image encoder's embeddings; None for the width of the
                 backbone's image twin. One that is not D is projected into D by a learnt layer.
+            entry: How the feature enters f_com: `add`ed to each token, `normed` to the tokens'
+                mean norm and then added, or as one more `token`.
+            entry_scale: What it is multiplied by there.
+            dropout: With which probability a row of a training batch goes without it, f_com = f_s,
+                as conditions are left out for guidance (Ho & Salimans 2022); with `token` a whole
+                batch does.
+            routing: Whether each `token` has gates of its own, or each `picture`.
+            low_rank: Rank of experts that are linear; None for MLPs of `hidden_ratio`.
 
         Raises:
-            ValueError: If experts is negative, a branch that is fused is left out, or the image
-                encoder's width is not known.
+            ValueError: If a number is out of its range, a branch that is fused is left out, or the
+                image encoder's width is not known.
         """
         super().__init__()
         if experts < 0:
             raise ValueError("experts must be 0 or more")
+        if not 0 <= dropout < 1:
+            raise ValueError("dropout must be from 0 to below 1")
         lacks_implicit = not implicit and fused is not FusedFeature.explicit
         if lacks_implicit or (not explicit and fused is not FusedFeature.implicit):
             raise ValueError(
@@ -183,16 +220,25 @@ class DecoupledFusion(Conditioning):
         self.explicit = explicit
         self.projection = None if self.image_width == width else nn.Linear(self.image_width, width)
         self.decoupling = ImplicitDecoupling(width) if implicit else None
-        self.fusion = ExpertFusion(width, experts, hidden_ratio) if experts else None
+        self.experts = experts
+        self.dropout = dropout
+        self.entrance = Entrance(width, entry, entry_scale)
+        self.routing = routing
+        self.fusion = (
+            ExpertFusion(width, experts, hidden_ratio, routing, low_rank) if experts else None
+        )
 
     @property
     def definition(self) -> dict[str, Any]:
-        """What is fused, the branches, and whether new prompts are."""
+        """What is fused and how, the branches, and whether new prompts are."""
         return {
             "fused": self.fused.value,
             "implicit": self.implicit,
             "explicit": self.explicit,
             "fuse_at_inference": self.fuse_at_inference,
+            "entry": self.entrance.entry.value,
+            "entry_scale": self.entrance.scale,
+            "routing": self.routing.value,
         }
 
     def _branches(self, photo: PhotoFeatures) -> tuple[Tensor | None, Tensor | None]:
@@ -203,7 +249,7 @@ class DecoupledFusion(Conditioning):
         return implicit, photo.background if self.explicit else None
 
     def _irrelevant(self, implicit: Tensor | None, explicit: Tensor | None) -> Tensor:
-        """What is added to f_s: the mean of the fused branches, `B D`."""
+        """What enters f_com beside f_s: the mean of the fused branches, `B D`."""
         fused = {
             FusedFeature.explicit: [explicit],
             FusedFeature.implicit: [implicit],
@@ -219,27 +265,27 @@ class DecoupledFusion(Conditioning):
             photo: f_p and f'_i, `B D` each, or of the image encoder's width.
 
         Returns:
-            f_r, f_i, f'_i and the gates.
+            f_r, f_i, f'_i, the gates and the experts' residuals.
         """
         implicit, explicit = self._branches(photo)
-        combined = text.states + self._irrelevant(implicit, explicit).unsqueeze(1)
+        dropout = self.dropout if self.training else 0.0
+        combined = self.entrance(text, self._irrelevant(implicit, explicit), dropout=dropout)
         if self.fusion is None:
-            return Condition(text.with_states(combined), implicit, explicit, None)
-        refined, gates = self.fusion(combined)
-        return Condition(text.with_states(refined), implicit, explicit, gates)
+            return Condition(combined, implicit, explicit, None)
+        refined, gates, residuals = self.fusion(combined)
+        return Condition(combined.with_states(refined), implicit, explicit, gates, residuals)
 
     def infer(
         self, text: TextStates, photo: PhotoFeatures | None = None, weight: float = 0.0
     ) -> TextStates:
         """f_s of a new prompt, or FFM(f_s + weight * the irrelevant feature of a reference)."""
         with_photo = photo is not None and weight != 0
-        states = text.states
+        combined = text
         if photo is not None and with_photo:
-            irrelevant = self._irrelevant(*self._branches(photo))
-            states = states + weight * irrelevant.unsqueeze(1)
+            combined = self.entrance(text, self._irrelevant(*self._branches(photo)), weight)
         if self.fusion is None or not (with_photo or self.fuse_at_inference):
-            return text.with_states(states)
-        return text.with_states(self.fusion(states).refined)
+            return combined
+        return combined.with_states(self.fusion(combined).refined)
 
 
 ConditioningCallable = Callable[[FeatureSpace], Conditioning]

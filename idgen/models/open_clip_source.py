@@ -10,6 +10,7 @@ from torch import nn
 
 from idgen.errors import UserError, first_line
 from idgen.fingerprint import fingerprint_fields, fingerprint_path
+from idgen.models.openai_weights import are_openais, is_torchscript
 from idgen.sources import is_mini, local_folder
 
 _LOCAL = "local-dir:"
@@ -25,7 +26,7 @@ class OpenClipSource:
         model: ``mini``, ``local-dir:FOLDER`` with an ``open_clip_config.json`` and weights, or an
             open_clip architecture such as ``ViT-B-32``.
         pretrained: For an architecture only: open_clip's name of the weights, such as ``openai``,
-            or a file of them. With a file of OpenAI's weights the architecture is the one with
+            or a file of them. A file of OpenAI's weights is refused under an architecture without
             ``-quickgelu`` at its end; by name that is seen to.
         part: What ``mini`` stands for: ``encoder`` or ``clip``.
         parameter: The parameter that named the model, for errors.
@@ -138,7 +139,7 @@ class OpenClipSource:
     def _folder_config(self, folder: Path) -> dict[str, Any]:
         path = folder / _CONFIG
         try:
-            config: dict[str, Any] = json.loads(path.read_text())["model_cfg"]
+            config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"{self.parameter}: cannot read {path} ({error}); give "
@@ -177,4 +178,26 @@ class OpenClipSource:
             # OpenAI's weights were trained with QuickGELU, which open_clip's plain architectures
             # lack: it would only warn, and compute other embeddings.
             config["quick_gelu"] = True
+        if not tag:
+            self._check_file(Path(self.pretrained), bool(config.get("quick_gelu", False)))
         return config
+
+    def _check_file(self, path: Path, quick_gelu: bool) -> None:
+        """Refuses OpenAI's weights in a file that open_clip would take wrongly, or not at all."""
+        right = self.model if quick_gelu else f"{self.model}-quickgelu"
+        if is_torchscript(path):
+            raise UserError(
+                f"{self.parameter}: {path} is a TorchScript archive, as OpenAI gives its weights, "
+                f"which open_clip takes by name alone: set pretrained to 'openai', or save its "
+                f"state dict as safetensors for {right!r}"
+            )
+        try:
+            wrong = not quick_gelu and are_openais(path)
+        except Exception as error:  # damaged files fail in many ways
+            raise self.unloadable(error) from error
+        if wrong:
+            raise UserError(
+                f"{self.parameter}: {path} looks like OpenAI's weights, which need QuickGELU: "
+                f"take {right!r} as the model; if they are others, give a {_LOCAL} folder whose "
+                f"{_CONFIG} says what they need"
+            )

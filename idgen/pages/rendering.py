@@ -26,7 +26,7 @@ def render_page(template: str, **content: Any) -> bytes:
             escaped; a `markupsafe.Markup` is taken as it is.
 
     Returns:
-        The page, UTF-8: no script, no address of anything outside it.
+        The page, UTF-8: no address of anything outside it.
 
     Raises:
         jinja2.UndefinedError: If the template asks for something that was not given.

@@ -1,28 +1,22 @@
 """Two scores against each other, as SVG: intervals, the Pareto front, labels side by side."""
 
-import io
 import math
 import unicodedata
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import escape
-
 from idgen.errors import printable
+from idgen.pages.svg import COLOURS, FONT, INK, dress, figure_as_svg, limits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDTH, HEIGHT = 640, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 20, 16, 52
-_FONT, _LINE = 13, 17
+_LINE = 17
 _RADIUS = 5.5
 _LONGEST = 56  # letters of a label; tables show the whole name
-# Distinct for most kinds of colour blindness (Okabe & Ito 2008), darker where they were pale.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b3589a", "#8a6d00", "#3a86c8", "#555555")
-_GRID, _EDGE, _FAINT, _INK = "#eeeef1", "#b9b9c0", "#65656b", "#1d1d1f"
 
 
 @dataclass(frozen=True)
@@ -145,50 +139,24 @@ def draw_scatter(points: Sequence[ScatterPoint], x_label: str, y_label: str) -> 
     up = [v for p in points for v in (p.y, *(p.y_interval or ()))]
     if not points or not all(math.isfinite(v) for v in across + up):
         raise ValueError("points: at least one, with finite scores, is needed")
-    from matplotlib import rc_context, rcdefaults, rcParams
-    from matplotlib.figure import Figure
-
-    buffer = io.StringIO()
-    with rc_context(), warnings.catch_warnings():
-        # The browser has letters that matplotlib's own font lacks.
-        warnings.filterwarnings("ignore", "Glyph .* missing")
-        rcdefaults()
-        rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "idgen", "font.size": _FONT})
-        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
+    with figure_as_svg(WIDTH, HEIGHT, f"{y_label} against {x_label}") as (figure, element):
         width, height = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
         axes = figure.add_axes(
             (_LEFT / WIDTH, _BOTTOM / HEIGHT, width / WIDTH, height / HEIGHT),
-            xlim=_around(across),
-            ylim=_around(up),
+            xlim=limits(across),
+            ylim=limits(up),
         )
         _dress(axes, x_label, y_label)
         _draw_front(axes, pareto_front(points))
         _draw_points(axes, points, Box(_LEFT, _BOTTOM, width, height))
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=nothing)
-    # In a page, an SVG element needs no document type and no name spaces.
-    body = buffer.getvalue().partition("<svg ")[2].partition(">")[2]
-    said = escape(printable(f"{y_label} against {x_label}"))
-    size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
-    return f'<svg {size} role="img" aria-label="{said}">{body}'
-
-
-def _around(values: Sequence[float]) -> tuple[float, float]:
-    """A range with some air around the values."""
-    low, high = min(values), max(values)
-    air = max(0.08 * (high - low), 0.005)
-    return low - air, high + air
+        return element()
 
 
 def _dress(axes: "Axes", x_label: str, y_label: str) -> None:
-    axes.grid(color=_GRID, linewidth=1)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_EDGE)
-    axes.tick_params(length=0, pad=7, labelcolor=_FAINT)
+    dress(axes)
     axes.locator_params(nbins=7)
-    axes.set_xlabel(printable(x_label), color=_INK, labelpad=6, parse_math=False)
-    axes.set_ylabel(printable(y_label), color=_INK, labelpad=6, parse_math=False)
+    axes.set_xlabel(printable(x_label), color=INK, labelpad=6, parse_math=False)
+    axes.set_ylabel(printable(y_label), color=INK, labelpad=6, parse_math=False)
 
 
 def _draw_front(axes: "Axes", front: Sequence[ScatterPoint]) -> None:
@@ -213,7 +181,7 @@ def _draw_points(axes: "Axes", points: Sequence[ScatterPoint], frame: Box) -> No
     in_pixels: dict[str, Any] = {"transform": IdentityTransform()}
     white: dict[str, Any] = {"facecolor": "#ffffff", "alpha": 0.7, "linewidth": 0, "pad": 0}
     for index, (point, (x, y), box) in enumerate(zip(points, spots, boxes, strict=True)):
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = COLOURS[index % len(COLOURS)]
         _draw_point(axes, point, index, colour, point in front)
         near_x = min(max(x, box.left), box.left + box.width)
         near_y = min(max(y, box.bottom), box.bottom + box.height)
@@ -260,6 +228,6 @@ def _width(label: str) -> float:
 
     # Letters that the font lacks are the widest ones, two columns in a terminal.
     known = "".join("M" if unicodedata.east_asian_width(c) in "WF" else c for c in label)
-    font = FontProperties(size=_FONT, weight="bold")
+    font = FontProperties(size=FONT, weight="bold")
     width, _, _ = text_to_path.get_text_width_height_descent(known, font, ismath=False)
     return float(width) + 4

@@ -4,8 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Numbers in metrics.json that count or place something.
-_NO_SCORES = frozenset({"images", "prompts", "step", "drawing_seed", "checkpoint", "seed"})
+FACTS = frozenset(
+    [
+        *("photos", "images", "prompts", "subject", "class_noun", "checkpoint", "step", "method"),
+        *("backbone", "backbone_identity", "sampler", "drawing_seed", "protocol"),
+        "idgen_version",
+    ]
+)
+"""What metrics.json holds beside scores, so that no score can be called so."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +87,9 @@ def find_scores(all_metrics: Iterable[Mapping[str, Any]]) -> list[str]:
     found = [
         key
         for key in keys
-        if key not in _NO_SCORES
-        and any(_is_number(run.get(key)) for run in runs)
-        and all(run.get(key) is None or _is_number(run.get(key)) for run in runs)
+        if key not in FACTS
+        and any(is_number(run.get(key)) for run in runs)
+        and all(run.get(key) is None or is_number(run.get(key)) for run in runs)
     ]
     order = list(_KNOWN)
     return sorted(found, key=lambda key: order.index(key) if key in order else len(order))
@@ -91,7 +97,7 @@ def find_scores(all_metrics: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def score_values(metrics: Mapping[str, Any], keys: Iterable[str]) -> dict[str, float | None]:
     """A run's scores; None where it has none."""
-    return {key: float(metrics[key]) if _is_number(metrics.get(key)) else None for key in keys}
+    return {key: float(metrics[key]) if is_number(metrics.get(key)) else None for key in keys}
 
 
 def photo_values(metrics: Mapping[str, Any]) -> dict[str, float | None]:
@@ -100,5 +106,6 @@ def photo_values(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     return score_values(block, block) if isinstance(block, dict) else {}
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value of a JSON file is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,5 +1,8 @@
 """Photos to a prepared subject, offline: masks, backgrounds, features, a contact sheet."""
 
+from idgen.prepare.captioners.captioner import Captioner
+from idgen.prepare.captioners.clip import ClipCaptioner
+from idgen.prepare.captioners.vlm import VlmCaptioner
 from idgen.prepare.inpainters.diffusers import DiffusersInpainter
 from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.inpainters.opencv import OpenCVInpainter
@@ -15,6 +18,8 @@ from idgen.prepare.subject_folders import find_subjects
 
 __all__ = [
     "BoxDetector",
+    "Captioner",
+    "ClipCaptioner",
     "DiffusersInpainter",
     "GrabCutSegmenter",
     "Inpainter",
@@ -27,6 +32,7 @@ __all__ = [
     "SamSegmenter",
     "Segmenter",
     "SubjectViews",
+    "VlmCaptioner",
     "find_photos",
     "find_subjects",
     "lone_photo_note",

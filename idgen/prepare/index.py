@@ -8,10 +8,12 @@ from pydantic import TypeAdapter
 
 from idgen.prepare.sheet.review import Look
 
-Kind: TypeAlias = Literal["masks", "backgrounds", "latents", "embeddings"]
+Kind: TypeAlias = Literal["masks", "backgrounds", "captions", "latents", "embeddings"]
 """What is made of a photo, in this order; also the folder that it lies in."""
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-PICTURES, FEATURES = KINDS[:2], KINDS[2:]
+PICTURES, FEATURES = KINDS[:2], KINDS[3:]
+ALWAYS: Final[frozenset[Kind]] = frozenset(KINDS) - {"captions"}
+"""What every prepared subject has; captions are made only where there is a captioner."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class PreparedPhoto:
     Attributes:
         name: The photo's file name.
         digest: SHA-256 of its bytes.
-        files: One of each kind.
+        files: One of each kind that was made.
         look: What the photos of the set are compared by.
         warnings: What looks wrong with its mask, or with it beside the others; empty if nothing
             does.
@@ -97,7 +99,7 @@ class Index:
             index = _CHECKER.validate_python(json.loads(content))
         except ValueError:  # pydantic's is one
             return None
-        whole = all(photo.files.keys() == set(KINDS) for photo in index.photos)
+        whole = all(photo.files.keys() >= ALWAYS for photo in index.photos)
         return index if whole else None
 
 

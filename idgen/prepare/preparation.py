@@ -15,6 +15,7 @@ from idgen.errors import UserError
 from idgen.masks import Mask, Picture
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.apart import allow_locks, keep_masks_apart, keep_outputs_apart
+from idgen.prepare.captioners.captioner import Captioner
 from idgen.prepare.features import (
     FeatureRecipe,
     LatentBackbone,
@@ -62,12 +63,13 @@ class Outcome:
 
 
 class Preparation:
-    """Prepares a subject: masks, backgrounds and features of its photos, each made once.
+    """Prepares a subject: masks, backgrounds, captions and features of its photos, each made once.
 
     Everything is keyed by its photo's content and by what it is made with:
 
     - a mask by the photo and the segmenter;
     - a background by the mask and the inpainter;
+    - a caption by the background and the captioner, if there is one;
     - latents by photo, mask (it places the square), views, resolution and backbone;
     - embeddings (f_p and f'_i) by photo, background, views, resolution, image encoder and its
       precision, which is the backbone's.
@@ -89,6 +91,7 @@ class Preparation:
         resolution: int | None = None,
         views: int = 0,
         skip_bad: bool = False,
+        captioner: Captioner | None = None,
     ) -> None:
         """Puts the parts together; no model is loaded yet.
 
@@ -106,6 +109,7 @@ class Preparation:
             skip_bad: Whether a photo that cannot be used, or of which nothing can be made, is left
                 out with a warning; otherwise one such photo stops its subject, before any work
                 where that shows it.
+            captioner: Names the scene of each photo, for `data.captions`; None for none.
 
         Raises:
             UserError: If a number is out of its range.
@@ -120,6 +124,7 @@ class Preparation:
         self.segmenter = segmenter
         self.inpainter = inpainter or OpenCVInpainter()
         self.image_encoder = image_encoder or ImageEncoder()
+        self.captioner = None if captioner is None else captioner.beside(self.image_encoder)
         self.flip = flip
         self.resolution = resolution
         self.views = views
@@ -166,7 +171,7 @@ class Preparation:
         """Makes what is missing or stale, and removes what no photo needs any more.
 
         A killed run leaves only whole files; the next one goes on from them. Runs at the same
-        time wait for each other. `progress` shows a bar on the terminal (stderr).
+        time wait for each other. `progress` shows on stderr how far it is.
 
         Raises:
             UserError: On bad photos, masks or settings, before work starts; if a model cannot be
@@ -203,6 +208,8 @@ class Preparation:
         if any(state.lacking("embeddings") for state in lacking.values()):
             # Before the others' work, lest it fail after that.
             self.image_encoder.fetch()
+        if self.captioner is not None and any(s.lacking("captions") for s in lacking.values()):
+            self.captioner.fetch()
         allow_locks(len(lacking))
         with ExitStack() as locks:
             # In the order of their names, or two runs might wait for each other.
@@ -218,7 +225,7 @@ class Preparation:
                 _say_that_it_is_grabcut(states)
             left_out = self._left_out if self.skip_bad else None
             stages = Stages(states, device, progress and bool(states), left_out)
-            stages.run(segmenter, self.inpainter, backbone, self.image_encoder)
+            stages.run(segmenter, self.inpainter, self.captioner, backbone, self.image_encoder)
         return [self._outcome(state, *pair) for state, pair in zip(looked, subjects, strict=True)]
 
     def _outcome(self, state: State | UserError, photos: Path, output: Path) -> Outcome:
@@ -318,7 +325,8 @@ class Preparation:
             resolution=self.resolution or backbone.resolution,
             views=list_views(self.flip, self.views),
         )
-        targets = list_targets(photos, self.segmenter_for(backbone), self.inpainter, recipe)
+        segmenter = self.segmenter_for(backbone)
+        targets = list_targets(photos, segmenter, self.inpainter, self.captioner, recipe)
         state = State(store, index, recipe, targets, memory)
         state.note_known_faults()
         for fault in state.settle(self.skip_bad):
@@ -358,6 +366,8 @@ class Preparation:
         """Raises a UserError if one is missing."""
         for part in (self.segmenter_for(backbone), self.inpainter, self.image_encoder):
             _ = part.identity
+        if self.captioner is not None:
+            _ = self.captioner.identity
 
     def _warn(self, note: str) -> None:
         """Warns once: photos are looked at again when their folder is locked."""

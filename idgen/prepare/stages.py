@@ -10,22 +10,14 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from torch import Tensor
 
 from idgen.backbones.backbone import Autoencoder
 from idgen.devices import free
-from idgen.errors import UserError, printable
+from idgen.errors import UserError
 from idgen.masks import Mask, Picture
 from idgen.models.encoders import ImageEncoder
+from idgen.prepare.captioners.captioner import Captioner, Describe
 from idgen.prepare.features import (
     Encode,
     LatentBackbone,
@@ -35,7 +27,8 @@ from idgen.prepare.features import (
 )
 from idgen.prepare.index import KINDS, Index, Kind, LeftOut, PreparedPhoto
 from idgen.prepare.inpainters.inpainter import Inpaint, Inpainter
-from idgen.prepare.photos import UnfitPhotoError
+from idgen.prepare.photos import Photo, UnfitPhotoError
+from idgen.prepare.progress import PreparationProgress
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.sheet.page import SheetRow, draw_contact_page
 from idgen.prepare.sheet.review import Look, look_of, mask_warnings, set_warnings
@@ -47,7 +40,6 @@ Work: TypeAlias = list[tuple[State, Target]]
 Model = TypeVar("Model")
 Read = TypeVar("Read")
 Item = TypeVar("Item")
-_LONGEST_NAME = 24
 _READERS = 2
 _AHEAD = 2
 """Photos whose pictures are in memory before their turn."""
@@ -72,36 +64,30 @@ class Stages:
         Args:
             states: The subjects.
             device: Where models run.
-            progress: Whether to show one bar over all steps on the terminal (stderr).
+            progress: Whether to show on stderr how far all steps are.
             left_out: Told, with its folder, of each photo of which nothing can be made, and which
                 is left out then; None if such a photo stops its subject.
         """
         self.states = states
         self.device = device
         self.left_out = left_out
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not progress,
-        )
-        total = sum(len(state.missing_files(KINDS)) + 1 for state in states)
-        self._task = self._bars.add_task("preparing", total=total)
+        steps = sum(len(state.missing_files(KINDS)) + 1 for state in states)
+        self._progress = PreparationProgress(steps, progress)
 
     def run(
         self,
         segmenter: Segmenter,
         inpainter: Inpainter,
+        captioner: Captioner | None,
         backbone: LatentBackbone,
         image_encoder: ImageEncoder,
     ) -> None:
         """Goes through all of them with these models."""
-        with self._bars:
+        with self._progress:
             self._masks(segmenter)
             self._backgrounds(inpainter)
+            if captioner is not None:
+                self._captions(captioner)
             self._latents(backbone)
             self._embeddings(image_encoder, working_dtype(backbone.dtype, self.device))
             for state in self._going():
@@ -143,6 +129,17 @@ class Stages:
             return inpaint(*pictures)
 
         self._each("backgrounds", lambda: inpainter.loaded(self.device), read, make)
+
+    def _captions(self, captioner: Captioner) -> None:
+        """The scene's phrase of the photos that lack one."""
+
+        def read(state: State, target: Target) -> tuple[Photo, Picture]:
+            return target.photo, state.background(target)
+
+        def make(describe: Describe, inputs: tuple[Photo, Picture]) -> str:
+            return " ".join(describe(*inputs).split())
+
+        self._each("captions", lambda: captioner.loaded(self.device), read, make)
 
     def _latents(self, backbone: LatentBackbone) -> None:
         """Latents of the photos that lack them, and the subject's share of each of their places."""
@@ -187,7 +184,7 @@ class Stages:
         kind: Kind,
         loaded: Callable[[], AbstractContextManager[Model]],
         read: Callable[[State, Target], Read],
-        make: Callable[[Model, Read], Picture | dict[str, Tensor]],
+        make: Callable[[Model, Read], Picture | str | dict[str, Tensor]],
     ) -> None:
         """Makes what is lacking of a kind, all subjects' with one model."""
         work = [(state, target) for state in self._going() for target in state.lacking(kind)]
@@ -230,12 +227,11 @@ class Stages:
     def _stepped(
         self, work: Iterable[tuple[State, Item]], stage: str
     ) -> Iterator[tuple[State, Item]]:
-        """The work, each item a step of the bar, which says what is being done."""
+        """The work, each item a step of the progress, which says what is being done."""
         for state, item in work:
-            description = f"{stage} of {printable(state.name)[:_LONGEST_NAME]}"
-            self._bars.update(self._task, description=description)
+            self._progress.begin(stage, state.name)
             yield state, item
-            self._bars.advance(self._task)
+            self._progress.advance()
 
 
 def checked_mask(mask: Mask) -> Mask:
@@ -272,6 +268,7 @@ def finish(state: State) -> None:
                 state.mask(target),
                 state.background(target),
                 warned,
+                state.caption(target),
             )
             for target, warned in zip(state.targets, warnings, strict=True)
         )

@@ -12,8 +12,10 @@ from torch import Tensor
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
 from idgen.masks import Mask, Picture
+from idgen.prepare.captioners.caption_files import SheetCaption, shown_caption
+from idgen.prepare.captioners.captioner import Captioner
 from idgen.prepare.features import FeatureRecipe
-from idgen.prepare.index import KINDS, PICTURES, Index, Kind, LeftOut, PreparedFile
+from idgen.prepare.index import FEATURES, KINDS, Index, Kind, LeftOut, PreparedFile
 from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.memory import Memory
 from idgen.prepare.photos import Photo, UnfitPhotoError
@@ -24,14 +26,22 @@ from idgen.prepare.store import (
     CONTACT_PAGE,
     INDEX,
     Store,
+    caption_bytes,
+    caption_key,
     features_bytes,
     is_whole_png,
     png_bytes,
+    read_caption,
     read_png,
 )
 from idgen.prepare.views import Frame, batches, frames_of, show
 
-_NOUNS = {"masks": "mask", "backgrounds": "background"}
+_NOUNS = {"masks": "mask", "backgrounds": "background", "captions": "caption"}
+_MENDS = {
+    "captions": "captions of your own go in NAME.txt beside the photos",
+    "masks": "masks of your own go in a folder of their own, given to MaskFiles",
+    "backgrounds": "masks of your own go in a folder of their own, given to MaskFiles",
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ class Target:
 
     Attributes:
         photo: The photo.
-        keys: The key that its file of each kind carries.
+        keys: The key that its file of each kind carries, of the kinds that it has to have.
     """
 
     photo: Photo
@@ -48,7 +58,11 @@ class Target:
 
 
 def list_targets(
-    photos: Sequence[Photo], segmenter: Segmenter, inpainter: Inpainter, recipe: FeatureRecipe
+    photos: Sequence[Photo],
+    segmenter: Segmenter,
+    inpainter: Inpainter,
+    captioner: Captioner | None,
+    recipe: FeatureRecipe,
 ) -> list[Target]:
     """What has to exist for some photos; a UserError if a model or a mask file is missing."""
     targets = []
@@ -61,6 +75,9 @@ def list_targets(
             "latents": recipe.latents_key(photo.digest, mask),
             "embeddings": recipe.embeddings_key(photo.digest, background),
         }
+        if captioner is not None:
+            said = captioner.key(photo)
+            keys["captions"] = fingerprint_fields(background=background, captioner=said)
         targets.append(Target(photo, keys))
     return targets
 
@@ -125,9 +142,10 @@ class State:
         """The keys of a kind's files that are as they were made."""
         photos = self.index.photos if self.index else []
         here = {photo.digest for photo in self.photos}
-        recorded = {p.files[kind].key: p.files[kind].sha256 for p in photos}
-        belongs = {self.path(target, kind) for target in self.targets}
-        belongs |= {self.store.path(kind, p.files[kind].key) for p in photos if p.digest in here}
+        indexed = [(p.digest, p.files[kind]) for p in photos if kind in p.files]
+        recorded = {file.key: file.sha256 for _, file in indexed}
+        belongs = {self.path(target, kind) for target in self.targets if kind in target.keys}
+        belongs |= {self.store.path(kind, file.key) for digest, file in indexed if digest in here}
         held = set()
         for path, key in self.store.files(kind).items():
             # One that neither the index nor its name knows may be of an earlier version, and
@@ -139,11 +157,10 @@ class State:
                 if named:
                     held.add(key)
             # What cannot be decoded is damage, not work, and is made anew.
-            elif kind in PICTURES and path in belongs and is_whole_png(path):
+            elif kind not in FEATURES and path in belongs and _is_whole(path, kind):
                 raise UserError(
                     f"{str(path)!r} was changed by hand or not made by idgen: move it away "
-                    "(masks of your own go in a folder of their own, given to MaskFiles), then "
-                    "run idgen prepare again"
+                    f"({_MENDS[kind]}), then run idgen prepare again"
                 )
         return held
 
@@ -153,13 +170,16 @@ class State:
 
     def lacking(self, kind: Kind) -> list[Target]:
         """The photos whose file of a kind is missing or stale."""
-        return [target for target in self.targets if target.keys[kind] not in self.held[kind]]
+        asked = (target for target in self.targets if kind in target.keys)
+        return [target for target in asked if target.keys[kind] not in self.held[kind]]
 
-    def keep(self, target: Target, kind: Kind, made: Picture | dict[str, Tensor]) -> None:
-        """Writes a photo's file of a kind: a picture, or tensors."""
+    def keep(self, target: Target, kind: Kind, made: Picture | str | dict[str, Tensor]) -> None:
+        """Writes a photo's file of a kind: a picture, a caption, or tensors."""
         key = target.keys[kind]
         if isinstance(made, dict):
             content = features_bytes(made, key)
+        elif isinstance(made, str):
+            content = caption_bytes(made, key)
         else:
             content = png_bytes(made, key)
             self._memory.put(key, made)
@@ -200,7 +220,7 @@ class State:
         for target in self.targets:
             if target.photo.digest in gone:
                 # What was made of it goes when all is done.
-                held = [kind for kind in KINDS if target.keys[kind] in self.held[kind]]
+                held = [kind for kind, key in target.keys.items() if key in self.held[kind]]
                 self._ours |= {self.path(target, kind) for kind in held}
         self.made -= gone
         self.targets = [target for target in self.targets if target.photo.digest not in gone]
@@ -214,7 +234,7 @@ class State:
         """Notes what an earlier run found of these photos, and would be found again."""
         noted = {(p.digest, p.key): p.reason for p in self.index.left_out} if self.index else {}
         for target in self.targets:
-            for kind in KINDS:
+            for kind in target.keys:
                 fault = self._fault(target, kind, "")
                 if (reason := noted.get((fault.digest, fault.key))) is not None:
                     self._faults.append(replace(fault, reason=reason))
@@ -233,7 +253,7 @@ class State:
 
     def tidy(self) -> None:
         """Removes what no photo needs any more; spares what is not as it was made."""
-        needed = {self.path(target, kind) for target in self.targets for kind in KINDS}
+        needed = {self.path(target, kind) for target in self.targets for kind in target.keys}
         self.store.remove(self._ours - needed)
 
     def missing(self) -> list[str]:
@@ -267,14 +287,18 @@ class State:
 
     def files(self, target: Target) -> dict[Kind, PreparedFile]:
         """What the index says of a photo's files, which have to be there."""
-        paths = {kind: self.path(target, kind) for kind in KINDS}
         return {
-            kind: PreparedFile(target.keys[kind], file_digest(path)) for kind, path in paths.items()
+            kind: PreparedFile(key, file_digest(self.path(target, kind)))
+            for kind, key in target.keys.items()
         }
 
     def sheet_key(self) -> str:
-        """The key that the contact sheet carries: all that its warnings are made of counts."""
-        rows = [(t.photo.name, *(t.keys[kind] for kind in KINDS)) for t in self.targets]
+        """The key that the contact sheet carries: all that it shows counts."""
+        own = [shown_caption(target.photo, self.photos) for target in self.targets]
+        rows = [
+            (target.photo.name, sorted(target.keys.items()), caption)
+            for target, caption in zip(self.targets, own, strict=True)
+        ]
         return fingerprint_fields(page=PAGE_VERSION, review=REVIEW_VERSION, rows=json.dumps(rows))
 
     def has_sheet(self) -> bool:
@@ -288,6 +312,13 @@ class State:
     def background(self, target: Target) -> Picture:
         """A photo's background, `H W 3`, which has to be there; nobody may change it."""
         return self._picture(target, "backgrounds")
+
+    def caption(self, target: Target) -> SheetCaption:
+        """A photo's caption as the contact sheet shows it: the user's own, or the captioner's."""
+        phrase = ""
+        if (key := target.keys.get("captions")) is not None:
+            phrase = read_caption(self.path(target, "captions"), key)
+        return shown_caption(target.photo, self.photos, phrase)
 
     def _picture(self, target: Target, kind: Kind) -> Picture:
         key = target.keys[kind]
@@ -307,8 +338,13 @@ class State:
 def _as_made(path: Path, digest: str | None, kind: Kind) -> bool:
     """Whether a file that carries a key is what was written under it."""
     if digest is None:
-        return kind not in PICTURES or is_whole_png(path)
+        return kind in FEATURES or _is_whole(path, kind)
     try:
         return file_digest(path) == digest
     except FileNotFoundError:
         return False  # another run has just removed it
+
+
+def _is_whole(path: Path, kind: Kind) -> bool:
+    """Whether a picture or a caption can be read to its end."""
+    return caption_key(path) is not None if kind == "captions" else is_whole_png(path)

@@ -5,7 +5,7 @@ import io
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -40,8 +40,7 @@ class Store:
 
     def path(self, kind: Kind, key: str) -> Path:
         """Where the file of a kind and a key lies."""
-        suffix = ".png" if kind in PICTURES else ".safetensors"
-        return self.folder / kind / f"{key[:_DIGITS]}{suffix}"
+        return self.folder / kind / f"{key[:_DIGITS]}{_suffix(kind)}"
 
     def index(self) -> Index | None:
         """The index; None if there is none, or none that can be used."""
@@ -90,7 +89,6 @@ class Store:
                 # Before anything else: by this file the next run knows the folder for its own.
                 held.enter_context(locked(self.folder / _LOCK, on_wait=self._say_that_it_waits))
                 for folder in (self.folder, *(self.folder / kind for kind in KINDS)):
-                    folder.mkdir(exist_ok=True)
                     self.remove(folder.glob(f"{TEMPORARY_PREFIX}*"))
             yield
 
@@ -102,7 +100,7 @@ class Store:
         folder = self.folder / kind
         if not os.path.isdir(folder):
             return {}
-        read = png_key if kind in PICTURES else features_key
+        read = _reader(kind)
         with _explained(folder):
             return {
                 path: read(path)
@@ -119,7 +117,21 @@ class Store:
     def write(self, path: Path, content: bytes) -> None:
         """Writes a file atomically; a UserError if there is no space or no right to write."""
         with _explained(path):
+            path.parent.mkdir(exist_ok=True)
             atomic_write(path, content)
+
+
+def _suffix(kind: Kind) -> str:
+    if kind == "captions":
+        return ".json"
+    return ".png" if kind in PICTURES else ".safetensors"
+
+
+def _reader(kind: Kind) -> Callable[[Path], str | None]:
+    """What reads the key that a file of a kind carries."""
+    if kind == "captions":
+        return caption_key
+    return png_key if kind in PICTURES else features_key
 
 
 def png_bytes(pixels: NDArray[np.uint8], key: str) -> bytes:
@@ -160,6 +172,39 @@ def read_png(path: Path, key: str) -> NDArray[np.uint8]:
     except Exception as error:  # decoders raise all kinds on damaged input
         raise _stale(path) from error
     raise _stale(path)
+
+
+def caption_bytes(caption: str, key: str) -> bytes:
+    """A JSON file, UTF-8, of what a captioner said and the key it was made under."""
+    content = {_KEY: key, "caption": caption}
+    return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def caption_key(path: Path) -> str | None:
+    """The key that a caption's file carries; None if it carries none, or is not whole."""
+    try:
+        return _read_caption(path)[1]
+    except Exception:  # anything wrong means: not one of ours
+        return None
+
+
+def read_caption(path: Path, key: str) -> str:
+    """The text of a caption's file; a UserError if it is damaged or carries another key."""
+    try:
+        caption, carried = _read_caption(path)
+    except Exception as error:  # all kinds on damaged input
+        raise _stale(path) from error
+    if carried != key:
+        raise _stale(path)
+    return caption
+
+
+def _read_caption(path: Path) -> tuple[str, str]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    caption, key = content["caption"], content[_KEY]
+    if not isinstance(caption, str) or not isinstance(key, str):
+        raise TypeError(path)
+    return caption, key
 
 
 def features_bytes(tensors: dict[str, Tensor], key: str) -> bytes:

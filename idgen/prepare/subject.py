@@ -11,7 +11,7 @@ from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask, Picture
 from idgen.prepare.index import FEATURES, Kind, PreparedPhoto
-from idgen.prepare.store import Store, read_features, read_png
+from idgen.prepare.store import Store, read_caption, read_features, read_png
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,20 @@ class SubjectViews:
     photo_embedding: Tensor
     background_embedding: Tensor
     photo_digests: list[str]
+
+    def plain_backgrounds(self) -> Tensor:
+        """f'_i of each photo's plain view, which is its first, `P D`."""
+        rows = [self.photo_digests.index(digest) for digest in dict.fromkeys(self.photo_digests)]
+        return self.background_embedding[rows]
+
+    def then(self, other: "SubjectViews") -> "SubjectViews":
+        """These rows, and another's after them."""
+        both = {
+            name: torch.cat([value, getattr(other, name)])
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return SubjectViews(**both, photo_digests=self.photo_digests + other.photo_digests)
 
 
 class PreparedSubject:
@@ -76,6 +90,19 @@ class PreparedSubject:
     def background(self, photo: PreparedPhoto) -> Picture:
         """The photo without its subject, `H W 3`; a UserError if it is missing or another's."""
         return read_png(self.path(photo, "backgrounds"), photo.files["backgrounds"].key)
+
+    def caption(self, photo: PreparedPhoto) -> str | None:
+        """What the captioner says of a photo's scene, such as "on a purple rug".
+
+        Returns:
+            A phrase, empty where the captioner names no scene; None if there was no captioner.
+
+        Raises:
+            UserError: If its file is missing or another's.
+        """
+        if "captions" not in photo.files:
+            return None
+        return read_caption(self.path(photo, "captions"), photo.files["captions"].key)
 
     def load_views(self) -> SubjectViews:
         """All features, one row a view: first all views of the first photo, and so on.

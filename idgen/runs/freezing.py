@@ -11,13 +11,15 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
 from idgen import __version__
 from idgen.data.prompts import suite_identity
-from idgen.evaluation.protocol import PAIRING, Protocol
+from idgen.evaluation.protocol import PAIRING, Protocol, limit_of
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.runs.building import note_parts
-from idgen.runs.checks import check_nulls, check_parts
+from idgen.runs.checks import check_nulls, check_parts, check_precision
 from idgen.runs.cli import PartsCLI
+from idgen.runs.monitors import check_monitors
 from idgen.runs.parser import keys_in_errors, one_line_errors
 from idgen.runs.stored import STORED
+from idgen.runs.trainer import check_trainer_builds
 
 
 @dataclass(frozen=True)
@@ -101,26 +103,25 @@ class BuiltRun:
     parts: Namespace
 
     def identify(self) -> Identified:
-        """What the models are, and how photos and drawings are segmented and scored.
-
-        Raises:
-            UserError: If files of a model are missing.
-        """
+        """What the models are and how pictures are scored; a UserError if files are missing."""
         with keys_in_errors(lambda: self.config):
-            return _identified(self.parts)
+            return _identified(self.parts, self.config.trainer.limit_test_batches)
 
     def check(self) -> None:
-        """Refuses what `idgen fit` would refuse before any work.
-
-        Raises:
-            UserError: If photos, masks or models cannot be used, or do not go together.
-        """
+        """Raises the UserError that `idgen fit` would raise before any work."""
         parts = self.parts
         with keys_in_errors(lambda: self.config), one_line_errors():
+            check_precision(self.config)
+            check_trainer_builds(parts.trainer)
+            check_monitors(_listed(parts.trainer.callbacks), parts.model)
             check_parts(parts.model, parts.data, parts.fidelity, "fit")
 
 
-def _identified(built: Namespace) -> Identified:
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+
+
+def _identified(built: Namespace, limit: float | None) -> Identified:
     module, data, fidelity = built.model, built.data, built.fidelity
     of_photos = data.preparation.segmenter_for(module.backbone)
     protocol = Protocol(
@@ -142,5 +143,6 @@ def _identified(built: Namespace) -> Identified:
         images_per_prompt=data.test_images,
         idgen_version=__version__,
         scores={score.name: score.identity for score in fidelity.scores},
+        limit=limit_of(limit),
     )
     return Identified(module.backbone.source, module.backbone.identity, protocol, of_photos)

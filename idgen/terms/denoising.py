@@ -1,4 +1,4 @@
-"""L1, L5, L6 and the prior's loss: errors of the denoiser."""
+"""L1, L5, L6 and the losses of class and scene images: errors of the denoiser."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from idgen.errors import UserError
 from idgen.losses import denoising_loss, subject_region
 from idgen.models.conditioning import Conditioning
 from idgen.models.tuning import Tuning
-from idgen.terms.step import FROZEN, PRIOR, REFINED, TEXT, Asked, Step
+from idgen.terms.step import FROZEN, PRIOR, REFINED, SCENES, TEXT, Asked, Step
 from idgen.terms.term import Term
 
 
@@ -34,6 +34,11 @@ class Diffusion(Term):
         if not 0 <= background <= 1:
             raise ValueError(f"{type(self).__name__}: background must be from 0 to 1")
         self.background = background
+
+    @property
+    def reads_masks(self) -> bool:
+        """Where the photo beside its subject counts less."""
+        return self.background != 1
 
     def loss(self, step: Step, predictions: Mapping[Asked, Tensor]) -> Tensor:
         """The mean squared error to the target of the noise process."""
@@ -65,6 +70,7 @@ class BackgroundPreservation(Term):
     """
 
     asks = (TEXT, FROZEN)
+    reads_masks = True
 
     def check(self, tuning: Tuning) -> None:
         """Refuses tunings after which the frozen backbone is there no more.
@@ -94,3 +100,41 @@ class PriorPreservation(Term):
         """The mean squared error to the target of the noise process."""
         assert step.prior is not None, "PRIOR has refused a step without class images"
         return denoising_loss(predictions[PRIOR], step.prior.target, step.prior.weight)
+
+
+class SceneDiffusion(Term):
+    """L1 of scene images: the error under the f_r of their class's prompt and their own f'_i.
+
+    It teaches what f'_i says of a scene, over many of them, while no image shows the subject.
+    """
+
+    asks = (SCENES,)
+    needs_scene_images = True
+
+    def __init__(self, weight: float = 1.0, subject: float = 1.0) -> None:
+        """Sets how much counts.
+
+        Args:
+            weight: Of the term.
+            subject: How much what stands in the scene counts beside the scene, from 0 to 1.
+
+        Raises:
+            ValueError: If a number is out of range.
+        """
+        super().__init__(weight)
+        if not 0 <= subject <= 1:
+            raise ValueError(f"{type(self).__name__}: subject must be from 0 to 1")
+        self.subject = subject
+
+    def idle(self, conditioning: Conditioning, tuning: Tuning) -> str:
+        """Where f_r is f_s, f'_i has nothing to say."""
+        return "" if conditioning.decouples else "f_r is f_s, whatever scene an image shows"
+
+    def loss(self, step: Step, predictions: Mapping[Asked, Tensor]) -> Tensor:
+        """The mean squared error to the target of the noise process."""
+        noised, batch = step.scenes, step.batch.scenes
+        assert noised is not None, "SCENES has refused a step without scene images"
+        assert batch is not None, "SCENES has refused a step without scene images"
+        whole = self.subject == 1
+        region = None if whole else subject_region(1 - batch.subject_mask, self.subject)
+        return denoising_loss(predictions[SCENES], noised.target, noised.weight, region)

@@ -6,6 +6,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from idgen.backbones.backbone import Backbone
+from idgen.errors import UserError
 from idgen.models.conditioning import Conditioning
 from idgen.models.tuning import Tuning
 from idgen.terms.decoupling import ImplicitExplicit, ImplicitText, TextExplicit
@@ -14,7 +16,7 @@ from idgen.terms.step import Step, predict
 from idgen.terms.term import Term
 
 _DECOUPLING = 1e-3  # DisenBooth's weight
-_LOGGED = ("router_entropy", "expert_load_", "grad_norm_")
+_LOGGED = ("router_entropy", "expert_load_", "grad_norm_", "background_noise", "learning_rate")
 
 
 def paper_terms() -> dict[str, Term]:
@@ -70,6 +72,36 @@ class Objective:
     def needs_class_images(self) -> bool:
         """Whether a term is about class images."""
         return any(term.needs_class_images for term in self.terms.values())
+
+    def check(self, backbone: Backbone) -> None:
+        """Refuses terms that the backbone rules out.
+
+        Raises:
+            UserError: If there is one.
+        """
+        for term in self.terms.values():
+            term.check_backbone(backbone)
+
+    def check_photos(self, count: int) -> None:
+        """Refuses terms that need more photos of the subject.
+
+        Args:
+            count: How many there are.
+
+        Raises:
+            UserError: If there is one.
+        """
+        for name, term in self.terms.items():
+            if count < term.least_photos:
+                raise UserError(
+                    f"terms.{name}: it needs {term.least_photos} photos, and there is {count}; add "
+                    "photos, or leave the term out"
+                )
+
+    @property
+    def needs_scene_images(self) -> bool:
+        """Whether a term is about scene images."""
+        return any(term.needs_scene_images for term in self.terms.values())
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """L_k of each term by name, all predictions made in as few calls as fit.

@@ -3,16 +3,20 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from huggingface_hub.utils import filter_repo_objects
+from safetensors.torch import load_file, save_file
 
 from idgen.backbones import StableDiffusionBackbone, SubjectWords
 from idgen.errors import UserError
 from idgen.models.tuning import TokenTuning
+from idgen.sampling import Sampler
 
 UNET = "diffusion_pytorch_model"
 
@@ -131,6 +135,49 @@ def test_a_missing_shard_is_named_before_work(folder: Path) -> None:
         StableDiffusionBackbone(str(folder)).check()
 
 
+def test_a_lora_beside_the_weights_is_named(folder: Path) -> None:
+    save_file({"a": torch.ones(1)}, folder / "pytorch_lora_weights.safetensors")
+    with pytest.warns(UserWarning, match=r"pytorch_lora_weights\.safetensors is not used"):
+        StableDiffusionBackbone(str(folder)).check()
+
+
+@pytest.mark.parametrize("key", ["lora_A.default.weight", "lora.down.weight"])
+def test_weights_that_carry_lora_are_refused_before_work(folder: Path, key: str) -> None:
+    path = folder / "unet" / f"{UNET}.safetensors"
+    layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_q"
+    save_file({**load_file(path), f"{layer}.{key}": torch.ones(2, 2)}, path)
+    with pytest.raises(UserError, match=rf"unet/{UNET}\.safetensors carries LoRA .*{key}"):
+        StableDiffusionBackbone(str(folder)).check()
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_all_shards_of_a_variant_are_downloaded(
+    folder: Path, variant: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub has shards and whole files, plain and as a variant; the client's filter chooses."""
+    wanted = [
+        f"unet/{UNET}.safetensors.index{{}}.json",
+        f"unet/{UNET}-00001-of-00002{{}}.safetensors",
+        f"unet/{UNET}-00002-of-00002{{}}.safetensors",
+        f"vae/{UNET}{{}}.safetensors",
+        "text_encoder/model{}.safetensors",
+    ]
+    on_the_hub = [name.format(dot) for name in wanted for dot in ("", ".fp16", ".non_ema")]
+    on_the_hub += ["v1-5-pruned.safetensors", "safety_checker/model.safetensors"]
+    on_the_hub += [f"unet/{UNET}.bin", "unet/config.json", "scheduler/scheduler_config.json"]
+    fetched: list[str] = []
+
+    def download(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+        fetched[:] = filter_repo_objects(on_the_hub, allow_patterns=allow_patterns)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    StableDiffusionBackbone("owner/sharded", variant=variant).pipeline.fetch()
+    dot = "" if variant is None else f".{variant}"
+    configs = {"unet/config.json", "scheduler/scheduler_config.json"}
+    assert set(fetched) == {name.format(dot) for name in wanted} | configs
+
+
 def test_half_a_backbone_is_never_taken_for_a_whole_one(folder: Path) -> None:
     (folder / "text_encoder" / "model.safetensors").write_bytes(b"damaged")
     backbone = StableDiffusionBackbone(str(folder))
@@ -173,3 +220,38 @@ def test_a_family_may_have_two_encoders(folder: Path) -> None:
         table: Any = encoder.get_input_embeddings()  # type: ignore[operator]
         (row,) = backbone.word_ids("dog", number)
         torch.testing.assert_close(table.vector.data, table.base.weight[row])
+
+
+@pytest.mark.skipif(find_spec("scipy") is not None, reason="scipy is there")
+@pytest.mark.parametrize(
+    "changed",
+    [{"_class_name": "LMSDiscreteScheduler"}, {"use_beta_sigmas": True}],
+)
+def test_a_scheduler_without_its_package_names_it(folder: Path, changed: dict[str, Any]) -> None:
+    configure_scheduler(folder, **changed)
+    with pytest.raises(UserError, match="scipy"):
+        Sampler().check(StableDiffusionBackbone(str(folder)))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"solver_type": "no"}, {"timestep_spacing": "no"}, {"final_sigmas_type": "no"}],
+)
+def test_a_scheduler_that_no_drawing_can_be_made_with(
+    folder: Path, changed: dict[str, Any]
+) -> None:
+    Sampler().check(StableDiffusionBackbone(str(folder)))
+    configure_scheduler(folder, **changed)
+    with pytest.raises(UserError, match=r"cannot be drawn with \(.*mend scheduler"):
+        Sampler().check(StableDiffusionBackbone(str(folder)))
+
+
+def configure_scheduler(folder: Path, **changed: Any) -> None:
+    """Changes a scheduler's configuration, and its class where that is among it."""
+    for path in (folder / "scheduler" / "scheduler_config.json", folder / "model_index.json"):
+        content = json.loads(path.read_text())
+        if path.name == "model_index.json":
+            content["scheduler"][1] = changed.get("_class_name", content["scheduler"][1])
+        else:
+            content |= changed
+        path.write_text(json.dumps(content))

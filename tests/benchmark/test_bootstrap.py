@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from idgen.benchmark.bootstrap import (
     bootstrap_interval,
+    bootstrap_p,
     paired_difference,
     subject_means,
 )
@@ -151,3 +152,33 @@ def test_equal_scores_are_no_difference() -> None:
     difference = paired_difference(values, by_subject([0.3, 0.7]))
     assert difference is not None
     assert (difference.sign, difference.above) == (0, 0)
+
+
+def test_p_is_small_where_all_subjects_agree_and_one_where_none_differs() -> None:
+    all_above = by_subject([0.1, 0.2, 0.1, 0.3, 0.2, 0.1])
+    assert bootstrap_p(all_above, 999) == pytest.approx(2 / 1000)
+    assert bootstrap_p(by_subject([0.0] * 6), 999) == 1.0
+    assert bootstrap_p(by_subject([0.1] * 5), 999) is None
+
+
+def test_p_agrees_with_a_plain_loop_and_with_the_interval() -> None:
+    generator = random.Random(3)
+    for shift in (0.0, 0.05, 0.1):
+        values = [generator.gauss(shift, 0.1) for _ in range(10)]
+        drawn = np.array([np.mean(generator.choices(values, k=10)) for _ in range(20_000)])
+        p = bootstrap_p(by_subject(values))
+        assert p is not None
+        expected = 2 * min((drawn <= 0).mean(), (drawn >= 0).mean())
+        assert p == pytest.approx(expected, abs=0.02)
+        low, high = spread_of(by_subject(values))
+        if abs(expected - 0.05) > 0.01:
+            assert (p < 0.05) == (low > 0 or high < 0)
+
+
+def test_p_of_a_difference_is_that_of_its_reverse() -> None:
+    first = by_subject([0.2, 0.5, 0.9, 0.6, 0.7, 0.8])
+    second = by_subject([0.4, 0.4, 0.1, 0.2, 0.3, 0.4])
+    there, back = paired_difference(first, second), paired_difference(second, first)
+    assert there is not None
+    assert back is not None
+    assert there.p == back.p

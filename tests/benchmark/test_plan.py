@@ -11,14 +11,15 @@ import yaml
 from PIL import Image
 
 from idgen.backbones import StableDiffusionBackbone
-from idgen.benchmark.cell import DONE, RECORD, Cell, write_json
+from idgen.benchmark.cell import DONE, FAILED, RECORD, Cell, write_json
 from idgen.benchmark.config import BenchmarkConfig, DreamBench, Method, SubjectPhotos
 from idgen.benchmark.plan import Plan, make_plan
+from idgen.benchmark.results import read_result
 from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
 from idgen.metrics.encoders import ClipScorer
 from idgen.module import PersonalizationModule
-from tests.benchmark.settings import benchmark_settings
+from tests.benchmark.settings import LORA, benchmark_settings
 from tests.loading import nothing_loaded
 from tests.workspace import TinyModels, Workspace, make_workspace
 
@@ -136,6 +137,17 @@ def test_a_cell_has_its_whole_config_frozen(workspace: Workspace, tmp_path: Path
         assert yaml.safe_load(text)["data"]["subject"]["prepared"] == str(prepared)
 
 
+def test_a_runs_own_folder_for_checkpoints_is_not_that_of_its_cells(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump({"checkpoint": {"dirpath": str(tmp_path / "elsewhere")}}))
+    configs = [str(workspace.config), str(own)]
+    plan = make_plan(config_of(workspace, methods=ONE, configs=configs, output=str(tmp_path)))
+    [text] = plan.cells[0].cell.files.values()
+    assert yaml.safe_load(text)["checkpoint"]["dirpath"] is None
+
+
 def test_a_methods_own_settings_win(workspace: Workspace, tmp_path: Path) -> None:
     methods = {"ours": {}, "longer": {"settings": {"trainer.max_steps": 9}}}
     plan = make_plan(config_of(workspace, methods=methods, output=str(tmp_path)))
@@ -206,6 +218,38 @@ def test_results_of_another_version_are_refused(workspace: Workspace, finished: 
     write_json(cell.folder / RECORD, cell.record)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"dino": NaN}', "the score dino is nan"),
+        ('{"photos": {"dino": Infinity}}', "the score dino is inf"),
+        ('{"clip_t": "0.6"}', "the score clip_t is '0.6', no number"),
+        ('{"dino": 0.5', "cannot read"),
+    ],
+)
+def test_damaged_scores_are_named_with_their_cell(finished: Plan, content: str, said: str) -> None:
+    planned = finished.cells[0]
+    metrics = planned.test_folder / "metrics.json"
+    metrics.write_text(content)
+    with pytest.raises(UserError, match=f"{said}.*delete .* to run it anew") as refused:
+        read_result(planned)
+    assert str(planned.cell.folder) in str(refused.value)
+    metrics.write_text("{}")
+
+
+@pytest.mark.parametrize("code", ['"abc"', "null", "[1]"])
+def test_a_damaged_failure_is_a_failure_still(
+    workspace: Workspace, finished: Plan, tmp_path: Path, code: str
+) -> None:
+    plan = again(workspace, finished, output=str(tmp_path / "none"))
+    planned = plan.cells[0]
+    planned.cell.folder.mkdir(parents=True)
+    text = f'{{"key": "{planned.cell.key}", "reason": "lost", "exit_code": {code}}}'
+    (planned.cell.folder / FAILED).write_text(text)
+    result = read_result(planned)
+    assert (result.status, result.reason, result.exit_code) == ("failed", "lost", 1)
+
+
 def test_other_photos_are_another_subject(workspace: Workspace, finished: Plan) -> None:
     photo = workspace.photos / "2.png"
     hidden = photo.rename(workspace.folder / "2.png")
@@ -232,6 +276,7 @@ def test_more_methods_and_seeds_may_be_added_and_the_folder_moved(
         ({"model.sampler.init_args.steps": 3}, "sampler"),
         ({"data.preparation.segmenter": "idgen.prepare.GrabCutSegmenter"}, "photo_segmenter"),
         ({"data.test_prompts": ["a [V] dog"]}, "prompts"),
+        ({"trainer.limit_test_batches": 1}, "limit"),
     ],
 )
 def test_methods_that_draw_or_score_differently_cannot_be_compared(
@@ -280,3 +325,137 @@ def test_dreambench_names_its_subjects_and_their_lists(
     ]
     prompts = {planned.subject.name: planned.cell.record["prompts"] for planned in plan.cells}
     assert prompts == {"dog6": ["a [V] dog in the snow"], "vase": ["a [V] vase on the beach"]}
+
+
+REGIMES = ["scenes=1&photos=2&masks=wide&captions=right", "scenes=1&photos=2&masks=grabcut"]
+CENTRE = "tests.prepare.parts.CentreSegmenter"
+
+
+def in_regimes(workspace: Workspace, folder: Path, **changed: Any) -> Plan:
+    given = {"methods": TWO, "subjects": ["mini:3", "mini:4"], "regimes": REGIMES, **changed}
+    given.setdefault("settings", {"data.preparation.segmenter": CENTRE})
+    return make_plan(config_of(workspace, output=str(folder), **given))
+
+
+def test_every_numbered_subject_is_compared_in_every_regime(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    plan = in_regimes(workspace, tmp_path)
+    assert len(plan.cells) == len({p.cell.folder for p in plan.cells}) == 2 * 2 * 2
+    assert [subject.regime.label for subject in plan.subjects] == [r for r in REGIMES for _ in "12"]
+    assert {p.cell.record["subject"]["regime"] for p in plan.cells} == set(REGIMES)
+    by_hand = in_regimes(
+        workspace,
+        tmp_path,
+        regimes=[],
+        subjects=[f"mini:{number}?{regime}" for regime in REGIMES for number in (3, 4)],
+    )
+    assert [p.cell.key for p in by_hand.cells] == [p.cell.key for p in plan.cells]
+
+
+def test_all_methods_train_with_the_regimes_masks_and_drawings_are_segmented_as_before(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    for planned in in_regimes(workspace, tmp_path).cells:
+        [text] = planned.cell.files.values()
+        config, own = yaml.safe_load(text), planned.subject
+        parts = config["data"]["preparation"]["init_args"]
+        assert parts["segmenter"] == own.segmenter
+        # What else the config says of the preparation stays.
+        assert parts["image_encoder"]["init_args"]["model"].endswith("encoder")
+        assert config["fidelity"]["segmenter"]["class_path"] == CENTRE
+        [text] = planned.preparation.files.values()
+        preparation = yaml.safe_load(text)["data"]["preparation"]
+        assert preparation["init_args"]["segmenter"] == own.segmenter
+        # The record tells masks by their content, not by their place.
+        assert str(tmp_path) not in str(planned.cell.record)
+        writes = own.regime.writes_masks
+        assert len(planned.cell.record["subject"].get("masks", {})) == (2 if writes else 0)
+        assert ("captions" in planned.cell.record["subject"]) == writes
+
+
+def test_a_plain_regime_is_the_subject_itself(workspace: Workspace, tmp_path: Path) -> None:
+    plain = in_regimes(workspace, tmp_path, regimes=[])
+    again = in_regimes(workspace, tmp_path, regimes=["plain"])
+    assert [p.cell.key for p in plain.cells] == [p.cell.key for p in again.cells]
+    assert "regime" not in plain.cells[0].cell.record["subject"]
+
+
+def test_without_masks_only_methods_that_need_none_are_compared(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    lora = {"configs": [str(LORA)]}
+    kept = in_regimes(workspace, tmp_path, regimes=["masks=none"], methods={"ours": lora})
+    assert len(kept.cells) == 2
+    needing = {"ours": lora, "fused": {}}
+    with pytest.raises(UserError, match=r"method 'fused': .* no masks.*f'_i need them"):
+        in_regimes(workspace, tmp_path, regimes=["masks=none"], methods=needing)
+    masked = {"ours": {**lora, "settings": {"model.terms.diffusion.init_args.background": 0.0}}}
+    with pytest.raises(UserError, match=r"terms\.diffusion need them"):
+        in_regimes(workspace, tmp_path, regimes=["masks=none"], methods=masked)
+
+
+def test_captions_that_a_regime_lacks_are_refused(workspace: Workspace, tmp_path: Path) -> None:
+    captioned = {"ours": {"settings": {"data.captions.use": "always"}}}
+    plan = in_regimes(workspace, tmp_path, regimes=REGIMES[:1], methods=captioned)
+    assert len(plan.cells) == 2
+    with pytest.raises(UserError, match=r"method 'ours': .*captions=none says: set"):
+        in_regimes(workspace, tmp_path, regimes=REGIMES, methods=captioned)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"regimes": ["scenes=9"]}, "scenes is from 1 to 5"),
+        ({"subjects": ["mini:robot"]}, "regimes: 'mini:robot' takes none"),
+        ({"subjects": ["mini:3?scenes=1"]}, "takes none"),
+        ({"subjects": ["mini:robot?scenes=1"], "regimes": []}, "a regime is for numbered subjects"),
+        ({"subjects": ["mini:3?scenes=1&scenes=1"], "regimes": []}, "scenes is given twice"),
+        ({"regimes": ["scenes=1", "scenes=1"]}, "share a folder"),
+        ({"settings": {}}, "fidelity.segmenter: drawings have no mask files"),
+    ],
+)
+def test_regimes_that_cannot_be_are_refused(
+    workspace: Workspace, tmp_path: Path, changed: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        in_regimes(workspace, tmp_path, **changed)
+
+
+def test_a_caption_of_a_regime_without_captions_is_refused(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    plan = in_regimes(workspace, tmp_path, regimes=["scenes=1"])
+    (plan.subjects[0].photos / "01.txt").write_text("a photo of a [V] dog")
+    with pytest.raises(UserError, match=r"01\.txt is a caption of a regime without captions"):
+        in_regimes(workspace, tmp_path, regimes=["scenes=1"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("trainer.devices", 0, r"devices='0'"),
+        ("trainer.accelerator", "gpu", "gpu"),
+        ("trainer.strategy", "no_such", "no_such"),
+        ("trainer.precision", "bf16-true", "take bf16-mixed"),
+        ("trainer.val_check_interval", 0, "--trainer.val_check_interval: 0 is not"),
+        ("trainer.num_nodes", 2, "trainer.num_nodes: a cell runs on this machine alone"),
+        ("trainer.fast_dev_run", True, "trainer.fast_dev_run: it leaves no checkpoint"),
+        ("trainer.limit_train_batches", 0, "limit_train_batches: nothing would be trained"),
+        ("model.tuning.init_args.rank", 4096, "4096 is more than the layer"),
+    ],
+)
+def test_settings_that_every_cell_would_fail_with(
+    workspace: Workspace, tmp_path: Path, setting: str, value: object, said: str
+) -> None:
+    config = config_of(workspace, methods=ONE, settings={setting: value}, output=str(tmp_path))
+    with pytest.raises(UserError, match=f"method 'ours': .*{said}"):
+        make_plan(config)
+    assert not (tmp_path / "cells").exists()
+
+
+def test_a_subjects_noun_holds_no_placeholder(workspace: Workspace, tmp_path: Path) -> None:
+    subjects = [{"photos": str(workspace.photos), "class_noun": "[V] dog"}]
+    config = config_of(workspace, subjects=subjects, output=str(tmp_path))
+    with pytest.raises(UserError, match=r"class_noun '\[V\] dog': nothing is filled in"):
+        make_plan(config)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from idgen.benchmark.comparison import compare
 from idgen.benchmark.report import render_report
-from idgen.benchmark.results import check_comparable
-from idgen.benchmark.summary import summarise
+from idgen.benchmark.results import check_comparable, read_images
 from idgen.benchmark.tables import PHOTOS
 from idgen.errors import UserError
-from tests.benchmark.made import PROMPTS, failed, make_subject, missing, results_of
+from tests.benchmark.made import PROMPTS, failed, make_result, make_subject, missing, results_of
 
 METHODS = ("ours", "a <script>alert(1)</script>", "third")
 SUBJECTS = ("dog6", "cat & mouse")
@@ -57,7 +57,7 @@ def page(tmp_path: Path) -> str:
         *results_of(tmp_path, METHODS[1:2], ("cup",)),
         missing(tmp_path, METHODS[2], "cup"),
     ]
-    summary = summarise(results, METHODS, "ours", check_comparable(results), 200)
+    summary = compare(results, METHODS, "ours", check_comparable(results), 200)
     return render_report(summary, subjects, shown_prompts=3, made_by=MADE_BY).decode()
 
 
@@ -88,7 +88,7 @@ def test_pictures_are_there_for_each_cell_and_photo(page: str) -> None:
 
 def test_deleted_drawings_are_left_out_and_damaged_ones_named(tmp_path: Path) -> None:
     results = results_of(tmp_path, ("ours",), ("dog",))
-    summary = summarise(results, ("ours",), "ours", {}, 100)
+    summary = compare(results, ("ours",), "ours", {}, 100)
     subjects = [make_subject(tmp_path, "dog")]
     (results[0].folder / "images" / "0.png").unlink()
     page = Page(render_report(summary, subjects, 3, MADE_BY).decode())
@@ -97,6 +97,13 @@ def test_deleted_drawings_are_left_out_and_damaged_ones_named(tmp_path: Path) ->
     (results[0].folder / "images" / "1.png").write_bytes(b"half")
     with pytest.raises(UserError, match=r"1\.png .*delete it"):
         render_report(summary, subjects, 3, MADE_BY)
+
+
+def test_a_damaged_list_of_drawings_is_named(tmp_path: Path) -> None:
+    result = make_result(tmp_path, "ours", "dog", {"dino": 0.5})
+    (result.folder / "images.csv").write_text("plain_prompt,file\na dog\n")
+    with pytest.raises(UserError, match=r"cannot read .*images.csv .*delete .* to draw anew"):
+        read_images(result.folder)
 
 
 def test_it_says_what_the_scores_mean(page: str) -> None:
@@ -125,7 +132,7 @@ def test_the_photos_stand_below_the_methods_and_in_no_other_part(tmp_path: Path)
     results = results_of(tmp_path, METHODS, SUBJECTS)
     for result, dino in zip(results[:: len(METHODS)], (0.9, 0.7), strict=True):
         result.metrics["photos"] = {"dino": dino, "masked_dino": None}
-    summary = summarise(results, METHODS, "ours", {}, 200)
+    summary = compare(results, METHODS, "ours", {}, 200)
     subjects = [make_subject(tmp_path, name) for name in SUBJECTS]
     text = render_report(summary, subjects, 1, MADE_BY).decode()
     assert Page(text).open == []
@@ -141,13 +148,13 @@ def test_the_photos_stand_below_the_methods_and_in_no_other_part(tmp_path: Path)
 
 def test_prompts_are_spread_over_the_suite_where_there_are_too_many(tmp_path: Path) -> None:
     results = results_of(tmp_path, ("ours",), ("dog",))
-    summary = summarise(results, ("ours",), "ours", {}, 100)
+    summary = compare(results, ("ours",), "ours", {}, 100)
     text = render_report(summary, [make_subject(tmp_path, "dog")], 1, MADE_BY).decode()
     assert len(Page(text).sources) == 1 + 2
 
 
 def test_a_comparison_of_which_nothing_is_finished_has_a_page(tmp_path: Path) -> None:
     results = [missing(tmp_path, "ours", "dog")]
-    summary = summarise(results, ("ours",), "ours", {}, 100)
+    summary = compare(results, ("ours",), "ours", {}, 100)
     text = render_report(summary, [make_subject(tmp_path, "dog")], 3, MADE_BY).decode()
     assert "No cell is finished yet" in text

@@ -10,6 +10,7 @@ import pytest
 
 from idgen.benchmark.bootstrap import bootstrap_interval
 from idgen.benchmark.cell import difference
+from idgen.benchmark.comparison import Comparison
 from idgen.benchmark.results import CellResult, check_comparable
 from idgen.benchmark.summary import Summary, summarise
 from idgen.benchmark.tables import EMPTY, PHOTOS, as_csv, as_json, as_latex, as_markdown
@@ -180,7 +181,7 @@ def test_csv_has_a_row_a_cell_and_nothing_where_there_is_no_score(tmp_path: Path
     other = make_result(tmp_path, "ours", "cat", {"dino": 0.0, "masked_dino": 0.7})
     results = [result, other, failed(tmp_path, "ours", "cup", 'said "no", twice')]
     summary = summarise(results, ["ours"], "ours", {}, 100)
-    rows = list(csv.DictReader(io.StringIO(as_csv(summary))))
+    rows = list(csv.DictReader(io.StringIO(as_csv(Comparison((summary,))))))
     assert [row["status"] for row in rows] == ["done", "done", "failed"]
     assert [row["masked_dino"] for row in rows] == ["", "0.700000", ""]
     assert rows[1]["dino"] == "0.000000"
@@ -188,11 +189,13 @@ def test_csv_has_a_row_a_cell_and_nothing_where_there_is_no_score(tmp_path: Path
 
 
 def test_json_holds_everything(tmp_path: Path) -> None:
-    content = json.loads(as_json(summary_of(tmp_path), {"command": "idgen benchmark"}))
+    content = json.loads(
+        as_json(Comparison((summary_of(tmp_path),)), {"command": "idgen benchmark"})
+    )
     assert content["command"] == "idgen benchmark"
     assert len(content["cells"]) == 14
-    assert [method["name"] for method in content["methods"]] == list(METHODS)
-    assert content["methods"][0]["scores"]["dino"]["subjects"] == 6
+    assert [method["name"] for method in content["regimes"]["plain"]["methods"]] == list(METHODS)
+    assert content["regimes"]["plain"]["methods"][0]["scores"]["dino"]["subjects"] == 6
     assert content["protocol"]["idgen_version"] == "0"
 
 
@@ -272,10 +275,10 @@ def test_the_photos_are_no_method(tmp_path: Path) -> None:
 
 def test_the_files_for_programs_hold_the_photos_apart_from_cells(tmp_path: Path) -> None:
     summary = summarise(with_photos(tmp_path), METHODS, "ours", {}, 100)
-    content = json.loads(as_json(summary, {}))
-    assert content["photos"]["subjects"]["cat"]["dino"] == 0.8
-    assert content["photos"]["scores"]["dino"]["subjects"] == 4
-    rows = list(csv.DictReader(io.StringIO(as_csv(summary))))
+    content = json.loads(as_json(Comparison((summary,)), {}))
+    assert content["regimes"]["plain"]["photos"]["subjects"]["cat"]["dino"] == 0.8
+    assert content["regimes"]["plain"]["photos"]["scores"]["dino"]["subjects"] == 4
+    rows = list(csv.DictReader(io.StringIO(as_csv(Comparison((summary,))))))
     assert len(rows) == len(summary.results)
     by_cell = {(row["method"], row["subject"]): row["photos_dino"] for row in rows}
     assert by_cell[METHODS[1], "dog"] == "0.900000"
@@ -285,9 +288,9 @@ def test_the_files_for_programs_hold_the_photos_apart_from_cells(tmp_path: Path)
 def test_cells_of_a_version_without_photo_scores_have_no_photos_row(tmp_path: Path) -> None:
     summary = summary_of(tmp_path)
     assert summary.photos is None
-    assert json.loads(as_json(summary, {}))["photos"] is None
+    assert json.loads(as_json(Comparison((summary,)), {}))["regimes"]["plain"]["photos"] is None
     assert PHOTOS not in as_markdown(summary) + as_latex(summary)
-    assert "photos" not in as_csv(summary).splitlines()[0]
+    assert "photos" not in as_csv(Comparison((summary,))).splitlines()[0]
 
 
 def test_subjects_with_one_photo_leave_the_row_empty(tmp_path: Path) -> None:

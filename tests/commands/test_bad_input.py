@@ -52,6 +52,22 @@ def test_a_file_that_is_no_whole_image(
     assert not workspace.last.exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "is empty"), (b"\xff", "is no UTF-8"), (b"a sks dog", "names the token 'sks'")],
+)
+def test_a_caption_that_cannot_be_used(
+    workspace: Workspace, refusal: Refusal, content: bytes, said: str
+) -> None:
+    path = workspace.photos / "1.txt"
+    path.write_bytes(content)
+    with nothing_loaded():
+        line = refusal(*fit(workspace, "--data.captions.use=always"))
+    assert f"the caption {path} {said}" in line
+    assert not workspace.run.exists()
+    assert not (workspace.folder / "prepared").exists()
+
+
 def test_a_misspelled_key_names_the_nearest(workspace: Workspace, refusal: Refusal) -> None:
     assert "max_steps" in refusal(*fit(workspace, "--trainer.max_stepz=3"))
     assert "rank" in refusal(*fit(workspace, "--model.tuning.init_args.rnak=3"))
@@ -214,14 +230,26 @@ def test_sample_names_its_own_options(trained: Workspace, refusal: Refusal, tmp_
     for option, value in (("--steps", "5000"), ("--guidance", "nan"), ("--reference-weight", "-2")):
         more = ["--reference", str(trained.photos / "0.png")] if "weight" in option else []
         assert f"error: {option}" in refusal(*command, *more, f"{option}={value}")
-    assert "error: CKPT: there is no file" in refusal("sample", "no.ckpt", *command[2:])
+    for name in ("no.ckpt", "null"):  # null is a word of YAML
+        assert f"error: CKPT: there is no file {name};" in refusal("sample", name, *command[2:])
+    assert "photo 'null' does not exist" in refusal(*command, "--reference=null")
+
+
+def test_a_test_that_would_draw_nothing(
+    trained: Workspace, refusal: Refusal, tmp_path: Path
+) -> None:
+    given = ["test", f"--ckpt_path={trained.last}", f"--drawings.output={tmp_path / 'out'}"]
+    said = refusal(*given, "--trainer.limit_test_batches=0")
+    assert "limit_test_batches is 0, and so nothing is drawn" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_is_not_overwritten(trained: Workspace, refusal: Refusal) -> None:
     before = trained.last.read_bytes()
     line = refusal(*fit(trained))
-    assert "holds another run" in line
+    assert "holds this run, which is finished" in line
     assert "--ckpt_path" in line
+    assert "holds another run" in refusal(*fit(trained, "--trainer.max_steps=9"))
     assert trained.last.read_bytes() == before
 
 
@@ -295,6 +323,18 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         ),
         ("--model.conditioning.init_args.experts=-1", "experts"),
         ("--model.conditioning.init_args.explicit=false", "explicit"),
+        ("--model.conditioning.init_args.entry_scale=0", "entry_scale"),
+        ("--model.conditioning.init_args.dropout=1", "dropout must be"),
+        ("--model.conditioning.init_args.low_rank=0", "low_rank must be"),
+        ("--data.other_background=2", "data.other_background must be"),
+        ("--data.composites.count=3", "data.composites: the backgrounds are those of data.scenes"),
+        ("--data.composites.share=0", "share must be"),
+        ("--data.scenes.per_prompt=0", "per_prompt"),
+        ("--data.scenes.per_prompt=2", "data.scenes"),
+        (
+            "--model.terms.scene_diffusion=idgen.terms.SceneDiffusion",
+            "data.scenes: terms.SceneDiffusion needs scene images",
+        ),
         ("--model.terms.diffusion.init_args.weight=-1", "--model.terms.diffusion.init_args.weight"),
         (
             '--model.terms.prior_preservation={"class_path": "idgen.terms.PriorPreservation", '
@@ -303,6 +343,16 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         ),
         ("--model.terms.implicit_text.init_args.weight=.nan", "implicit_text"),
         ("--model.terms.diffusion.init_args.background=1.5", "background"),
+        (
+            '--model.terms.mine={"class_path": "idgen.terms.AttentionInMask"}',
+            "--model.terms.mine.init_args.reduction: ",
+        ),
+        ('--model.background_noise={"end": 0.7}', "--model.background_noise.start must"),
+        (
+            '--model.conditioning={"class_path": "idgen.models.residual_tokens.ResidualTokens", '
+            '"init_args": {"photos": 2}}',
+            "--model.conditioning.init_args.photos: it is 2, and there are 3 photos; set it to 3",
+        ),
         ("--model.sampler.init_args.guidance=.nan", "guidance"),
         ("--model.tuning.init_args.alpha=0", "alpha"),
         ("--model.backbone.init_args.min_snr_gamma=.nan", "min_snr_gamma"),
@@ -342,6 +392,20 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         ("--data.preparation.segmenter.init_args.folder=/nowhere", "/nowhere"),
         ("--data.preparation.init_args.resolution=4", "resolution"),
         ("--data.reference_weight=-2", "reference_weight"),
+        ("--data.captions.dropout=1", "data.captions.dropout must be in [0, 1)"),
+        ("--data.captions.shared_scene=1.5", "data.captions.shared_scene is a cosine"),
+        ("--data.captions.use=sometimes", "{never,always,auto}"),
+        ("--data.captions.use=auto", "has a caption, put NAME.txt beside the photos"),
+        (
+            '--data.preparation.captioner={"class_path": "idgen.prepare.ClipCaptioner", '
+            '"init_args": {"phrases": "/nowhere.txt"}}',
+            "--data.preparation.init_args.captioner.init_args.phrases: cannot read /nowhere.txt",
+        ),
+        (
+            '--data.preparation.captioner={"class_path": "idgen.prepare.VlmCaptioner", '
+            '"init_args": {"model": "/nowhere"}}',
+            "--data.preparation.init_args.captioner.init_args.model: there is no folder '/nowhere'",
+        ),
         ('--data.validation_prompts=["a [V]robot"]', "word of its own"),
         ("--data.validation_prompts=[a [V] dog]", "quote"),
         ("--data.validation_prompts=config.yaml", "config.yaml"),
@@ -354,6 +418,14 @@ def test_values_out_of_range(
         line = refusal(*fit(workspace, option))
     assert named in line
     assert len(line) < 400
+    assert not workspace.run.exists()
+
+
+def test_no_other_photo_to_be_told_of(workspace: Workspace, refusal: Refusal) -> None:
+    for name in ("1.png", "2.png"):
+        (workspace.photos / name).unlink()
+    line = refusal(*fit(workspace, "--data.other_background=0.5"))
+    assert "data.other_background: there is one photo" in line
     assert not workspace.run.exists()
 
 
@@ -458,3 +530,8 @@ def test_a_refusal_is_one_line_and_a_run_says_its_seed(workspace: Workspace) -> 
     assert refused.returncode == 2
     assert len(refused.stderr.splitlines()) == 1, refused.stderr
     assert not refused.stdout
+
+
+def test_noise_that_fades_over_a_run_without_an_end(workspace: Workspace, refusal: Refusal) -> None:
+    endless = ("--trainer.max_steps=-1", "--trainer.max_epochs=-1", "--model.background_noise={}")
+    assert "--trainer.max_steps: " in refusal(*fit(workspace, *endless))

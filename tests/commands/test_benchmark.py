@@ -131,6 +131,7 @@ def _method(**method: Any) -> Callable[[Settings], object]:
         (lambda s: s.update(refrence="ours"), "did you mean 'reference'"),
         (lambda s: s.update(seeds=[0, 0]), "seeds: at least one, and none twice"),
         (lambda s: s.update(images=0), "images must be 1 or more"),
+        (lambda s: s.update(output=""), "output: name a folder for the results"),
         (lambda s: s.update(subjects=[]), "subjects: name one"),
         (lambda s: s.update(subjects=["mini:dragon"]), "no demo subject 'mini:dragon'"),
         (lambda s: s.update(subjects=["photos"]), "neither mini:NUMBER nor mini:NAME"),
@@ -147,6 +148,14 @@ def _method(**method: Any) -> Callable[[Settings], object]:
         (
             _method(settings={"model.terms.weak_denoising.init_args.weight": None}),
             "--model.terms.weak_denoising.init_args.weight is null",
+        ),
+        (
+            lambda s: s["settings"].update({"data.test_images": 8}),
+            "settings: 'data.test_images' is what 'images' sets",
+        ),
+        (
+            _method(settings={"data.test_prompts": "mini"}),
+            "methods.bad.settings: 'data.test_prompts' is what 'prompts' sets",
         ),
         (_method(seting={"trainer.max_steps": 1}), "seting"),
         (_method(settings={"model.optimizer.init_args.lr": -1.0}), "method 'bad': --model.optim"),
@@ -215,7 +224,39 @@ def test_a_subject_with_one_photo_is_trained_and_its_photo_has_no_score(
     assert not re.search(r"\d\.\d", row)
     assert PHOTOS in Page((output / "report.html").read_text()).words
     content = json.loads((output / "results.json").read_text())
-    assert content["photos"]["subjects"]["photos"] == dict.fromkeys(names)
+    assert content["regimes"]["plain"]["photos"]["subjects"]["photos"] == dict.fromkeys(names)
+
+
+def test_regimes_are_run_reported_apart_and_gone_on_with_elsewhere(workspace: Workspace) -> None:
+    settings = benchmark_settings(workspace)
+    settings["methods"] = {"ours": {}}
+    settings["subjects"] = ["mini:3"]
+    settings["regimes"] = ["scenes=1&photos=2&masks=wide&captions=right", "photos=2&masks=exact"]
+    settings["records"] = str(workspace.folder / "records")
+    settings["settings"]["data.preparation.segmenter"] = "tests.prepare.parts.CentreSegmenter"
+    path = write_settings(workspace, settings)
+    assert main(["benchmark", f"--config={path}"]) == 0
+    output = Path(settings["output"])
+    rows = list(csv.DictReader((output / "results.csv").open()))
+    regimes = ["scenes=1&photos=2&masks=wide&captions=right", "photos=2&masks=exact"]
+    assert [(row["regime"], row["status"]) for row in rows] == [(r, "done") for r in regimes]
+    wide, exact = (
+        json.loads(found.read_text())
+        for found in sorted((output / "cells").rglob("metrics.json"), reverse=True)
+    )
+    # Photos are scored by their true masks, whatever training was given.
+    assert wide["protocol"]["photo_segmenter"] == exact["protocol"]["photo_segmenter"]
+    assert None not in (wide["identity_accuracy"], wide["leakage"], wide["photos"]["masked_dino"])
+    assert "## photos=2&masks=exact" in (output / "table.md").read_text()
+    assert "## " not in Page((output / "report.html").read_text()).words
+    assert (output / "regimes.svg").read_text().startswith("<svg ")
+
+    elsewhere = workspace.folder / "elsewhere"
+    assert main(["benchmark", f"--config={path}", f"--output={elsewhere}"]) == 0
+    assert not (elsewhere / "cells").exists()
+    again = list(csv.DictReader((elsewhere / "results.csv").open()))
+    assert again == rows
+    assert "The drawings lie elsewhere." in Page((elsewhere / "report.html").read_text()).words
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

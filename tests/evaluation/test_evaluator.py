@@ -14,12 +14,13 @@ from idgen.errors import UserError
 from idgen.evaluation.drawing import Evaluation
 from idgen.evaluation.evaluator import Evaluator
 from idgen.evaluation.fidelity import FidelityScores
-from idgen.evaluation.files import FACTS, metrics_content
+from idgen.evaluation.files import metrics_content
 from idgen.evaluation.recorder import DrawingRecorder
 from idgen.evaluation.suite import Drawer, Suite
 from idgen.masks import Mask
 from idgen.metrics.balance import balance
 from idgen.metrics.encoders import ClipScorer, DinoScorer
+from idgen.pages.scores import FACTS
 from idgen.prepare import OpenCVInpainter, find_photos
 from idgen.sampling import DrawingRequest, Drawings, Sampler
 from tests.metrics.tiny_models import save_clip, save_dino
@@ -127,6 +128,16 @@ def test_the_files_hold_what_was_found(
     assert metrics["identity_accuracy"] is metrics["background_accuracy"] is None
     for file in ("grid.png", "report.html"):
         assert (folder / file).stat().st_size
+
+
+def test_a_score_that_does_not_fit_the_drawings_is_named(
+    fidelity: FidelityScores, suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Brightness, "each", lambda self, drawings: [0.5])
+    evaluator = Evaluator(fidelity)
+    evaluator.start_test(suite, CPU)
+    with pytest.raises(UserError, match="'brightness' gave 1 values for 2 drawings"):
+        evaluator.add(drawings(0, 1))
 
 
 def test_a_second_evaluation_knows_nothing_of_the_first(

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from idgen.errors import UserError
-from idgen.evaluation.protocol import PAIRING, Protocol
+from idgen.evaluation.protocol import PAIRING, Protocol, limit_of
 
 PROTOCOL = Protocol(
     dino="facebook/dino-vits16",
@@ -55,9 +55,17 @@ def test_fields_can_be_left_out() -> None:
     assert [difference.field for difference in differences] == ["images_per_prompt"]
 
 
-def test_a_result_from_before_scores_of_ones_own_is_read_as_one_without() -> None:
+def test_a_suite_that_is_cut_short_is_another_protocol() -> None:
+    assert [limit_of(batches) for batches in (None, 1.0, 1, 0.5)] == [None, None, 1, 0.5]
+    with pytest.raises(UserError, match=r"limit_test_batches is 0, and so nothing is drawn"):
+        limit_of(0)
+    [difference] = PROTOCOL.differences(replace(PROTOCOL, limit=1))
+    assert difference == ("limit", None, 1)
+
+
+def test_a_result_from_before_a_field_is_read_as_one_without() -> None:
     earlier = PROTOCOL.to_json()
-    del earlier["scores"]
+    del earlier["scores"], earlier["limit"]
     assert Protocol.from_json(earlier).differences(PROTOCOL) == []
 
 

@@ -277,10 +277,26 @@ def test_undefined_is_neither_nan_nor_zero(world: World) -> None:
 
 
 def test_a_name_that_is_taken_is_refused() -> None:
-    for name in ("dino", "balance", "images", "protocol"):
+    # Of metrics.json, and of images.csv, where benchmarks look up drawings by `file`.
+    for name in ("dino", "balance", "images", "protocol", "file", "seed"):
         score = Redness()
         score.name = name
         with pytest.raises(UserError, match=rf"fidelity.scores: the name '{name}' is taken"):
             FidelityScores(scores=[score]).check()
     with pytest.raises(UserError, match="'redness' is taken"):
         FidelityScores(scores=[Redness(), Redness()]).check()
+
+
+class Nameless(Redness):
+    name = ""
+
+
+class Unidentified(Redness):
+    identity = 1.5  # type: ignore[assignment]
+
+
+def test_a_score_without_a_name_or_an_identity_is_refused() -> None:
+    with pytest.raises(UserError, match="identity of 'redness' has to be a text"):
+        FidelityScores(scores=[Unidentified()]).check()
+    with pytest.raises(UserError, match=r"fidelity.scores: Nameless has no name; set `name`"):
+        FidelityScores(scores=[Nameless()]).check()

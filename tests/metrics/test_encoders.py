@@ -230,6 +230,55 @@ def test_weights_may_be_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert ClipScorer("tiny", str(weights)).identity != before
 
 
+def as_openai_trains(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Half precision but in embeddings and norms, stored in single."""
+    whole = ("embedding", "ln_", "logit_scale")
+    return {k: v if any(w in k for w in whole) else v.half().float() for k, v in weights.items()}
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_a_file_of_openais_weights_needs_quick_gelu(
+    suffix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    register(monkeypatch, tmp_path / "absent", quick_gelu=False)
+    quick = factory._MODEL_CONFIGS["tiny"] | {"quick_gelu": True}
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "tiny-quickgelu", quick)
+    path = tmp_path / f"weights.{suffix}"
+    weights = as_openai_trains(random_clip_weights(3, quick_gelu=True))
+    if suffix == "pt":
+        torch.save({"state_dict": {f"module.{k}": v for k, v in weights.items()}}, path)
+    else:
+        save_file(weights, path)
+    with pytest.raises(UserError, match="QuickGELU: take 'tiny-quickgelu'"):
+        _ = ClipScorer("tiny", str(path)).identity
+    images = noise(2, 32, 32)
+    ours = ClipScorer("tiny-quickgelu", str(path)).load(CPU).embed_images(images)
+    expected = embedded_by_open_clip("tiny", images, pretrained=str(path), force_quick_gelu=True)
+    torch.testing.assert_close(ours, expected)
+
+
+def test_weights_in_half_precision_throughout_may_be_anybodys(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    register(monkeypatch, tmp_path / "absent", quick_gelu=False)
+    path = tmp_path / "weights.safetensors"
+    save_file({k: v.half() for k, v in random_clip_weights(3, quick_gelu=False).items()}, path)
+    assert ClipScorer("tiny", str(path)).identity
+
+
+def test_openais_own_archive_is_taken_by_name_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ViT-B-32.pt"
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))  # type: ignore[no-untyped-call]
+    with pytest.raises(UserError, match=r"set pretrained to 'openai'.*'ViT-B-32-quickgelu'"):
+        _ = ClipScorer("ViT-B-32", str(path)).identity
+
+
+def test_a_damaged_file_of_weights_is_refused_before_work(tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"cannot load 'ViT-B-32' with weights .*weights\.pt"):
+        _ = ClipScorer("ViT-B-32", str(tmp_path / "weights.pt")).identity
+
+
 @pytest.mark.parametrize(
     ("model", "pretrained", "message"),
     [

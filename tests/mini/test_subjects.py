@@ -109,6 +109,8 @@ def test_unknown_or_missing_demo_subjects_are_named(
 ) -> None:
     with pytest.raises(UserError, match=r"mini:dragon.*robot"):
         subject_path("dragon")
+    with pytest.raises(UserError, match=r"mini:12\?scenes=1.* benchmark alone.*write_subject"):
+        subject_path("12?scenes=1")
     monkeypatch.setattr("idgen.mini.subjects._SHIPPED", tmp_path)
     with pytest.raises(UserError, match="mini:robot"):
         subject_path("robot")

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from idgen.errors import UserError
 from idgen.evaluation.observed import Observed, Observer
 from idgen.evaluation.score import Score
 from idgen.evaluation.scores import fidelity_scores, overfitting_scores
 from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.metrics.identity import identity_hits
 from idgen.mini.lineup import lineup_seeds
+from idgen.mini.regimes import Regime
 from idgen.mini.scenes import SCENES
-from idgen.mini.subjects import DEMO_SUBJECTS
+from idgen.mini.subjects import DEMO_SUBJECTS, sample_subject
 from idgen.mini.truth import MiniTruth, Yardsticks
 from idgen.mini.truth.parts import PartJudge
 from idgen.mini.wishes import Looks
@@ -288,3 +290,18 @@ def test_a_drawing_without_a_subject_has_no_identity(world: World) -> None:
     nothing = world.observed(pictures, [request("a robot in the snow")] * 2)
     nothing.images, nothing.requests, nothing.masks = torch.empty(0, 3, 64, 64).byte(), [], []
     assert identity.add(nothing) == background.add(nothing) == []
+
+
+def test_in_a_regime_photos_are_taken_apart_by_the_truth(world: World) -> None:
+    subject = sample_subject(7, regime=Regime.parse("scenes=2&masks=wide"))
+    truth, photos = MiniTruth(subject), subject.photos()
+    pictures = [torch.tensor(p.picture).permute(2, 0, 1) for p in reversed(photos)]
+    parts = truth.parts(pictures)
+    assert parts is not None
+    for mask, ground, photo in zip(*parts, reversed(photos), strict=True):
+        assert np.array_equal(mask, photo.mask)
+        assert np.array_equal(ground, photo.background)
+    with pytest.raises(UserError, match=r"none of those that mini_subject\.json .* tells of"):
+        truth.parts([torch.zeros(3, 64, 64, dtype=torch.uint8)])
+    # Plain photos are taken apart as any others.
+    assert world.truth.parts(pictures) is None

@@ -6,6 +6,8 @@ from idgen.backbones.text import TextStates
 from idgen.errors import UserError
 from idgen.models.conditioning import DecoupledFusion, FusedFeature, TextOnly
 from idgen.models.decoupling import PhotoFeatures
+from idgen.models.entry import FeatureEntry
+from idgen.models.fusion import Routing
 
 SPACE = FeatureSpace(8, 8)
 
@@ -63,7 +65,7 @@ def test_inference_can_fuse() -> None:
     no_longer_the_identity(conditioning)
     assert conditioning.fusion is not None
     fused = conditioning.infer(text).states
-    torch.testing.assert_close(fused, conditioning.fusion(text.states).refined)
+    torch.testing.assert_close(fused, conditioning.fusion(text).refined)
     assert not torch.allclose(fused, text.states)
 
 
@@ -72,6 +74,51 @@ def test_a_whole_reference_is_the_training_condition() -> None:
     conditioning = DecoupledFusion(SPACE, FusedFeature.both)
     trained = conditioning(text, photo).refined.states
     torch.testing.assert_close(conditioning.infer(text, photo, weight=1.0).states, trained)
+
+
+@pytest.mark.parametrize("entry", list(FeatureEntry))
+def test_however_the_feature_enters_a_whole_reference_is_the_training_condition(
+    entry: FeatureEntry,
+) -> None:
+    text, photo = inputs()
+    conditioning = DecoupledFusion(SPACE, entry=entry, entry_scale=0.5, dropout=0.5).eval()
+    no_longer_the_identity(conditioning)
+    trained = conditioning(text, photo).refined
+    inferred = conditioning.infer(text, photo, weight=1.0)
+    torch.testing.assert_close(inferred.states, trained.states)
+    assert torch.equal(inferred.mask, trained.mask)
+    assert conditioning.infer(text).states is text.states
+
+
+def test_dropout_is_of_training_alone_and_leaves_f_i_and_the_others_be() -> None:
+    text, photo = inputs()
+    conditioning = DecoupledFusion(SPACE, experts=0, dropout=0.5)
+    torch.manual_seed(0)
+    states = torch.stack([conditioning(text, photo).refined.states for _ in range(64)])
+    dropped = (states == text.states).all(dim=-1).all(dim=-1)
+    assert 0.35 < dropped.float().mean() < 0.65
+    whole = text.states + photo.background[:, None]
+    assert torch.equal(states[~dropped], whole.expand_as(states)[~dropped])
+    assert torch.equal(conditioning.infer(text, photo, weight=1.0).states, whole)
+    condition = conditioning(text, photo)
+    assert condition.explicit is photo.background
+    assert torch.equal(conditioning.eval()(text, photo).refined.states, whole)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0])
+def test_a_dropout_that_is_no_share_is_refused(dropout: float) -> None:
+    with pytest.raises(ValueError, match="dropout must be from 0 to below 1"):
+        DecoupledFusion(SPACE, dropout=dropout)
+
+
+def test_the_definition_tells_apart_what_shapes_do_not() -> None:
+    plain = DecoupledFusion(SPACE).definition
+    for changed in (
+        DecoupledFusion(SPACE, entry=FeatureEntry.normed),
+        DecoupledFusion(SPACE, entry_scale=0.5),
+        DecoupledFusion(SPACE, routing=Routing.picture),
+    ):
+        assert changed.definition != plain
 
 
 def test_without_experts_the_sum_is_the_condition() -> None:
@@ -100,10 +147,12 @@ def test_a_branch_can_be_left_out(fused: FusedFeature) -> None:
 
 @pytest.mark.parametrize("fused", list(FusedFeature))
 def test_a_branch_that_is_fused_cannot_be_left_out(fused: FusedFeature) -> None:
-    for branch in ("implicit", "explicit"):
-        if fused.value in (branch, "both"):
-            with pytest.raises(ValueError, match=fused.value):
-                DecoupledFusion(SPACE, fused, **{branch: False})
+    if fused is not FusedFeature.explicit:
+        with pytest.raises(ValueError, match=fused.value):
+            DecoupledFusion(SPACE, fused, implicit=False)
+    if fused is not FusedFeature.implicit:
+        with pytest.raises(ValueError, match=fused.value):
+            DecoupledFusion(SPACE, fused, explicit=False)
 
 
 def test_text_only_is_the_text_and_refuses_a_reference() -> None:

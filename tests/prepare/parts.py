@@ -15,8 +15,9 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from idgen.backbones.backbone import Autoencoder
 from idgen.fingerprint import fingerprint_fields
-from idgen.masks import Mask
+from idgen.masks import Mask, Picture
 from idgen.models.encoders import ImageEncoder
+from idgen.prepare.captioners.captioner import Captioner, Describe
 from idgen.prepare.index import KINDS
 from idgen.prepare.inpainters.opencv import OpenCVInpainter
 from idgen.prepare.photos import Photo
@@ -67,6 +68,27 @@ class CountingInpainter(OpenCVInpainter):
     def _inpaint(self, image: NDArray[np.uint8], mask: Mask) -> NDArray[np.uint8]:
         self.count += 1
         return super()._inpaint(image, mask)
+
+
+class ColourCaptioner(Captioner):
+    """Names the colour of a background's corner, and counts what it is asked."""
+
+    def __init__(self, word: str = "on") -> None:
+        self.word = word
+        self.seen: list[str] = []
+
+    @property
+    def identity(self) -> str:
+        return fingerprint_fields(colour=self.word)
+
+    @contextmanager
+    def loaded(self, device: torch.device) -> Iterator[Describe]:
+        def describe(photo: Photo, background: Picture) -> str:
+            self.seen.append(photo.name)
+            red, green, blue = (int(level) for level in background[0, 0])
+            return f"{self.word}  red {red} green {green} blue {blue}\n"
+
+        yield describe
 
 
 class PoolingEncoder(ImageEncoder):
@@ -166,10 +188,17 @@ def preparation(
     weight: float = 1.0,
     views: int = 0,
     skip_bad: bool = False,
+    word: str | None = "on",
 ) -> Preparation:
-    """A preparation of the stand-ins."""
-    inpainter, encoder = CountingInpainter(dilation), PoolingEncoder(weight)
-    return Preparation(CentreSegmenter(share), inpainter, encoder, views=views, skip_bad=skip_bad)
+    """A preparation of the stand-ins; without a captioner if it has no word."""
+    return Preparation(
+        CentreSegmenter(share),
+        CountingInpainter(dilation),
+        PoolingEncoder(weight),
+        views=views,
+        skip_bad=skip_bad,
+        captioner=None if word is None else ColourCaptioner(word),
+    )
 
 
 def paint(number: int) -> NDArray[np.uint8]:

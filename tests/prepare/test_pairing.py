@@ -46,6 +46,8 @@ def check_pairs(subject: PreparedSubject, folder: Path, photos: Folder) -> None:
         # OpenCV fills a plain ground to within a few levels; other photos are 30 away.
         assert np.abs(background.astype(int) - ground).mean() <= 5
         assert subject.mask(photo).shape == background.shape[:2]
+        red, green, blue = background[0, 0]
+        assert subject.caption(photo) == f"on red {red} green {green} blue {blue}"
     views = subject.load_views()
     for digest, embedding in zip(views.photo_digests, views.background_embedding, strict=True):
         ground = torch.from_numpy(paint(digests[digest])[0, 0].astype(np.float32))

@@ -122,13 +122,23 @@ def test_nothing_is_loaded_when_fresh(photos: Path, output: Path) -> None:
     ("changed", "backbone", "kinds", "masks", "backgrounds", "latents", "embeddings"),
     [
         (preparation(share=0.5), TinyBackbone(), set(KINDS), 3, 3, 6, 12),
-        (preparation(dilation=0.2), TinyBackbone(), {"backgrounds", "embeddings"}, 0, 3, 0, 12),
+        (
+            preparation(dilation=0.2),
+            TinyBackbone(),
+            {"backgrounds", "captions", "embeddings"},
+            *(0, 3, 0, 12),
+        ),
+        (preparation(word="by"), TinyBackbone(), {"captions"}, 0, 0, 0, 0),
+        (preparation(word=None), TinyBackbone(), {"captions"}, 0, 0, 0, 0),
         (preparation(weight=2.0), TinyBackbone(), {"embeddings"}, 0, 0, 0, 12),
         (preparation(), TinyBackbone(seed=1), {"latents"}, 0, 0, 6, 0),
         (preparation(), TinyBackbone(resolution=24), {"latents", "embeddings"}, 0, 0, 6, 12),
         (preparation(), TinyBackbone(dtype=torch.bfloat16), {"embeddings"}, 0, 0, 0, 12),
     ],
-    ids=["segmenter", "inpainter", "encoder", "autoencoder", "resolution", "precision"],
+    ids=[
+        *("segmenter", "inpainter", "captioner", "no captioner"),
+        *("encoder", "autoencoder", "resolution", "precision"),
+    ],
 )
 def test_a_change_makes_anew_what_depends_on_it(
     changed: Preparation,

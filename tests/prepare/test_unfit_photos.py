@@ -16,7 +16,7 @@ from idgen.cli import main
 from idgen.errors import UserError
 from idgen.masks import Mask
 from idgen.prepare import MaskFiles, Photo, Preparation, lone_photo_note
-from idgen.prepare.index import KINDS
+from idgen.prepare.index import ALWAYS
 from idgen.prepare.segmenters.segmenter import Segment
 from tests.commands.test_prepare import options
 from tests.prepare.parts import (
@@ -96,7 +96,7 @@ def test_one_that_is_left_out_is_named_once(photos: Path, output: Path) -> None:
     assert names == ["00.png", "02.png", "03.png"]
     (line,) = said
     assert line.startswith(f"{photos}: left out '01.png': the subject with its margin")
-    assert all(len(list((output / kind).iterdir())) == 3 for kind in KINDS)
+    assert all(len(list((output / kind).iterdir())) == 3 for kind in ALWAYS)
     before = contents(output)
     again, backbone = preparation(), TinyBackbone()
     with pytest.warns(UserWarning, match="left out '01"):

@@ -14,7 +14,10 @@ from idgen.terms import (
     Diffusion,
     ImplicitExplicit,
     ImplicitText,
+    LoadBalance,
+    OrthogonalExperts,
     PriorPreservation,
+    SceneDiffusion,
     Term,
     TextExplicit,
     WeakDenoising,
@@ -40,6 +43,11 @@ def test_weights_that_are_negative_or_not_finite_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=f"{kind.__name__}: weight"):
         kind(weight)
+
+
+def test_what_stands_in_a_scene_counts_no_more_than_the_scene() -> None:
+    with pytest.raises(ValueError, match="SceneDiffusion: subject must be from 0 to 1"):
+        SceneDiffusion(1.0, 1.1)
 
 
 @pytest.mark.parametrize("background", [1.01, -0.1, float("nan")])
@@ -83,6 +91,9 @@ def test_by_default_they_are_the_papers_as_far_as_the_method_has_them() -> None:
         (ImplicitExplicit(), TEXT, LoraTuning(), "no implicit branch"),
         (TextExplicit(), TEXT, LoraTuning(), "no explicit branch"),
         (TextExplicit(), DECOUPLED, LoraTuning(text_rank=0), "L4 has no gradient"),
+        (LoadBalance(), DecoupledFusion(SPACE, experts=1), LoraTuning(), "no two experts"),
+        (OrthogonalExperts(), TEXT, LoraTuning(), "no two experts"),
+        (SceneDiffusion(), TEXT, LoraTuning(), "f_r is f_s"),
     ],
 )
 def test_a_term_that_does_nothing_is_warned_of(

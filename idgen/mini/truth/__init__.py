@@ -5,7 +5,7 @@ says which scores there are; `yardsticks` embeds what they hold drawings against
 keeps it on the disk; `quality` compares sets of pictures, `parts` tells what a prompt asked for.
 """
 
-from idgen.mini.truth.mini_truth import MiniTruth
+from idgen.mini.truth.mini_truth import TRUE_MASKS, MiniTruth
 from idgen.mini.truth.yardsticks import Shown, Yardsticks
 
-__all__ = ["MiniTruth", "Shown", "Yardsticks"]
+__all__ = ["TRUE_MASKS", "MiniTruth", "Shown", "Yardsticks"]

@@ -1,19 +1,24 @@
 """The true scores of drawings of a subject of the mini world."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+from torch import Tensor
 
+from idgen.errors import UserError
 from idgen.evaluation.observed import Found, Observed
 from idgen.evaluation.score import MetricScore, Score
+from idgen.fingerprint import fingerprint_fields
+from idgen.masks import Mask, Picture
 from idgen.metrics.background import BackgroundAccuracy
 from idgen.metrics.encoders import DinoScorer
 from idgen.metrics.identity import IdentityAccuracy
 from idgen.metrics.poses import PoseCopying
 from idgen.metrics.recognition import BackgroundIdentity
 from idgen.mini.scenes import SCENES
-from idgen.mini.subjects import MiniSubject, read_subject
+from idgen.mini.subjects import TRUTH, MiniSubject, read_subject
 from idgen.mini.truth.parts import PARTS, PartJudge, PartScore
 from idgen.mini.truth.pixels import found_masks, world_pixels
 from idgen.mini.truth.quality import LOOKS, QualityScore
@@ -21,6 +26,9 @@ from idgen.mini.truth.stored import Tensors
 from idgen.mini.truth.yardsticks import Shown, Yardsticks
 from idgen.mini.wishes import AS_IT_IS, Wish, asked_for
 from idgen.sampling import DrawingRequest
+
+TRUE_MASKS = fingerprint_fields(segmenter="the mini world's truth", version=1)
+"""Identity of what knows the masks of photos in a regime."""
 
 
 class MiniTruth:
@@ -66,6 +74,31 @@ class MiniTruth:
         with dino.loaded(device):
             truth.yardsticks.identities(dino, shown)
         return truth
+
+    def parts(self, photos: Sequence[Tensor]) -> tuple[list[Mask], list[Picture]] | None:
+        """The true masks and backgrounds of photos, in a regime, whatever training was given.
+
+        Args:
+            photos: The subject's, `3 64 64` uint8 each.
+
+        Returns:
+            Masks `64 64` and backgrounds `64 64 3`; None of a plain subject, whose photos are taken
+            apart as any others.
+
+        Raises:
+            UserError: If a photo is none of the subject's.
+        """
+        if self.subject.regime.is_plain:
+            return None
+        known = {drawing.picture.tobytes(): drawing for drawing in self.subject.photos()}
+        pictures = [photo.permute(1, 2, 0).contiguous().numpy().tobytes() for photo in photos]
+        if any(picture not in known for picture in pictures):
+            raise UserError(
+                f"a photo is none of those that {TRUTH} beside it tells of; write the subject "
+                "again with idgen.mini.subjects.write_subject, or remove the file"
+            )
+        drawings = [known[picture] for picture in pictures]
+        return [d.mask for d in drawings], [d.background for d in drawings]
 
     def wants_a_photos_scene(self, request: DrawingRequest) -> bool:
         """Whether a prompt asks for a scene that one of the subject's photos shows."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -20,7 +21,7 @@ def stored(make: Callable[[], Tensors], **key: str | int) -> Tensors:
 
     Args:
         make: Makes the tensors.
-        key: All that decides them but the mini world's own source, which always counts.
+        key: All that decides them but torch and idgen's own source, which always count.
 
     Returns:
         The tensors, on the CPU.
@@ -40,7 +41,8 @@ def stored(make: Callable[[], Tensors], **key: str | int) -> Tensors:
 
 @cache
 def _world() -> str:
-    """Hash of the code that draws the world."""
-    root = Path(__file__).parents[1]
-    sources = sorted(root.rglob("*.py"))
-    return fingerprint_fields(**{str(p.relative_to(root)): file_digest(p) for p in sources})
+    """Hash of what draws the world and looks at it."""
+    root = Path(__file__).parents[2]
+    sources = sorted(path for part in ("mini", "metrics") for path in (root / part).rglob("*.py"))
+    code = {str(path.relative_to(root)): file_digest(path) for path in sources}
+    return fingerprint_fields(torch=torch.__version__, **code)

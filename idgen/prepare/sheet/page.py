@@ -12,8 +12,9 @@ from PIL import Image
 
 from idgen.masks import Mask, Picture
 from idgen.pages.rendering import render_page
+from idgen.prepare.captioners.caption_files import SheetCaption
 
-PAGE_VERSION = 3
+PAGE_VERSION = 4
 """Part of the page's key: raise it when the page changes."""
 
 _SIDE = 480
@@ -32,6 +33,7 @@ class SheetRow:
         mask: `H W`.
         background: `H W 3`.
         warnings: What looks wrong.
+        caption: Its prompt, to be edited.
     """
 
     name: str
@@ -39,10 +41,11 @@ class SheetRow:
     mask: Mask
     background: Picture
     warnings: list[str]
+    caption: SheetCaption
 
 
 def draw_contact_page(rows: Iterable[SheetRow], key: str) -> bytes:
-    """Writes a section a photo: the photo, the mask outlined in it, its background, warnings.
+    """Writes a section a photo: photo, mask outlined in it, background, warnings, caption.
 
     Args:
         rows: One a photo; they are drawn one after the other, so a generator saves memory.
@@ -56,6 +59,7 @@ def draw_contact_page(rows: Iterable[SheetRow], key: str) -> bytes:
             "name": row.name,
             "share": f"{100 * row.mask.mean():.0f}",
             "warnings": row.warnings,
+            "caption": row.caption._asdict(),
             "pictures": {
                 "photo": _sized(row.photo),
                 "subject": outlined(row.photo, row.mask),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from idgen.prepare.captioners.caption_files import SheetCaption
 from idgen.prepare.sheet.page import SheetRow, draw_contact_page, page_key
 from tests.prepare.pictures import picture, red
 
@@ -31,10 +32,18 @@ class Page(html.parser.HTMLParser):
         return [value for value in found if value is not None]
 
 
-def row(seed: int, name: str = "a.png", warnings: list[str] | None = None) -> SheetRow:
+CAPTION = SheetCaption("a photo of a [V] {class_noun} on a rug", "by the captioner", "a.txt")
+
+
+def row(
+    seed: int,
+    name: str = "a.png",
+    warnings: list[str] | None = None,
+    caption: SheetCaption = CAPTION,
+) -> SheetRow:
     image = picture(seed, 300, 400)
     background = np.full_like(image, (1, 2, 3))
-    return SheetRow(name, image, red(image), background, warnings or [])
+    return SheetRow(name, image, red(image), background, warnings or [], caption)
 
 
 def test_photo_subject_and_background_of_each_are_embedded() -> None:
@@ -54,9 +63,19 @@ def test_photo_subject_and_background_of_each_are_embedded() -> None:
 
 
 def test_nothing_is_fetched_from_elsewhere() -> None:
-    content = draw_contact_page([row(1)], "key").decode()
-    assert "http" not in content
-    assert "<script" not in content
+    content = draw_contact_page([row(1)], "key")
+    assert b"http" not in content
+    assert Page(content).all("script", "src") == []
+
+
+def test_captions_are_there_to_be_edited() -> None:
+    odd = SheetCaption('</textarea><b>"dog" & co', "from <b>.txt", '"<b>.txt')
+    page = Page(draw_contact_page([row(1), row(2, caption=odd)], "key"))
+    assert page.all("textarea", "data-file") == ["a.txt", '"<b>.txt']
+    assert CAPTION.text in page.text
+    assert odd.text in page.text
+    assert "caption: from <b>.txt" in page.text
+    assert "b" not in {tag for tag, _ in page.tags}
 
 
 def test_warnings_are_listed_and_linked() -> None:

@@ -1,0 +1,1 @@
+"""What says of a photo where its subject is, so that [V] need not learn it."""
