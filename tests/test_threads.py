@@ -75,7 +75,7 @@ def test_who_says_how_to_wait_is_left_alone(said: str) -> None:
 def test_threads_wait_without_spinning_before_torch_is_there() -> None:
     code = (
         "import os, sys, idgen.cli\n"
-        "def seen(command, options):\n"
+        "def seen(command, *, options):\n"
         "    print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])\n"
         "    return 0\n"
         "idgen.cli._run = seen\n"
