@@ -246,8 +246,10 @@ class PersonalizationModule(TrainedModule):
     def on_train_batch_start(self, batch: SubjectBatch, batch_idx: int) -> None:
         """Makes the step's randomness a function of seed, batch and rank.
 
-        So a resumed run draws what an uninterrupted one would have, whatever happened between.
+        So a resumed run draws what an uninterrupted one would have, whatever happened between. It
+        logs at the same steps too, which Lightning counts one off where it resumes at validation.
         """
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step
         torch.manual_seed(seed_of(self.seed, batch.position, self.global_rank))
 
     def training_step(self, batch: SubjectBatch, batch_idx: int) -> Tensor:

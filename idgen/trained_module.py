@@ -170,12 +170,27 @@ def _begin_next_epoch(checkpoint: dict[str, Any]) -> None:
     """Lets a run whose last epoch is done begin the next one, and not go on in it.
 
     Lightning would count the next batch as one more of that epoch, and its last: an epoch of one
-    batch, after which the optimizer steps whether its gradients are all gathered or not.
+    batch, after which the optimizer steps whether its gradients are all gathered or not. Nor would
+    it count that epoch as done, so that `max_epochs` would be one more.
     """
-    progress = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress")
-    if progress and progress["is_last_batch"]:
-        progress["current"] = dict.fromkeys(progress["current"], 0)
-        progress["is_last_batch"] = False
+    loops = checkpoint.get("loops", {}).get("fit_loop", {})
+    batches = loops.get("epoch_loop.batch_progress")
+    if not batches or not batches["is_last_batch"]:
+        return
+    batches["is_last_batch"] = False
+    for count in loops["epoch_progress"].values():
+        count["processed"] = count["completed"] = count["started"]
+    optimizer = loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
+    of_the_epoch = (
+        batches["current"],
+        optimizer["step"]["current"],
+        optimizer["zero_grad"]["current"],
+        loops["epoch_loop.scheduler_progress"]["current"],
+        # What Lightning calls its total is counted anew each epoch.
+        loops["epoch_loop.val_loop.batch_progress"]["total"],
+    )
+    for counts in of_the_epoch:
+        counts.update(dict.fromkeys(counts, 0))
 
 
 def _without_frozen_keys(module: torch.nn.Module, keys: Any) -> None:

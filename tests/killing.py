@@ -31,6 +31,7 @@ from tests.workspace import TinyModels, Workspace, make_workspace
 
 _LEFT_OUT = ("events.out.tfevents.*", "*.log", "*.html", ".lock", "lock", "fingerprints.json")
 _MOST_KILLS = 3
+_WRITING = 6.0  # seconds that a fit takes from its first file to its last, about
 _LONGEST = 600  # seconds
 
 
@@ -55,9 +56,18 @@ def clear(workspace: Workspace) -> None:
         shutil.rmtree(workspace.folder / name, ignore_errors=True)
 
 
-def run(command: list[str], limit: float | None) -> tuple[int | None, float, str]:
-    """Runs a command; after `limit` seconds it and its children are killed: the code is None."""
+def run(
+    command: list[str], limit: float | None, sign: Path | None = None
+) -> tuple[int | None, float, str]:
+    """Runs a command; after `limit` seconds it and its children are killed: the code is None.
+
+    Args:
+        command: For idgen.
+        limit: Seconds; None to let it end.
+        sign: A file; the seconds count from when the command writes it.
+    """
     begun = time.monotonic()
+    before = written(sign)
     process = subprocess.Popen(
         [sys.executable, "-m", "idgen", *command],
         stdout=subprocess.PIPE,
@@ -65,8 +75,10 @@ def run(command: list[str], limit: float | None) -> tuple[int | None, float, str
         text=True,
         start_new_session=True,
     )
+    while sign is not None and written(sign) == before and process.poll() is None:
+        time.sleep(0.01)
     code: int | None = None
-    end = begun + (_LONGEST if limit is None else limit)
+    end = time.monotonic() + (_LONGEST if limit is None else limit)
     said = ""
     try:
         said, _ = process.communicate(timeout=end - time.monotonic())
@@ -80,6 +92,11 @@ def run(command: list[str], limit: float | None) -> tuple[int | None, float, str
         if limit is None:
             raise RuntimeError(f"still running after {_LONGEST} s: {said[-2000:]}") from None
     return code, time.monotonic() - begun, said
+
+
+def written(path: Path | None) -> int:
+    """When a file was last written, 0 if there is none."""
+    return path.stat().st_mtime_ns if path is not None and path.exists() else 0
 
 
 def descendants(pid: int) -> set[int]:
@@ -133,9 +150,14 @@ def trial(
     clear(workspace)
     moments, killed = [], 0
     for _ in range(draw.randint(1, _MOST_KILLS)):
-        # Most of the time goes into imports, in which there is nothing to lose.
-        moments.append(took * draw.uniform(0.25, 1.0))
-        code, _, said = run(command, moments[-1])
+        # Most of the time goes into imports, in which there is nothing to lose: of the moments of a
+        # fit, two in three are in the part that writes.
+        if command[0] == "fit" and draw.random() < 2 / 3:
+            moments.append(draw.uniform(0, _WRITING))
+            code, _, said = run(command, moments[-1], workspace.run / "run.json")
+        else:
+            moments.append(took * draw.uniform(0.25, 1.0))
+            code, _, said = run(command, moments[-1])
         if code is not None:
             break
         killed += 1

@@ -115,6 +115,8 @@ class AdapterCheckpoint(ModelCheckpoint):
                 "last_model_path": str(self.last_path),
             }
         )
+        # Lightning stores it and forgets it.
+        self.current_score = state_dict["current_score"] if kept else None
 
     def forget(self, after: int) -> None:
         """Removes the best checkpoints of steps that a run which goes on will come to again.

@@ -13,10 +13,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from idgen.callbacks.checkpoint import AdapterCheckpoint
 from idgen.cli import main
 from idgen.runs.folder import RunFolder
+from tests.commands.test_fit import assert_same
 from tests.dying import KilledError
 from tests.workspace import TinyModels, Workspace, make_workspace
 
 Said = Callable[[], str]
+KEPT = Path("checkpoints") / "last.ckpt"
 
 
 @pytest.fixture
@@ -105,6 +107,28 @@ def test_killed_later_it_goes_on_and_finished_it_is_refused(
     assert "is finished" in line
     assert f"--ckpt_path {workspace.last}" in line
     assert workspace.last.read_bytes() == before
+
+
+def test_killed_at_the_end_of_an_epoch_it_is_where_it_would_have_been(workspace: Workspace) -> None:
+    whole = workspace.folder / "whole"
+    options = (
+        "--data.steps_per_epoch=2",
+        "--trainer.max_epochs=3",
+        "--trainer.max_steps=-1",
+        "--trainer.num_sanity_val_steps=0",
+    )
+    assert workspace.fit(*options, f"--trainer.default_root_dir={whole}") == 0
+    killed(workspace, "step 5", *options)
+    assert torch.load(workspace.last, weights_only=True)["global_step"] == 4
+    assert workspace.fit(*options) == 0
+    ends = [torch.load(last, weights_only=True) for last in (whole / KEPT, workspace.last)]
+    assert ends[0]["global_step"] == 6
+    for key in ("global_step", "epoch", "loops", "state_dict", "optimizer_states"):
+        assert_same(ends[0][key], ends[1][key], key)
+    states = [end["callbacks"] for end in ends]
+    key = next(key for key in states[0] if key.startswith("AdapterCheckpoint"))
+    for name in ("current_score", "best_model_score", "kth_value"):
+        assert_same(states[0][key][name], states[1][key][name], name)
 
 
 def test_last_is_of_the_last_validation_and_another_config_is_refused(

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from lightning import Trainer
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from idgen.cli import main
 from idgen.runs.trainer import untrained_note, waiting_note
@@ -78,6 +79,8 @@ def test_several_nodes_are_waited_for_by_name(monkeypatch: pytest.MonkeyPatch) -
     assert note is not None
     assert "waiting for 3 processes on 3 nodes to meet at 10.0.0.7:29500" in note
     assert "NODE_RANK=1 to 2" in note
+    # A trainer sets it for the whole process; other tests are of the first rank.
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
     monkeypatch.setenv("NODE_RANK", "1")
     assert waiting_note(Trainer(num_nodes=3, **options)) is None
 
