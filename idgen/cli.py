@@ -1,9 +1,11 @@
 """The command line: light until a command is known."""
 
+import contextlib
 import difflib
 import errno
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -63,37 +65,59 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0; 1 if cells of a benchmark failed; 2 for an error the user can mend; 130
-        after Ctrl-C; 143 after SIGTERM.
+        after Ctrl-C; 141 if whoever read the output stopped; 143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if args is None else args)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(help_text())
-        return 0
-    if arguments[0] == "--version":
-        print(f"idgen {__version__}")
-        return 0
-    wait_without_spinning()
+    named = " ".join(["idgen", *arguments[:1]])
     try:
-        return _run(arguments[0], arguments[1:])
+        return _flushed(arguments)
     except UserError as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        print(f"idgen {arguments[0]}: error: {error}", file=sys.stderr)
+        print(f"{named}: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        _drop_output()
+        return 128 + signal.SIGPIPE
     except OSError as error:
         # Libraries write files too.
         if error.errno not in _DISK_FULL or os.environ.get(DEBUG_VARIABLE):
             raise
         what = "" if error.filename is None else f" {error.filename}"
         reason = f"cannot write{what}: there is no space left; free some, then run it again"
-        print(f"idgen {arguments[0]}: error: {reason}", file=sys.stderr)
+        print(f"{named}: error: {reason}", file=sys.stderr)
+        _drop_output()
         return 2
     except KeyboardInterrupt:
-        print(f"idgen {arguments[0]}: interrupted", file=sys.stderr)
+        print(f"{named}: interrupted", file=sys.stderr)
         return 130
 
 
-def _run(command: str, options: list[str]) -> int:
+def _flushed(arguments: list[str]) -> int:
+    """Runs a command, and writes all that it printed: at the end of Python it is too late."""
+    try:
+        return _run(*arguments[:1], options=arguments[1:])
+    finally:
+        sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    """Lets go of what could not be written, which Python would try again as it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        return
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(command: str = "--help", *, options: list[str]) -> int:
+    if command in ("-h", "--help"):
+        print(help_text())
+        return 0
+    if command == "--version":
+        print(f"idgen {__version__}")
+        return 0
+    wait_without_spinning()
     # What imports make is no garbage; to look through it again and again takes a tenth of a start.
     gc.disable()
     try:

@@ -38,6 +38,13 @@ def atomic_write(path: Path, content: bytes) -> None:
     _flush_folder(path.parent)
 
 
+def remove_temporary(folder: Path) -> None:
+    """Removes what killed processes left half written; no other may be writing there."""
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
+
+
 def _flush_folder(folder: Path) -> None:
     """Makes a rename in a folder last through a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)

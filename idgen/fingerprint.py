@@ -144,7 +144,7 @@ def cache_folder() -> Path:
 
 def _read_cache() -> dict[str, object]:
     try:
-        content = json.loads((cache_folder() / _CACHE_FILE).read_text())
+        content = json.loads((cache_folder() / _CACHE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RuntimeError):  # a user without a home has no cache
         return {}
     return content if isinstance(content, dict) else {}

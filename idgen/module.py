@@ -17,6 +17,7 @@ from idgen.backbones.latents import sample_latents
 from idgen.backbones.text import SubjectWords
 from idgen.data.batch import DrawingBatch, PriorBatch, SceneBatch, SubjectBatch
 from idgen.errors import UserError
+from idgen.integrity import WEIGHTS_ALONE, can_go_on, check_trained, weights_digest
 from idgen.models.conditioning import (
     Condition,
     Conditioning,
@@ -27,6 +28,7 @@ from idgen.models.fusion import expert_load, router_entropy
 from idgen.models.origin import Origin
 from idgen.models.tuning import Tuning
 from idgen.optimization import Optimization
+from idgen.plateau import follow
 from idgen.processes import FadingBackground, NoisedLatents
 from idgen.sampling import Drawings, Sampler
 from idgen.seeds import seed_of
@@ -268,9 +270,11 @@ class PersonalizationModule(L.LightningModule):
         if self.global_step == 0:
             return
         optimizer = self.trainer.optimizers[0]
-        going_on = self.optimization.resumed(optimizer, self.global_step)
+        schedules = self.trainer.lr_scheduler_configs
+        restored = schedules[0].scheduler if schedules else None
+        going_on = self.optimization.resumed(optimizer, self.global_step, restored)
         if going_on is not None:
-            self.trainer.lr_scheduler_configs[0].scheduler = going_on
+            schedules[0].scheduler = going_on
 
     def on_train_batch_start(self, batch: SubjectBatch, batch_idx: int) -> None:
         """Makes the step's randomness a function of seed, batch and rank.
@@ -393,6 +397,12 @@ class PersonalizationModule(L.LightningModule):
         """Draws the batch's prompts; callbacks score and keep the images."""
         return self._draw(batch)
 
+    def on_validation_epoch_end(self) -> None:
+        """Shows the scores to a schedule that follows one, before a checkpoint holds it."""
+        if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
+            for schedule in self.trainer.lr_scheduler_configs:
+                follow(schedule.scheduler, self.trainer.callback_metrics)
+
     def test_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:  # type: ignore[override]
         """Draws the batch's prompts; callbacks score and keep the images."""
         return self._draw(batch)
@@ -453,7 +463,7 @@ class PersonalizationModule(L.LightningModule):
         return super().load_state_dict(state_dict, strict=False, assign=assign)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what tells this backbone and method from others.
+        """Adds what tells this backbone and method from others, and a checksum of the weights.
 
         Raises:
             UserError: If a weight is infinite or NaN, so that no good checkpoint is replaced.
@@ -469,19 +479,24 @@ class PersonalizationModule(L.LightningModule):
             **asdict(self.origin),
             "seed": self.seed,
             "optimizer": self.optimization.kind,
+            "weights_digest": weights_digest(checkpoint["state_dict"]),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses a checkpoint of another backbone or method.
+        """Refuses a checkpoint of another backbone or method, and a damaged one.
 
         Raises:
-            UserError: If it is one, or not idgen's at all.
+            UserError: If it is one, is not idgen's, or is to be trained on and cannot be.
         """
         made = checkpoint.get(CHECKPOINT_KEY)
         if made is None:
             raise UserError("the checkpoint was not written by idgen")
         trainer = self._trainer
-        self.check_origin(made, trainer is not None and trainer.state.fn == TrainerFn.FITTING)
+        resumed = trainer is not None and trainer.state.fn == TrainerFn.FITTING
+        if resumed and not can_go_on(checkpoint):
+            raise UserError(WEIGHTS_ALONE)
+        self.check_origin(made, resumed)
+        check_trained(checkpoint["state_dict"], made.get("weights_digest"))
         self.trained_steps = checkpoint["global_step"]
         _begin_next_epoch(checkpoint)
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 from torch.nn import Parameter
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler
 
 from idgen.errors import UserError
+from idgen.plateau import plateau_config, resumed_plateau
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,18 @@ class Optimization:
         optimizer = self.optimizer(trained)
         if self.scheduler is None:
             return optimizer
-        schedule = {"scheduler": self.scheduler(optimizer), "interval": "step"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        schedule = self.scheduler(optimizer)
+        config: dict[str, Any] = {"scheduler": schedule, "interval": "step"}
+        if isinstance(schedule, ReduceLROnPlateau):
+            config = plateau_config(schedule, optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def plateau(self) -> ReduceLROnPlateau | None:
+        """The schedule, over a parameter of no consequence, where it follows a score."""
+        if self.scheduler is None:
+            return None
+        schedule = self.scheduler(self.optimizer([_unimportant()]))
+        return schedule if isinstance(schedule, ReduceLROnPlateau) else None
 
     @property
     def kind(self) -> str:
@@ -51,7 +62,9 @@ class Optimization:
         kind = type(self.optimizer([_unimportant()]))
         return f"{kind.__module__}.{kind.__qualname__}"
 
-    def resumed(self, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler | None:
+    def resumed(
+        self, optimizer: torch.optim.Optimizer, steps: int, restored: LRScheduler | None = None
+    ) -> LRScheduler | None:
         """Makes what a checkpoint restored do what the configuration says from here on.
 
         A checkpoint's state brings the settings that it was saved with. The moments are kept, the
@@ -61,6 +74,8 @@ class Optimization:
         Args:
             optimizer: With the checkpoint's state.
             steps: That were trained.
+            restored: The schedule with the checkpoint's state, which one that follows a score goes
+                on from.
 
         Returns:
             The schedule that goes on; None without one.
@@ -70,6 +85,9 @@ class Optimization:
         """
         fresh = self.optimizer([_unimportant()])
         settings = {k: v for k, v in fresh.param_groups[0].items() if k != "params"}
+        if self.scheduler is not None and self.plateau() is not None:
+            going_on: LRScheduler = resumed_plateau(self.scheduler, optimizer, settings, restored)
+            return going_on
         for group in optimizer.param_groups:
             group.pop("initial_lr", None)
             group.update(settings)
@@ -107,9 +125,12 @@ class Optimization:
         try:
             scheduler = factory(optimizer)
             if isinstance(scheduler, ReduceLROnPlateau):
+                return
+            if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
                 raise TypeError(
-                    "ReduceLROnPlateau follows a score, which is not known at each step; take "
-                    "another, such as CosineAnnealingLR"
+                    "torch's ReduceLROnPlateau does not say which score it follows; take "
+                    "lightning.pytorch.cli.ReduceLROnPlateau, with monitor: val/balance and "
+                    "mode: max"
                 )
             with warnings.catch_warnings():
                 # Some values fail at the first step alone; torch wants the optimizer's before.

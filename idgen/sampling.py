@@ -9,9 +9,10 @@ from torch import Tensor
 
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.text import TextStates
-from idgen.errors import UserError
+from idgen.errors import UserError, first_line
 from idgen.models.conditioning import Conditioning
 from idgen.models.decoupling import PhotoFeatures
+from idgen.placeholders import check_words
 from idgen.seeds import seed_of
 
 
@@ -111,7 +112,8 @@ class Sampler:
             backbone: Whose process and tokenizers are used.
 
         Raises:
-            UserError: If there are more, or if the negative prompt is longer than it takes.
+            UserError: If there are more, if the negative prompt is longer than it takes, or if the
+                backbone's scheduler has settings that no solver takes.
         """
         most = backbone.process.steps
         if self.steps > most:
@@ -119,6 +121,14 @@ class Sampler:
                 f"Sampler.steps: {self.steps} are more than the {most} of the backbone's noise "
                 "schedule"
             )
+        try:
+            backbone.process.solver(self.steps, torch.device("cpu"), self.stochastic)
+        except (ImportError, ValueError, NotImplementedError) as error:
+            raise UserError(
+                f"the scheduler of {backbone.source} cannot be drawn with ({first_line(error)}); "
+                "mend scheduler/scheduler_config.json, or install what it needs"
+            ) from error
+        check_words(self.negative_prompt, "Sampler.negative_prompt")
         try:
             backbone.tokenize([self.negative_prompt])
         except UserError as error:

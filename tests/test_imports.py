@@ -14,18 +14,8 @@ ROOT = Path(idgen.__file__).parent
 # flows on, and imports with it, from `prepare` to `data` to `module`; a run is built from them,
 # a benchmark of runs, and commands start either.
 LAYERS = (
-    (
-        "errors",
-        "files",
-        "locks",
-        "seeds",
-        "devices",
-        "fingerprint",
-        "masks",
-        "pictures",
-        "threads",
-        "shipped",
-    ),
+    ("errors", "files", "locks", "seeds", "devices", "fingerprint", "masks", "pictures", "threads"),
+    ("integrity", "texts", "yaml_texts", "placeholders", "shipped"),
     ("dreambench",),
     ("mini", "pages"),
     ("sources", "losses"),
@@ -34,6 +24,7 @@ LAYERS = (
     ("metrics",),
     ("prepare",),
     ("data",),
+    ("plateau",),
     ("terms", "optimization"),
     ("module",),
     ("evaluation",),
@@ -61,7 +52,7 @@ def part_of(path: Path) -> str:
 
 def part_named(names: Sequence[str]) -> str:
     """The same by the names below `idgen`; what scores the mini world is of the evaluation."""
-    scores = tuple(names[:2]) in (("mini", "truth"), ("mini", "lineup_cache"))
+    scores = tuple(names[:2]) == ("mini", "truth")
     return "evaluation" if scores else "".join(names[:1])
 
 

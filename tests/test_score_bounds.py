@@ -34,7 +34,7 @@ def test_others_are_of_the_class_and_held_out_and_not_the_subject() -> None:
 def test_looks_are_changed_as_asked_and_a_scene_that_is_not_named_is_no_photos() -> None:
     subject = sample_subject(900)
     red = score_bounds.drawn_for(subject, f"a red {subject.noun}", 4, "itself")
-    assert {d.factors.attribute for d in red} == {"red"}
+    assert {d.factors.colours for d in red} == {("red",)}
     assert not {d.factors.scene for d in red} & set(subject.scenes)
 
 
@@ -42,8 +42,22 @@ def test_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     monkeypatch.setattr(sys, "argv", ["score_bounds", "--held-out", "1", "--pictures", "1"])
     score_bounds.main()
     printed = capsys.readouterr().out
-    rows = [[cell.strip() for cell in line.split("│")] for line in printed.splitlines()]
-    rows = [row[1:-1] for row in rows if "1 held out" in row]
-    assert [row[1] for row in rows] == list(score_bounds.ROWS)
+    rows = [[cell.strip() for cell in line.split("│")][1:-1] for line in printed.splitlines()]
+    found = {row[0]: row[1:] for row in rows if row and row[0] in TEST_SCORES}
+    assert list(found) == list(TEST_SCORES)
+    assert {len(row) for row in found.values()} == {len(score_bounds.ROWS)}
     # Drawn once a prompt, nothing can differ from anything: a score without a value.
-    assert {row[2 + TEST_SCORES.index("diversity")] for row in rows} == {"–"}
+    assert set(found["diversity"]) == {"–"}
+    itself, others, photos, _ = range(len(score_bounds.ROWS))
+
+    def value(score: str, model: int) -> float:
+        return float(found[score][model])
+
+    assert value("background_identity", photos) == value("pose_copying", photos) == 1
+    assert value("background_identity", itself) == 0
+    assert value("pose_copying", itself) < 0.3
+    for score in ("kid_dino", "kid_clip", "kid_background"):
+        assert abs(value(score, itself)) < value(score, photos) / 2
+    assert value("kid_dino", others) > 0.1
+    assert value("all_right", itself) > value("all_right", photos) + 0.3
+    assert value("all_right", others) < 0.2

@@ -2,17 +2,17 @@
 
 ``python -m tools.score_bounds`` lets the mini world draw each demo subject, and other identities of
 its class, as each prompt of the suite asks, and scores these pictures as `idgen test` scores
-drawings, masks by the mini SAM. The first row is what a perfect model would reach, the second what
-a perfect model reaches that does not know the subject: their difference is the part of a change in
-CLIP-T that belongs to the subject's looks, not to what training spoilt. The third is a model that
-returns its photos; each is then compared with itself too. The last is the photos against each
-other, as `idgen test` scores them. ``--held-out N`` takes the held-out subjects 0 to N - 1 instead,
-which a benchmark calls ``mini:0`` and so on, and shows means.
+drawings, masks by the mini SAM. The first column is what a perfect model would reach, the second
+what a perfect model reaches that does not know the subject: their difference is the part of a
+change in CLIP-T that belongs to the subject's looks, not to what training spoilt. The third is a
+model that returns its photos; each is then compared with itself too. The last is the photos against
+each other, as `idgen test` scores them. ``--held-out N`` takes the held-out subjects 0 to N - 1
+instead, which a benchmark calls ``mini:0`` and so on, and shows means.
 """
 
 import argparse
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from idgen.evaluation.scores import (
 from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.mini.classes import subject_class
 from idgen.mini.subjects import DEMO_SUBJECTS, MiniSubject, sample_subject
-from idgen.mini.truth import MiniTruth, embed_lineup
+from idgen.mini.truth import MiniTruth
 from idgen.mini.wishes import asked_for
 from idgen.mini.world import HELD_OUT_FROM, Drawing, Factors, draw, sample_pose
 from idgen.prepare import OpenCVInpainter, SamSegmenter
@@ -66,8 +66,8 @@ def drawn_for(subject: MiniSubject, prompt: str, count: int, model: str) -> list
         # The others are no candidates of the line-up, or they would be told from it too easily.
         identity = subject.identity_seed if model == "itself" else HELD_OUT_FROM + 1000 + number
         scene, pose = wish.scene or rng.choice(subject.unseen_scenes), sample_pose(rng)
-        factors = Factors(subject.noun, identity, scene, pose, wish.attribute, rng.randrange(2**31))
-        drawings.append(draw(factors))
+        seed, looks = rng.randrange(2**31), wish.looks.attributes
+        drawings.append(draw(Factors(subject.noun, identity, scene, pose, None, seed, looks)))
     return drawings
 
 
@@ -86,7 +86,7 @@ def all_scores(
     subject: MiniSubject, photos: Observed, observer: Observer, prompts: int
 ) -> list[list[Score]]:
     """The scores of `idgen test`, once for each of `MODELS`."""
-    truth = MiniTruth(subject, embed_lineup(subject, observer.dino))
+    truth = MiniTruth(subject)
     known = truth.wants_a_photos_scene
     each = [[*fidelity_scores(), *overfitting_scores(known), *truth.scores()] for _ in MODELS]
     return [[score.start(photos, prompts, CPU) for score in of_model] for of_model in each]
@@ -119,7 +119,9 @@ def main() -> None:
     """Read the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=16, help="a prompt")
-    parser.add_argument("--prompts", default="mini", help="mini, or a file in DreamBench's form")
+    parser.add_argument(
+        "--prompts", default="mini", help="mini, mini-complex, or a file in DreamBench's form"
+    )
     parser.add_argument("--held-out", type=int, default=0, help="subjects, instead of the demos")
     args = parser.parse_args()
     if args.pictures < 1 or args.held_out < 0:
@@ -135,19 +137,14 @@ def main() -> None:
             name: bounds(subject, observer, args.prompts, args.pictures)
             for name, subject in track(list(subjects.items()), "scoring", console=console)
         }
-    table = Table("subject", "drawn", *TEST_SCORES)
     if args.held_out:
         means = [mean_scores([of[at] for of in found.values()]) for at in range(len(ROWS))]
         found = {f"{args.held_out} held out": means}
     for name, each in found.items():
-        for row in _rows(name, each):
-            table.add_row(*row)
-    console.print(table)
-
-
-def _rows(name: str, each: Iterable[Means]) -> list[list[str]]:
-    both = zip(ROWS, each, strict=True)
-    return [[name, row, *(_shown(scores.get(n)) for n in TEST_SCORES)] for row, scores in both]
+        table = Table("score", *ROWS, title=name)
+        for score in TEST_SCORES:
+            table.add_row(score, *(_shown(scores.get(score)) for scores in each))
+        console.print(table)
 
 
 def _shown(value: float | None) -> str:

@@ -97,6 +97,12 @@ class PipelineFolder:
         try:
             kind = self.index["scheduler"][1]
             scheduler = getattr(diffusers, kind).from_pretrained(self.folder, subfolder="scheduler")
+        except ImportError as error:
+            package = "scipy" if "scipy" in str(error) else "what it asks for"
+            raise self.refused(
+                f"the scheduler of {self.folder}, {kind}, needs a package that is not there "
+                f"({first_line(error, 60)}...): pip install {package}"
+            ) from error
         except Exception as error:  # damaged files fail in many ways
             raise self.refused(
                 f"cannot read the scheduler of {self.folder} ({first_line(error)}); fetch it again"

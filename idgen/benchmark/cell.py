@@ -102,7 +102,7 @@ class Outcome:
 def read_json(path: Path) -> dict[str, Any] | None:
     """A file's JSON object, None where there is no file; a UserError if it holds another thing."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -48,8 +48,8 @@ def overview_picture(comparison: Comparison) -> Markup | None:
     if not panels:
         return None
     up, across = score_name(UP), score_name(ACROSS)
-    labels = f"{across.label}: {across.meaning}", f"{up.label}: {up.meaning}"
-    return Markup(draw_panels(panels, *labels, less_is_better=across.better < 0))
+    # What they mean is said below; there may be but one row of panels.
+    return Markup(draw_panels(panels, across.label, up.label, less_is_better=across.better < 0))
 
 
 def _points(summary: Summary) -> list[ScatterPoint]:

@@ -15,7 +15,7 @@ from idgen.benchmark.cell import Cell, Step, difference
 from idgen.benchmark.config import BenchmarkConfig, Method, folder_name
 from idgen.benchmark.records import Records
 from idgen.benchmark.regime_masks import (
-    check_needs_no_mask,
+    check_regime,
     drawing_segmenter,
     place_masks,
     place_training_masks,
@@ -24,6 +24,7 @@ from idgen.benchmark.subjects import BenchmarkSubject, find_benchmark_subjects
 from idgen.benchmark.verify import check_scores, check_weights
 from idgen.data.prompts import read_suite
 from idgen.errors import UserError
+from idgen.placeholders import filled
 from idgen.prepare import lone_photo_note
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.store import CONTACT_PAGE
@@ -132,6 +133,8 @@ def make_plan(config: BenchmarkConfig) -> Plan:
                 f"method {name!r}: trainer.max_steps is {steps}; set it to 1 or more, or trained: "
                 "false to draw with the untrained model"
             )
+        with _of_method(name):
+            _check_cells(frozen[name])
     built, identified = {}, {}
     for name, given in parsed.items():
         with _of_method(name):
@@ -145,7 +148,7 @@ def make_plan(config: BenchmarkConfig) -> Plan:
             if any(subject.segmenter is not None for subject in subjects):
                 of_drawings[name] = drawing_segmenter(frozen[name], segmenters[name])
             for subject in subjects if method.trained else ():
-                check_needs_no_mask(built[name].parts.model, subject)
+                check_regime(built[name].parts.model, built[name].parts.data, subject)
     described = [(subject, _described(subject, segmenters)) for subject in subjects]
     planner = _Planner(config, folder, frozen, protocol, of_drawings)
     plan = Plan(config, folder, tuple(subjects), tuple(planner.cells(described)), protocol)
@@ -157,6 +160,21 @@ def make_plan(config: BenchmarkConfig) -> Plan:
         with _of_method(name):
             built[name].check()
     return plan
+
+
+def _check_cells(config: Mapping[str, Any]) -> None:
+    """Refuses settings with which every cell would fail, though a run of its own might not."""
+    trainer = config["trainer"]
+    reasons = {
+        "trainer.fast_dev_run": trainer["fast_dev_run"] and "it leaves no checkpoint",
+        "trainer.limit_train_batches": trainer["limit_train_batches"] == 0
+        and "nothing would be trained",
+        "trainer.max_epochs": trainer["max_epochs"] == 0 and "nothing would be trained",
+        "trainer.num_nodes": trainer["num_nodes"] > 1 and "a cell runs on this machine alone",
+    }
+    for key, reason in reasons.items():
+        if reason:
+            raise UserError(f"{key}: {reason}; leave it out")
 
 
 @contextlib.contextmanager
@@ -336,7 +354,7 @@ def _prompts(config: dict[str, Any], subject: BenchmarkSubject) -> list[str]:
     suite = config["data"]["test_prompts"]
     if isinstance(suite, str):
         suite = read_suite(suite, live=subject.live, class_noun=subject.class_noun)
-    return [prompt.replace("{class_noun}", subject.class_noun) for prompt in suite]
+    return [filled(prompt, subject.class_noun) for prompt in suite]
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,11 @@
-"""Masks of a regime in a cell's config, and the methods that can do without any."""
+"""Masks of a regime in a cell's config, and what methods need that a regime has not."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from idgen.benchmark.subjects import BenchmarkSubject
+from idgen.data.captions import CaptionUse
+from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
 from idgen.module import PersonalizationModule
 from idgen.prepare import MaskFiles
@@ -54,14 +56,39 @@ def drawing_segmenter(config: Mapping[str, Any], of_photos: Segmenter) -> dict[s
     return given or {"class_path": f"{kind.__module__}.{kind.__qualname__}"}
 
 
-def check_needs_no_mask(module: PersonalizationModule, subject: BenchmarkSubject) -> None:
-    """Refuses a method that needs masks for a subject of a regime without any.
+def check_regime(
+    module: PersonalizationModule, data: SubjectDataModule, subject: BenchmarkSubject
+) -> None:
+    """Refuses a method that needs what a subject's regime has not.
+
+    Args:
+        module: The method's.
+        data: The method's, of any subject.
+        subject: The subject.
 
     Raises:
-        UserError: If it does; what needs them is named.
+        UserError: If it needs masks or captions that are not there; what needs them is named.
     """
-    if subject.regime.masks == "none" and (needs := module.mask_readers()):
+    regime, captions = subject.regime, data.captions
+    captioner = data.preparation.captioner
+    if regime.masks == "none" and (needs := [*module.mask_readers(), *_mask_readers(data)]):
         raise UserError(
             f"{subject.name!r} has no masks, as masks=none says; {' and '.join(needs)} need them: "
             "leave out the method or the regime"
         )
+    if captions is None or captions.use is CaptionUse.never or captioner is not None:
+        return
+    if subject.number is not None and (regime.captions == "none" or not captions.files):
+        raise UserError(
+            f"data.captions: {subject.name!r} has no captions, as captions=none says: set "
+            "data.preparation.captioner, or leave out the method or the regime"
+        )
+
+
+def _mask_readers(data: SubjectDataModule) -> list[str]:
+    """What of the data needs the subject's masks."""
+    captions = data.captions
+    used = captions is not None and captions.use is not CaptionUse.never
+    captioned = used and data.preparation.captioner is not None
+    found = {"data.composites": data.composites is not None, "the captioner": captioned}
+    return [name for name, needs in found.items() if needs]

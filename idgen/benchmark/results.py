@@ -50,7 +50,7 @@ class CellResult:
 
 
 def read_result(planned: PlannedCell) -> CellResult:
-    """Reads what a cell left; a UserError if its files are damaged."""
+    """Reads what a cell left, or what is written down of it; a UserError if files are damaged."""
     folder, regime = planned.test_folder, planned.subject.regime.label
 
     def result(
@@ -62,10 +62,8 @@ def read_result(planned: PlannedCell) -> CellResult:
         place = (planned.method, planned.subject.name, planned.seed)
         return CellResult(*place, status, metrics, reason, code, folder, regime)
 
-    if planned.recorded is not None:
-        return result("done", planned.recorded)
-    if planned.cell.is_done():
-        metrics = read_json(folder / "metrics.json") or {}
+    if planned.is_done():
+        metrics = planned.recorded or read_json(folder / "metrics.json") or {}
         try:
             check_numbers(metrics)
         except UserError as error:

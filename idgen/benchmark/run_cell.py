@@ -204,7 +204,7 @@ def _failed(cell: Cell, reason: str, code: int) -> Outcome:
 
 def _reason(log: Path, code: int) -> str:
     """The last line that a command said, or which signal ended it."""
-    text = _CONTROL.sub("", log.read_text(errors="replace"))
+    text = _CONTROL.sub("", log.read_text(encoding="utf-8", errors="replace"))
     lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
     said = lines[-1] if lines else "it said nothing"
     if code == _STOPPED:

@@ -13,10 +13,12 @@ from idgen.errors import UserError
 from idgen.files import TEMPORARY_PREFIX
 from idgen.mini.regimes import PLAIN, Regime
 from idgen.mini.subjects import MASKS_FOLDER
+from idgen.placeholders import check_words
 from idgen.prepare import GrabCutSegmenter, MaskFiles
 from idgen.prepare.captioners.caption_files import caption_path, read_caption_file
 from idgen.prepare.photos import Photo, find_photos
 from idgen.prepare.segmenters.segmenter import Segmenter
+from idgen.texts import read_text
 
 _MINI = "mini:"
 
@@ -192,6 +194,7 @@ def _folder(entry: SubjectPhotos) -> BenchmarkSubject:
         raise UserError(f"subjects: there is no folder {entry.photos}")
     if not entry.class_noun.strip():
         raise UserError(f"subjects: {entry.photos} needs a class_noun, such as dog")
+    check_words(entry.class_noun, f"subjects: {entry.photos}: class_noun")
     from idgen.prepare import subject_name
 
     name = entry.name or subject_name(photos)
@@ -200,10 +203,7 @@ def _folder(entry: SubjectPhotos) -> BenchmarkSubject:
 
 def read_classes(path: Path) -> dict[str, str]:
     """Each subject's class noun in DreamBench's file, in order; a UserError if there is none."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"dreambench.classes: cannot read {path} ({error})") from error
+    lines = read_text(path, "dreambench.classes", "name the data set's own list").splitlines()
     classes = read_class_nouns(lines)
     if not classes:
         raise UserError(f"dreambench.classes: {path} has no line such as 'dog6,dog'")
@@ -220,6 +220,8 @@ def _dreambench(given: DreamBench) -> list[BenchmarkSubject]:
         for name, noun in classes.items()
         if (folder / name).is_dir()
     ]
+    for subject in subjects:
+        check_words(subject.class_noun, f"{given.classes_file}: {subject.name}:")
     if not subjects:
         raise UserError(
             f"dreambench.folder: {given.folder} has no folder for any of the {len(classes)} "

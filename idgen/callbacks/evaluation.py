@@ -90,6 +90,8 @@ class EvaluateDrawings(Callback):
 
     def _finish(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         self._evaluation = self.evaluator.finish()
+        for reason in self.evaluator.undefined:
+            rank_zero_warn(reason)
         scores = self._evaluation.scores
         named = {f"{stage}/{name}": v for name, v in scores.items() if v is not None}
         # Lightning's own count would be that of the step before, but the pictures' is this one.

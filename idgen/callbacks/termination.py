@@ -97,7 +97,10 @@ class GracefulTermination(Callback):
         checkpoint = trainer.checkpoint_callback
         if isinstance(checkpoint, AdapterCheckpoint):
             checkpoint.save_last_now(trainer)
-            rank_zero_info(f"stopped by a signal; resume with --ckpt_path {checkpoint.last_path}")
+            rank_zero_info(
+                "stopped by a signal; the same command goes on from here, or resume with "
+                f"--ckpt_path {checkpoint.last_path}"
+            )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves a run that was stopped; from here on there is nothing to save."""

@@ -1,8 +1,10 @@
 """`idgen prepare`: photos to a prepared subject, by hand or from a training config."""
 
 import argparse
+import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,14 +15,22 @@ from jsonargparse import Namespace
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
 from idgen.commands.summary import peak_memory, print_summary
+from idgen.data.datamodule import SubjectDataModule
+from idgen.data.subject import Subject
 from idgen.errors import UserError, printable
+from idgen.module import PersonalizationModule
 from idgen.prepare import MaskFiles, Outcome, Preparation, find_subjects, subject_name
 from idgen.prepare.store import CONTACT_PAGE
 from idgen.runs.building import note_parts
 from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
 from idgen.runs.quiet import quieten
+from idgen.runs.reading import check_kind, nested
+from idgen.runs.stored import STORED
+from idgen.yaml_texts import read_yaml
 
 _OUTPUT = Path("prepared")
+# Of a training config; what preparation has no use for is passed over.
+_SECTIONS = (*STORED, "ckpt_path")
 _DESCRIPTION = (
     "Turns a folder of photos, or a folder of such folders, into prepared subjects: masks, "
     "backgrounds without the subject, features, and contact_sheet.html to look at. Only what is "
@@ -57,6 +67,9 @@ def run_prepare(options: Sequence[str]) -> int:
 
 
 def _prepare(parts: Namespace, subject: dict[str, Any]) -> int:
+    for name, given in (("FOLDER", parts.folder), ("--output", parts.output)):
+        if given is not None and not given.strip():
+            raise UserError(f"{name} is blank; name a folder")
     output = None if parts.output is None else Path(parts.output).expanduser()
     if parts.folder is None:
         return _prepare_one(parts, _photos_of_config(subject), output, subject)
@@ -116,20 +129,24 @@ def yaml_of_parts(path: Path) -> tuple[str, dict[str, Any]]:
         YAML with the keys `backbone` and `preparation`, and the subject's settings.
 
     Raises:
-        UserError: If the file cannot be read, or a key that is needed holds something else.
+        UserError: If the file cannot be read, a key is unknown, or one that is needed holds
+            something else.
     """
-    try:
-        config = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--config: cannot read {path} ({error})") from error
+    held = read_yaml(path, "--config")
+    config = nested({} if held is None else held, f"--config: {path}")
+    check_kind(config, str(path), {"model", "data"})
     model, data = _mapping(path, config, "model"), _mapping(path, config, "data")
+    subject = _mapping(path, data, "subject", within="data.")
+    _check_keys(path, config, _SECTIONS)
+    _check_keys(path, model, signature(PersonalizationModule).parameters, "model.")
+    _check_keys(path, data, signature(SubjectDataModule).parameters, "data.")
+    _check_keys(path, subject, signature(Subject).parameters, "data.subject.")
     preparation = data.get("preparation")
     if isinstance(preparation, dict) and "class_path" in preparation:
         # So a run's saved config names it; its class is not in question.
         preparation = preparation.get("init_args")
     parts = {"backbone": model.get("backbone"), "preparation": preparation}
     kept = {key: value for key, value in parts.items() if value is not None}
-    subject = _mapping(path, data, "subject", within="data.")
     for key in ("photos", "prepared"):
         value = subject.get(key)
         if value is not None and not isinstance(value, str):
@@ -137,11 +154,18 @@ def yaml_of_parts(path: Path) -> tuple[str, dict[str, Any]]:
     return yaml.safe_dump(kept), subject
 
 
-def _mapping(path: Path, parent: Any, key: str, within: str = "") -> dict[str, Any]:
+def _check_keys(path: Path, held: Iterable[str], known: Collection[str], within: str = "") -> None:
+    """Refuses keys that no training config has, which would be passed over."""
+    for key in held:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"; did you mean {within}{near[0]}?" if near else ""
+            raise UserError(f"--config: {path}: there is no key {within}{key}{hint}")
+
+
+def _mapping(path: Path, parent: Mapping[str, Any], key: str, within: str = "") -> dict[str, Any]:
     """What a key of a config holds, empty where it is not set."""
-    if parent is not None and not isinstance(parent, dict):
-        raise UserError(f"--config: {path} has to hold keys such as {key!r}, not {parent!r:.80}")
-    found = (parent or {}).get(key)
+    found = parent.get(key)
     if found is not None and not isinstance(found, dict):
         raise UserError(
             f"--config: {path}: {within}{key} has to hold keys of its own, not {found!r:.80}"
@@ -153,8 +177,6 @@ def _photos_of_config(subject: dict[str, Any]) -> Path:
     photos = subject.get("photos")
     if photos is None:
         raise UserError("name a folder of photos: idgen prepare FOLDER --output DIR")
-    from idgen.data.subject import Subject
-
     return Subject(photos, class_noun="").photos_folder
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import yaml
 
@@ -10,6 +10,10 @@ from idgen.errors import UserError
 
 
 class _Parser(argparse.ArgumentParser):
+    def print_help(self, file: Any = None) -> None:
+        # argparse would pass over a full disk.
+        print(self.format_help(), end="", file=file)
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see idgen sample --help")
 
@@ -27,10 +31,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
     parser.add_argument("--reference", metavar="PHOTO", help="keep this photo's scene and pose")
     parser.add_argument(
-        "--reference-weight", type=float, default=1.0, help="how much of it, 1 as in training (1)"
+        "--reference-weight", type=float, help="how much of it, 1 as in training (1)"
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed, other images (0)")
     parser.add_argument("--steps", type=int, help="denoising steps, instead of the config's")
+    parser.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="of the run, over the checkpoint's own; for one that holds none, as saved from Python",
+    )
     parser.add_argument("--guidance", type=float, help="guidance scale, instead of the config's")
     return parser
 
@@ -44,6 +55,10 @@ def run_sample(options: Sequence[str]) -> int:
     given = _parser().parse_args(list(options))
     if given.number < 1:
         raise UserError(f"-n must be 1 or more, not {given.number}")
+    if given.reference_weight is not None and given.reference is None:
+        raise UserError("--reference-weight says how much of a photo is kept: give --reference too")
+    if not given.out.strip():
+        raise UserError("--out is blank; name a folder")
     settings = {
         "data.predict_prompts": yaml.safe_dump(given.prompt, default_flow_style=True, width=9999),
         "data.predict_images": given.number,
@@ -55,7 +70,8 @@ def run_sample(options: Sequence[str]) -> int:
     }
     if given.reference is not None:
         settings["data.reference"] = given.reference
-        settings["data.reference_weight"] = given.reference_weight
+        weight = given.reference_weight
+        settings["data.reference_weight"] = 1.0 if weight is None else weight
     if given.steps is not None:
         settings["model.sampler.init_args.steps"] = given.steps
     if given.guidance is not None:
@@ -65,7 +81,9 @@ def run_sample(options: Sequence[str]) -> int:
 
     flags = [f"--{key}={_spoken(value)}" for key, value in settings.items()]
     try:
-        return run_trainer("predict", [f"--ckpt_path={_spoken(given.checkpoint)}", *flags])
+        configs = [f"--config={path}" for path in given.config]
+        checkpoint = f"--ckpt_path={_spoken(given.checkpoint)}"
+        return run_trainer("predict", [checkpoint, *configs, *flags])
     except UserError as error:
         raise UserError(_in_own_words(str(error))) from error
 

@@ -1,11 +1,14 @@
 """fit, validate, test and predict."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from idgen.callbacks.termination import GracefulTermination
 from idgen.runs.cli import IdgenCLI
 from idgen.runs.quiet import HeldLines, quieten
+from idgen.runs.reading import options_with_values
 from idgen.runs.stored import read_stored_run
+from idgen.yaml_texts import load_yaml, read_yaml
 
 _DESCRIPTIONS = {
     "fit": "Trains adapters on one subject's photos; prepares the photos first where needed.",
@@ -26,7 +29,7 @@ def run_trainer(command: str, options: Sequence[str]) -> int:
     termination.install()
     held = HeldLines()
     try:
-        stored = read_stored_run(_option(options, "--ckpt_path"))
+        stored = read_stored_run(_checkpoint(options))
         IdgenCLI(command, stored, termination).run(
             options,
             held,
@@ -42,12 +45,15 @@ def run_trainer(command: str, options: Sequence[str]) -> int:
     return termination.exit_code
 
 
-def _option(options: Sequence[str], name: str) -> str | None:
-    """The last value given for an option, as `--name value` or `--name=value`."""
+def _checkpoint(options: Sequence[str]) -> str | None:
+    """The last checkpoint that is named, by an option or inside a config."""
     found = None
-    for index, option in enumerate(options):
-        if option == name and index + 1 < len(options):
-            found = options[index + 1]
-        elif option.startswith(f"{name}="):
-            found = option.partition("=")[2]
-    return found
+    for option, value in options_with_values(options):
+        if option == "--ckpt_path":
+            found = value
+        elif option in ("--config", "-c"):
+            path = Path(value)
+            config = read_yaml(path) if path.is_file() else load_yaml(value, option)
+            if isinstance(config, dict) and "ckpt_path" in config:
+                found = config["ckpt_path"]
+    return None if found is None else str(found)

@@ -11,13 +11,13 @@ from rich.progress import track
 from torch import Tensor
 
 from idgen.backbones.backbone import Autoencoder, Backbone
-from idgen.data.prompts import PLACEHOLDER
 from idgen.devices import free
 from idgen.errors import UserError
 from idgen.files import check_writable
 from idgen.fingerprint import fingerprint_fields
 from idgen.locks import locked
 from idgen.models.conditioning import TextOnly
+from idgen.placeholders import PLACEHOLDER
 from idgen.sampling import DrawingRequest, Sampler
 
 

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from idgen.backbones.backbone import Backbone
-from idgen.data.prompts import PLACEHOLDER, without_token
+from idgen.data.prompts import without_token
 from idgen.data.subject import Subject
 from idgen.errors import UserError
+from idgen.placeholders import PLACEHOLDER, filled
 from idgen.prepare import Photo, PreparedSubject, SubjectViews
 from idgen.prepare.captioners.caption_files import caption_path, read_caption_file
 from idgen.prepare.captioners.captioner import with_scene
@@ -203,8 +204,9 @@ class Captions:
         found = {}
         for photo in photos if self.files else ():
             if (path := caption_path(photo, photos)) is not None:
-                prompt = with_subject(read_caption_file(path), subject.class_noun)
-                found[photo.digest] = _checked(prompt, subject, backbone, f"the caption {path}")
+                whose = f"the caption {path}"
+                prompt = with_subject(read_caption_file(path), subject.class_noun, whose)
+                found[photo.digest] = _checked(prompt, subject, backbone, whose)
         return found
 
 
@@ -223,7 +225,7 @@ def scene_likeness(backgrounds: Tensor) -> float:
     return float((cosines.sum() - cosines.trace()) / (count * (count - 1)))
 
 
-def with_subject(caption: str, class_noun: str) -> str:
+def with_subject(caption: str, class_noun: str, whose: str = "caption") -> str:
     """A caption with [V] in it: `a dog on a sofa` becomes `a [V] dog on a sofa`.
 
     [V] goes before the first place where the class noun stands as a word. Where it stands nowhere,
@@ -232,8 +234,12 @@ def with_subject(caption: str, class_noun: str) -> str:
     Args:
         caption: The user's words; `{class_noun}` is filled in.
         class_noun: Such as `dog`.
+        whose: What the caption is called, for the error.
+
+    Raises:
+        UserError: If anything else stands in braces.
     """
-    text = caption.replace("{class_noun}", class_noun)
+    text = filled(caption, class_noun, whose)
     text = re.sub(re.escape(PLACEHOLDER), PLACEHOLDER, text, flags=re.IGNORECASE)
     if PLACEHOLDER in text:
         return text

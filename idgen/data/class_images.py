@@ -18,10 +18,12 @@ from idgen.data.stream import EndlessOrder
 from idgen.errors import UserError
 from idgen.files import atomic_write
 from idgen.pictures import save_png
+from idgen.placeholders import filled
 from idgen.prepare.features import encode_latents
 from idgen.sampling import DrawingRequest, Sampler
 from idgen.seeds import seed_of
 
+_KEY = "data.prior"
 _LATENTS = ("latent_mean", "latent_log_variance")
 
 
@@ -103,7 +105,7 @@ class ClassImages:
             prepared: The prepared subject's folder.
         """
         parent = prepared.parent / "class_images" if self.folder is None else Path(self.folder)
-        prompt = self.prompt.replace("{class_noun}", class_noun)
+        prompt = filled(self.prompt, class_noun, "data.prior.prompt")
         sampler = self.sampler or Sampler()
         # Not the count: more images are the same ones and others.
         key = drawn_by(backbone, sampler, prompt=prompt, seed=_salted(self.seed))

@@ -18,7 +18,7 @@ from idgen.data.batch import DrawingBatch, ShownPhotos, SubjectBatch
 from idgen.data.captions import Captions, TrainingPrompts, usual_prompt
 from idgen.data.class_images import ClassImageFolder, ClassImages, ClassRows
 from idgen.data.composites import CompositeFolder, Composites
-from idgen.data.prompts import PLACEHOLDER, read_suite, without_token
+from idgen.data.prompts import read_suite, without_token
 from idgen.data.rows import Rows
 from idgen.data.scene_images import SceneFolder, SceneImages, SceneRows
 from idgen.data.shard import ShardedBatches, drawing_requests
@@ -27,6 +27,7 @@ from idgen.data.subject import Subject
 from idgen.errors import UserError
 from idgen.masks import Mask
 from idgen.models.decoupling import PhotoFeatures
+from idgen.placeholders import PLACEHOLDER, filled
 from idgen.prepare import (
     Photo,
     Preparation,
@@ -247,7 +248,7 @@ class SubjectDataModule(L.LightningDataModule):
         if isinstance(suite, str):
             live, noun = self.subject.live, self.subject.class_noun
             suite = read_suite(suite, live=live, class_noun=noun)
-        suite = [prompt.replace("{class_noun}", self.subject.class_noun) for prompt in suite]
+        suite = [filled(prompt, self.subject.class_noun) for prompt in suite]
         if not suite:
             raise UserError("a list of prompts is empty; name one with [V] in it")
         prompts = [(self.subject.spoken(prompt), without_token(prompt)) for prompt in suite]
@@ -358,7 +359,7 @@ class SubjectDataModule(L.LightningDataModule):
     # Training
 
     def train_dataloader(self) -> Iterable[SubjectBatch]:
-        """The endless stream of views."""
+        """The endless stream of views, from the batch that training is at."""
         assert self._rows is not None, "setup('fit') comes first"
         rank, world_size = self._process()
         return SubjectStream(
@@ -370,6 +371,7 @@ class SubjectDataModule(L.LightningDataModule):
             seed=self.seed,
             rank=rank,
             world_size=world_size,
+            position=self._batches_done,
         )
 
     def _collate(self, indices: Sequence[int], position: int) -> SubjectBatch:
@@ -424,6 +426,13 @@ class SubjectDataModule(L.LightningDataModule):
     @property
     def _batches_a_step(self) -> int:
         return 1 if self.trainer is None else int(self.trainer.accumulate_grad_batches)
+
+    @property
+    def _batches_done(self) -> int:
+        """Batches that were trained on, in a resumed run too: a loader may be built anew in it."""
+        if self.trainer is None:
+            return 0
+        return int(self.trainer.fit_loop.epoch_loop.batch_progress.total.ready)
 
     def _process(self) -> tuple[int, int]:
         trainer = self.trainer

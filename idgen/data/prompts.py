@@ -7,10 +7,14 @@ from pathlib import Path
 from idgen.dreambench import read_templates
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
-from idgen.sources import is_mini
+from idgen.placeholders import PLACEHOLDER, filled
+from idgen.texts import read_text
 
-PLACEHOLDER = "[V]"
-_MINI_SUITE = Path(__file__).parents[1] / "mini" / "prompts.txt"
+_MINI = Path(__file__).parents[1] / "mini"
+SUITES = {"mini": _MINI / "prompts.txt", "mini-complex": _MINI / "prompts_complex.txt"}
+"""The suites that come with the mini world, by name."""
+
+_GIVE = f"give a file, or {' or '.join(map(repr, SUITES))}"
 
 
 def with_token(prompt: str, token: str) -> str:
@@ -38,10 +42,10 @@ def read_suite(source: str, *, live: bool, class_noun: str) -> list[str]:
     Two lists of templates, one for objects and one for live subjects, under headings such as
     `# objects` and `# live` or as DreamBench's own file has them; a file without headings is one
     list for all. In a template `{0}` is the subject's token and `{1}` its class noun; lines may
-    hold [V] instead.
+    hold [V] and `{class_noun}` instead.
 
     Args:
-        source: `mini`, or a text file.
+        source: `mini`, `mini-complex`, or a text file.
         live: Whether the subject is alive.
         class_noun: Such as `dog`.
 
@@ -49,22 +53,20 @@ def read_suite(source: str, *, live: bool, class_noun: str) -> list[str]:
         Prompts with [V] in them.
 
     Raises:
-        UserError: If the file cannot be read or holds no prompt for the subject.
+        UserError: If the file cannot be read, holds no prompt for the subject, or a prompt in
+            which something else stands in braces.
     """
     if source.lstrip().startswith("["):
         raise UserError(
             f"prompts: {source} is read as a file's name; quote each prompt of a list, as in "
             f"'[\"a {PLACEHOLDER} dog\"]'"
         )
-    path = _MINI_SUITE if is_mini(source) else Path(source).expanduser()
+    path = _suite_file(source)
     if path.suffix.lower() in (".yaml", ".yml", ".json"):
         raise UserError(f"prompts: {path} is no list of prompts; give a text file, one a line")
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"prompts: cannot read {path} ({error}); give 'mini' or a file") from error
+    lines = _text(path).splitlines()
     prompts = [
-        template.replace("{0}", PLACEHOLDER).replace("{1}", class_noun)
+        filled(template.replace("{0}", PLACEHOLDER).replace("{1}", class_noun), class_noun)
         for template in read_templates(lines, live=live, placeholder=PLACEHOLDER)
     ]
     if not prompts:
@@ -80,15 +82,19 @@ def suite_identity(suite: str | Sequence[str]) -> str:
     """Hash of a suite's templates, the same for every subject.
 
     Args:
-        suite: `mini`, a file as for `read_suite`, or a list of prompts.
+        suite: `mini`, `mini-complex`, a file as for `read_suite`, or a list of prompts.
 
     Raises:
         UserError: If the file cannot be read.
     """
     if not isinstance(suite, str):
         return fingerprint_fields(prompts=json.dumps(list(suite)))
-    path = _MINI_SUITE if is_mini(suite) else Path(suite).expanduser()
-    try:
-        return fingerprint_fields(prompts=path.read_text())
-    except OSError as error:
-        raise UserError(f"prompts: cannot read {path} ({error}); give 'mini' or a file") from error
+    return fingerprint_fields(prompts=_text(_suite_file(suite)))
+
+
+def _text(path: Path) -> str:
+    return read_text(path, "prompts", _GIVE)
+
+
+def _suite_file(source: str) -> Path:
+    return SUITES.get(source) or Path(source).expanduser()

@@ -21,6 +21,7 @@ from idgen.masks import Picture
 from idgen.mini.scenes import SCENES
 from idgen.models.decoupling import PhotoFeatures
 from idgen.pictures import save_png
+from idgen.placeholders import CLASS_NOUN, filled
 from idgen.prepare import MaskFiles, Photo, Preparation, Segmenter, SubjectViews
 from idgen.prepare.photos import SMALLEST_SIDE
 from idgen.prepare.segmenters.class_noun import NOUN_FILE
@@ -29,12 +30,11 @@ from idgen.sampling import DrawingRequest, Sampler
 from idgen.seeds import seed_of
 
 _PICTURES = "pictures"
-_NOUN = "{class_noun}"
 
 
 def usual_scenes() -> list[str]:
     """A prompt a scene of the mini world: ordinary ones, which any backbone can draw."""
-    return [f"a {_NOUN} {scene.phrases[0]}" for scene in SCENES.values()]
+    return [f"a {CLASS_NOUN} {scene.phrases[0]}" for scene in SCENES.values()]
 
 
 class SceneRows(NamedTuple):
@@ -99,7 +99,7 @@ class SceneImages:
     """
 
     prompts: list[str] = field(default_factory=usual_scenes)
-    prompt: str = f"a photo of a {_NOUN}"
+    prompt: str = f"a photo of a {CLASS_NOUN}"
     per_prompt: int = 8
     segmenter: Segmenter | None = None
     sampler: Sampler | None = None
@@ -130,7 +130,7 @@ class SceneImages:
             preparation: How photos become features; images become them the same way.
         """
         parent = prepared.parent / "scene_images" if self.folder is None else Path(self.folder)
-        prompts = [prompt.replace(_NOUN, class_noun) for prompt in self.prompts]
+        prompts = [filled(prompt, class_noun, "data.scenes.prompts") for prompt in self.prompts]
         sampler, seed = self.sampler or Sampler(), seed_of("scene images", self.seed)
         # The prompts and their number too: all pictures in the folder are prepared together.
         drawn = "\n".join(prompts)
@@ -145,7 +145,7 @@ class SceneImages:
             backbone,
             self._preparation(preparation),
             class_noun,
-            self.prompt.replace(_NOUN, class_noun),
+            filled(self.prompt, class_noun, "data.scenes.prompt"),
         )
 
     def _preparation(self, preparation: Preparation) -> Preparation:

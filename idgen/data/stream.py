@@ -76,8 +76,9 @@ class SubjectStream:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        position: int = 0,
     ) -> None:
-        """Starts at position 0.
+        """Sets what is streamed.
 
         Args:
             collate: Makes a batch of view indices and the batch's position.
@@ -87,11 +88,12 @@ class SubjectStream:
             seed: Decides the order.
             rank: This process.
             world_size: How many processes share a global batch.
+            position: Of the first batch.
         """
         self._collate = collate
         self._order = EndlessOrder(views, batch_size, seed, rank, world_size)
         self._steps_per_epoch = steps_per_epoch
-        self._position = 0
+        self._position = position
 
     def __len__(self) -> int:
         return self._steps_per_epoch

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from idgen.backbones.backbone import Backbone
-from idgen.data.prompts import PLACEHOLDER, with_token, without_token
+from idgen.data.prompts import with_token, without_token
 from idgen.errors import UserError
+from idgen.placeholders import PLACEHOLDER, check_words, filled
 from idgen.prepare import subject_name
 from idgen.prepare.captioners.captioner import USUAL_PROMPT
 
@@ -40,8 +41,11 @@ class Subject:
         """Fills in what is known of a demo subject.
 
         Raises:
-            UserError: If there is no such demo subject.
+            UserError: If a folder's name is blank, or there is no such demo subject.
         """
+        for name, folder in (("photos", self.photos), ("prepared", self.prepared)):
+            if folder is not None and not folder.strip('" '):
+                raise UserError(f"subject.{name} is blank; name a folder")
         if self.photos.startswith(_MINI) and not self.class_noun:
             from idgen.mini.subjects import DEMO_SUBJECTS, subject_path
 
@@ -71,8 +75,12 @@ class Subject:
 
     @property
     def prompt(self) -> str:
-        """The training prompt, with [V] in it and the class noun filled in."""
-        return self.training_prompt.replace("{class_noun}", self.class_noun)
+        """The training prompt, with [V] in it and the class noun filled in.
+
+        Raises:
+            UserError: If anything else stands in braces.
+        """
+        return filled(self.training_prompt, self.class_noun, "subject.training_prompt")
 
     def spoken(self, prompt: str) -> str:
         """A prompt as the backbone reads it, [V] replaced by the token.
@@ -86,13 +94,15 @@ class Subject:
         """Checks words against the backbone's tokenizer.
 
         Raises:
-            UserError: If the token is no single token of its own, part of the class noun or
-                of the training prompt, or the prompt does not name the subject.
+            UserError: If words hold placeholders, the token is no single token of its own, part of
+                the class noun or of the training prompt, or the prompt does not name the subject.
         """
         if not self.class_noun.strip():
             raise UserError(
                 f"subject.class_noun: say what the photos in {self.photos} show, such as dog"
             )
+        check_words(self.class_noun, "subject.class_noun")
+        check_words(self.token, "subject.token")
         ids = backbone.word_ids(self.token)
         if len(ids) != 1 or ids[0] == backbone.unknown_id:
             raise UserError(

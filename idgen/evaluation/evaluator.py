@@ -27,7 +27,7 @@ from idgen.prepare.segmenters.segmenter import of_drawings
 from idgen.sampling import Drawings
 
 _OF_PHOTOS = "leakage, masked DINO, masked CLIP-I"
-_OF_MASKS = f"{_OF_PHOTOS}, identity accuracy"
+_OF_MASKS = f"{_OF_PHOTOS}, identity accuracy and other true scores of subjects"
 
 
 class Evaluator:
@@ -37,7 +37,8 @@ class Evaluator:
     neither its checkpoints nor its optimizer see them, and in memory only while images are scored.
 
     Attributes:
-        undefined: Why some scores do not exist in what was started, for the user.
+        undefined: Why some scores do not exist, for the user: in what was started, or once it is
+            finished, of some drawings.
     """
 
     def __init__(self, fidelity: FidelityScores) -> None:
@@ -115,12 +116,15 @@ class Evaluator:
             "balance": None if dino is None or clip_t is None else balance(dino, clip_t),
             **{name: found.get(name) for name in self._names if name not in FIDELITY},
         }
+        self.undefined = [note for score in self._scores if (note := score.note())]
         drawings = of_all_processes(self._scored)
         self.release()
         return Evaluation(drawings, scores, self._photo_scores, self._protocol)
 
     def release(self) -> None:
         """Frees what was loaded."""
+        for score in self._scores:
+            score.release()
         self._scores, self._scored, self._truth = [], [], None
         self._observer = Observer(self.fidelity.clip, self.fidelity.dino)
         self._loaded.close()

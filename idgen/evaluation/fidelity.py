@@ -48,7 +48,8 @@ class FidelityScores:
 
         Raises:
             UserError: If there is no such model, it cannot be fetched, the segmenter of drawings
-                takes masks from files, a score has no name, or two have one.
+                takes masks from files, a score has no name or lacks what it needs, or two have one
+                name.
         """
         if isinstance(self.segmenter, MaskFiles):
             raise UserError(
@@ -67,5 +68,7 @@ class FidelityScores:
                 raise UserError(f"fidelity.scores: the name {name!r} is taken; give yours another")
         self.clip.fetch()
         self.dino.fetch()
+        for score in self.scores:
+            score.check()
         if self.segmenter is not None:
             _ = self.segmenter.identity

@@ -54,14 +54,50 @@ def write_images_table(
     atomic_write(path, buffer.getvalue().encode())
 
 
-def append_scores(path: Path, step: int, scores: Means) -> None:
-    """Adds a step's line to scores.csv, which has one a validation, and a head to a new one."""
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(["step", *scores])
-        writer.writerow([step, *(_cell(value) for value in scores.values())])
+def record_scores(path: Path, step: int, scores: Means) -> None:
+    """Writes a step's line in scores.csv, which has one line a validation."""
+    earlier = [row for row in _read_scores(path) if _step_of(row) != step]
+    line = {"step": str(step), **{name: _cell(value) for name, value in scores.items()}}
+    _write_scores(path, [*earlier, line])
+
+
+def forget_scores(path: Path, after: int) -> None:
+    """Takes the lines of later steps, and those that were cut short, out of scores.csv.
+
+    Args:
+        path: The file; without any line left it goes, and there may be none.
+        after: The last step whose line stays.
+    """
+    rows = _read_scores(path)
+    kept = [row for row in rows if (step := _step_of(row)) is not None and step <= after]
+    if not kept:
+        path.unlink(missing_ok=True)
+    elif kept != rows:
+        _write_scores(path, kept)
+
+
+def _read_scores(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    # A line that was cut short lacks values, which are None here.
+    return [row for row in rows if None not in row and None not in row.values()]
+
+
+def _write_scores(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    buffer = io.StringIO()
+    columns = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(buffer, list(columns), restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, buffer.getvalue().encode())
+
+
+def _step_of(row: dict[str, str]) -> int | None:
+    step = row.get("step", "")
+    return int(step) if step.isdecimal() else None
 
 
 def image_file(request: DrawingRequest) -> Path:

@@ -9,9 +9,10 @@ from PIL import Image
 from idgen.errors import UserError
 from idgen.evaluation.drawing import Evaluation
 from idgen.evaluation.files import (
-    append_scores,
+    forget_scores,
     image_file,
     metrics_content,
+    record_scores,
     write_images_table,
 )
 from idgen.evaluation.grids import draw_grids
@@ -76,8 +77,21 @@ class DrawingRecorder:
         """Writes and returns the grids of a step of training, and writes a line of scores."""
         grids = draw_grids(evaluation, suite, f"step {step}", self.grid_prompts)
         _save_grids(grids, folder / f"step-{step:06d}.png")
-        append_scores(folder / "scores.csv", step, evaluation.scores)
+        record_scores(folder / "scores.csv", step, evaluation.scores)
         return grids
+
+    def forget_validation(self, folder: Path, after: int) -> None:
+        """Removes the grids and scores of steps that a run which goes on will come to again.
+
+        Args:
+            folder: Of a run's validation; there may be none.
+            after: The last step that stays.
+        """
+        for grid in folder.glob("step-*.png"):
+            step = grid.stem.split("-")[1]
+            if step.isdecimal() and int(step) > after:
+                grid.unlink()
+        forget_scores(folder / "scores.csv", after)
 
     def record_test(
         self, folder: Path, evaluation: Evaluation, suite: Suite, drawer: Drawer, command: str

@@ -35,6 +35,13 @@ class Score(ABC):
         """What decides its values, for the protocol; override it where settings or weights do."""
         return f"{type(self).__module__}.{type(self).__qualname__}"
 
+    def check(self) -> None:  # noqa: B027 (most scores need nothing)
+        """Finds what the score needs, such as a model's files, before any work starts.
+
+        Raises:
+            UserError: If it cannot be had.
+        """
+
     def start(self, photos: Observed, prompts: int, device: torch.device) -> Self:
         """Starts at no drawing, however often it was used before.
 
@@ -60,6 +67,13 @@ class Score(ABC):
     def completed(self, requests: Sequence[DrawingRequest], values: Values) -> Values:
         """This process's final scores, from what `add` gave; to be called on every process."""
         return values
+
+    def note(self) -> str | None:
+        """What the user has to know of the result, if anything; call it on every process."""
+        return None
+
+    def release(self) -> None:  # noqa: B027 (as above)
+        """Frees what `start` loaded."""
 
 
 class MetricScore(Score):

@@ -20,7 +20,9 @@ FIDELITY = ("dino", "clip_i", "clip_t")
 TEST_SCORES = (
     *FIDELITY,
     *("leakage", "masked_dino", "masked_clip_i", "diversity", "copying"),
-    *("identity_accuracy", "background_accuracy"),
+    *("identity_accuracy", "background_accuracy", "background_identity", "pose_copying"),
+    *("colour_accuracy", "accessory_accuracy", "altered_identity", "all_right"),
+    *("kid_dino", "kid_clip", "kid_background"),
 )
 
 

@@ -161,7 +161,8 @@ class DinoScorer(ImageScorer):
 
         folder = self._folder()
         try:
-            kind = json.loads((folder / "config.json").read_text()).get("model_type")
+            config = (folder / "config.json").read_text(encoding="utf-8")
+            kind = json.loads(config).get("model_type")
             loaded: Any = ViTModel.from_pretrained(
                 folder, add_pooling_layer=False, output_loading_info=True, local_files_only=True
             )
@@ -184,6 +185,6 @@ class DinoScorer(ImageScorer):
 
 def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     path = folder / "preprocessor_config.json"
-    config: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     mean = tuple(config.get("image_mean", IMAGENET_MEAN))
     return mean, tuple(config.get("image_std", IMAGENET_STD))

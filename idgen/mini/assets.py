@@ -74,7 +74,7 @@ def _digests(weights: Path) -> dict[str, str]:
     if not path.is_file():
         raise UserError(f"the mini models' checksums {path} are missing; reinstall idgen")
     try:
-        read = json.loads(path.read_text())
+        read = json.loads(path.read_text(encoding="utf-8"))
         return {str(name): str(digest) for name, digest in read.items()}
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(

@@ -30,14 +30,25 @@ class Identity:
     shape: tuple[float, float, float, float]
     eye: Colour
 
-    def recoloured(self, word: str, seed: int = 0) -> "Identity":
-        """Return this identity with its main colour replaced by one that ``word`` names."""
+    def recoloured(self, word: str, seed: int = 0, second: str | None = None) -> "Identity":
+        """Return this identity in another main colour, and perhaps another second one.
+
+        Args:
+            word: Names the main colour.
+            seed: Which of the colours of that name.
+            second: Names the second colour; None keeps it, unless it has the main colour's name:
+                then the trim's takes its place.
+        """
         rng = random.Random(f"recolour/{word}/{seed}")
-        second = 1 if self.colour_words[1] != word else 2
+        main = sample_colour(word, rng)
+        kept = 1 if self.colour_words[1] != word else 2
+        beside, colour = self.colour_words[kept], self.colours[kept]
+        if second is not None:
+            beside, colour = second, sample_colour(second, rng)
         return replace(
             self,
-            colour_words=(word, self.colour_words[second], self.colour_words[2]),
-            colours=(sample_colour(word, rng), self.colours[second], self.colours[2]),
+            colour_words=(word, beside, self.colour_words[2]),
+            colours=(main, colour, self.colours[2]),
         )
 
 

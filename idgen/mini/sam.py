@@ -73,7 +73,7 @@ def load_mini_sam(folder: Path) -> Any:
         UserError: If the folder holds no such model.
     """
     try:
-        model = build_mini_sam(json.loads((folder / CONFIG).read_text()))
+        model = build_mini_sam(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
         state = load_file(folder / WEIGHTS)
         model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     except KeyError as error:

@@ -142,12 +142,12 @@ def write_subject(subject: MiniSubject, folder: Path) -> list[Path]:
         paths.append(folder / f"{number:02d}.png")
         Image.fromarray(drawing.picture).save(paths[-1])
     for path, caption in zip(paths, subject.captions(), strict=False):
-        path.with_suffix(".txt").write_text(f"{caption}\n")
+        path.with_suffix(".txt").write_text(f"{caption}\n", encoding="utf-8")
     if masks := subject.masks():
         (folder / MASKS_FOLDER).mkdir(exist_ok=True)
         for path, mask in zip(paths, masks, strict=True):
             Image.fromarray(mask.astype(np.uint8) * 255).save(folder / MASKS_FOLDER / path.name)
-    (folder / TRUTH).write_text(json.dumps(_told(subject)) + "\n")
+    (folder / TRUTH).write_text(json.dumps(_told(subject)) + "\n", encoding="utf-8")
     return paths
 
 
@@ -172,7 +172,7 @@ def read_subject(folder: Path) -> MiniSubject | None:
     """
     path = folder / TRUTH
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
         return _subject(data)
     except FileNotFoundError:
         return None

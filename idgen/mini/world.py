@@ -35,8 +35,9 @@ class Factors:
         identity_seed: Seed of its identity.
         scene: Name of the scene.
         pose: Place, size, rotation and flip.
-        attribute: A colour word, an accessory, or None.
+        attribute: A colour word, an accessory, or None: it looks as it does.
         seed: Variation of the scene and of the caption.
+        also: Further ones. Of two colour words the second is the second colour's.
     """
 
     noun: str
@@ -45,14 +46,30 @@ class Factors:
     pose: Pose
     attribute: str | None
     seed: int
+    also: tuple[str, ...] = ()
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """All changes of its looks."""
+        return self.also if self.attribute is None else (self.attribute, *self.also)
+
+    @property
+    def accessory(self) -> str | None:
+        """What it wears, if anything."""
+        return next((a for a in self.attributes if a in ACCESSORIES), None)
 
     @property
     def identity(self) -> Identity:
-        """The identity as drawn: recoloured if the attribute is a colour."""
+        """The identity as drawn: recoloured if a colour is among the attributes."""
         identity = sample_identity(self.identity_seed)
-        if self.attribute in COLOUR_WORDS:
-            return identity.recoloured(self.attribute, self.seed)
-        return identity
+        if not self.colours:
+            return identity
+        return identity.recoloured(self.colours[0], self.seed, *self.colours[1:2])
+
+    @property
+    def colours(self) -> tuple[str, ...]:
+        """The colour words among the attributes."""
+        return tuple(a for a in self.attributes if a in COLOUR_WORDS)
 
 
 @dataclass(frozen=True)
@@ -81,12 +98,12 @@ def draw(factors: Factors) -> Drawing:
         UserError: If the class, scene or attribute does not exist, or the class cannot wear it.
     """
     subject = subject_class(factors.noun)
-    _check_attribute(factors.noun, factors.attribute)
+    _check_attributes(factors.noun, factors.attributes)
     identity = factors.identity
     background = paint_scene(factors.scene, factors.seed, SIDE * _SUPERSAMPLE)
     pen = Pen(background.copy(), factors.pose, identity)
     anchors = subject.paint(pen)
-    accessory = factors.attribute if factors.attribute in ACCESSORIES else None
+    accessory = factors.accessory
     if accessory is not None and anchors is not None:
         paint_accessory(accessory, pen, *anchors)
     wording = Wording(
@@ -97,7 +114,7 @@ def draw(factors: Factors) -> Drawing:
         picture=_reduced(pen.canvas),
         mask=np.asarray(_reduced(pen.mask)) >= 128,
         background=_reduced(background),
-        caption=write_caption(wording, rng, must_colour=factors.attribute in COLOUR_WORDS),
+        caption=write_caption(wording, rng, must_colour=bool(factors.colours)),
         factors=factors,
     )
 
@@ -106,15 +123,16 @@ def _reduced(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image.reduce(_SUPERSAMPLE), dtype=np.uint8)
 
 
-def _check_attribute(noun: str, attribute: str | None) -> None:
-    if attribute is None or attribute in COLOUR_WORDS:
-        return
-    if attribute not in ACCESSORIES:
-        known = ", ".join((*COLOUR_WORDS, *ACCESSORIES))
-        raise UserError(f"no attribute '{attribute}' in the mini world; there are: {known}")
-    if not CLASSES[noun].live:
-        live = ", ".join(name for name, entry in CLASSES.items() if entry.live)
-        raise UserError(f"a {noun} cannot wear a {attribute}; these classes can: {live}")
+def _check_attributes(noun: str, attributes: tuple[str, ...]) -> None:
+    for attribute in attributes:
+        if attribute in COLOUR_WORDS:
+            continue
+        if attribute not in ACCESSORIES:
+            known = ", ".join((*COLOUR_WORDS, *ACCESSORIES))
+            raise UserError(f"no attribute '{attribute}' in the mini world; there are: {known}")
+        if not CLASSES[noun].live:
+            live = ", ".join(name for name, entry in CLASSES.items() if entry.live)
+            raise UserError(f"a {noun} cannot wear a {attribute}; these classes can: {live}")
 
 
 def sample_pose(rng: random.Random) -> Pose:

@@ -139,7 +139,7 @@ class OpenClipSource:
     def _folder_config(self, folder: Path) -> dict[str, Any]:
         path = folder / _CONFIG
         try:
-            config: dict[str, Any] = json.loads(path.read_text())["model_cfg"]
+            config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"{self.parameter}: cannot read {path} ({error}); give "

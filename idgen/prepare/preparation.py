@@ -171,7 +171,7 @@ class Preparation:
         """Makes what is missing or stale, and removes what no photo needs any more.
 
         A killed run leaves only whole files; the next one goes on from them. Runs at the same
-        time wait for each other. `progress` shows a bar on the terminal (stderr).
+        time wait for each other. `progress` shows on stderr how far it is.
 
         Raises:
             UserError: On bad photos, masks or settings, before work starts; if a model cannot be

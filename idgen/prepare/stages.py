@@ -10,20 +10,11 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from torch import Tensor
 
 from idgen.backbones.backbone import Autoencoder
 from idgen.devices import free
-from idgen.errors import UserError, printable
+from idgen.errors import UserError
 from idgen.masks import Mask, Picture
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.captioners.captioner import Captioner, Describe
@@ -37,6 +28,7 @@ from idgen.prepare.features import (
 from idgen.prepare.index import KINDS, Index, Kind, LeftOut, PreparedPhoto
 from idgen.prepare.inpainters.inpainter import Inpaint, Inpainter
 from idgen.prepare.photos import Photo, UnfitPhotoError
+from idgen.prepare.progress import PreparationProgress
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.sheet.page import SheetRow, draw_contact_page
 from idgen.prepare.sheet.review import Look, look_of, mask_warnings, set_warnings
@@ -48,7 +40,6 @@ Work: TypeAlias = list[tuple[State, Target]]
 Model = TypeVar("Model")
 Read = TypeVar("Read")
 Item = TypeVar("Item")
-_LONGEST_NAME = 24
 _READERS = 2
 _AHEAD = 2
 """Photos whose pictures are in memory before their turn."""
@@ -73,24 +64,15 @@ class Stages:
         Args:
             states: The subjects.
             device: Where models run.
-            progress: Whether to show one bar over all steps on the terminal (stderr).
+            progress: Whether to show on stderr how far all steps are.
             left_out: Told, with its folder, of each photo of which nothing can be made, and which
                 is left out then; None if such a photo stops its subject.
         """
         self.states = states
         self.device = device
         self.left_out = left_out
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not progress,
-        )
-        total = sum(len(state.missing_files(KINDS)) + 1 for state in states)
-        self._task = self._bars.add_task("preparing", total=total)
+        steps = sum(len(state.missing_files(KINDS)) + 1 for state in states)
+        self._progress = PreparationProgress(steps, progress)
 
     def run(
         self,
@@ -101,7 +83,7 @@ class Stages:
         image_encoder: ImageEncoder,
     ) -> None:
         """Goes through all of them with these models."""
-        with self._bars:
+        with self._progress:
             self._masks(segmenter)
             self._backgrounds(inpainter)
             if captioner is not None:
@@ -245,12 +227,11 @@ class Stages:
     def _stepped(
         self, work: Iterable[tuple[State, Item]], stage: str
     ) -> Iterator[tuple[State, Item]]:
-        """The work, each item a step of the bar, which says what is being done."""
+        """The work, each item a step of the progress, which says what is being done."""
         for state, item in work:
-            description = f"{stage} of {printable(state.name)[:_LONGEST_NAME]}"
-            self._bars.update(self._task, description=description)
+            self._progress.begin(stage, state.name)
             yield state, item
-            self._bars.advance(self._task)
+            self._progress.advance()
 
 
 def checked_mask(mask: Mask) -> Mask:

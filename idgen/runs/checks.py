@@ -11,30 +11,53 @@ from idgen.errors import UserError
 from idgen.evaluation.fidelity import FidelityScores
 from idgen.evaluation.recorder import check_output
 from idgen.files import check_writable
+from idgen.integrity import WEIGHTS_ALONE
 from idgen.module import PersonalizationModule
 from idgen.prepare.store import Store
 from idgen.runs.building import IS_NULL, nulls_of
-from idgen.runs.folder import ROOT_KEY, RunFolder
+from idgen.runs.folder import ROOT_KEY
 from idgen.runs.stored import StoredRun
 
 
-def check_folders(config: Namespace, command: str) -> None:
-    """Refuses folders that hold another run or other drawings, or cannot be written.
+def check_launch(processes: int) -> None:
+    """Refuses an environment that makes this process one of several that nobody has launched.
+
+    A launcher sets more than a rank: the address of the first process at least. With a rank left
+    in the environment, Lightning would neither log nor save, or wait for others for ever.
+
+    Args:
+        processes: How many the trainer runs on.
 
     Raises:
-        UserError: If one cannot be used.
+        UserError: If there is such a variable.
     """
-    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
-        return
-    folder = RunFolder.of(config.trainer.default_root_dir, config.checkpoint.dirpath)
+    for name in ("RANK", "LOCAL_RANK"):
+        rank = os.environ.get(name)
+        if rank is None or (processes == 1 and rank == "0"):
+            continue
+        if processes == 1:
+            raise UserError(
+                f"{name}={rank} is set in the environment, but the run has one process; unset it, "
+                "or set --trainer.devices to the number of processes"
+            )
+        if "MASTER_PORT" not in os.environ:
+            raise UserError(
+                f"{name}={rank} is set in the environment without MASTER_PORT, as no launcher sets "
+                "it: the run would wait for the other processes for ever; unset it"
+            )
+
+
+def check_drawings(config: Namespace, command: str) -> None:
+    """Refuses a folder for drawings that holds others, or cannot be written.
+
+    Raises:
+        UserError: If it cannot be used.
+    """
     output = config.drawings.output
-    if command == "fit":
-        resumed = config.ckpt_path
-        folder.check(None if resumed is None else Path(str(resumed)))
-    elif output is not None and command != "validate":
+    if output is not None and command not in ("fit", "validate"):
         check_output(Path(str(output)))
     else:
-        check_writable(folder.root, ROOT_KEY)
+        check_writable(Path(config.trainer.default_root_dir), ROOT_KEY)
 
 
 def check_nulls(config: Namespace) -> None:
@@ -107,6 +130,8 @@ def check_parts(
         module.check_scene_images(scenes, composites)
     module.check(fit=command == "fit")
     if stored is not None:
+        if command == "fit" and not stored.can_go_on:
+            raise UserError(f"--ckpt_path: {stored.path}: {WEIGHTS_ALONE}")
         module.check_origin(stored.origin, command == "fit")
         module.check_weights(stored.shapes)
     if not draws_only:

@@ -1,6 +1,8 @@
 """LightningCLI for one module and one datamodule that share a backbone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,12 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from idgen.backbones.backbone import Backbone
 from idgen.callbacks.checkpoint import AdapterCheckpoint, AtomicCheckpointIO
 from idgen.callbacks.evaluation import EvaluateDrawings
+from idgen.callbacks.history import OneHistory
 from idgen.callbacks.progress import TrainingProgress
 from idgen.callbacks.termination import GracefulTermination
 from idgen.data.datamodule import SubjectDataModule
@@ -23,11 +26,21 @@ from idgen.evaluation.fidelity import FidelityScores
 from idgen.evaluation.recorder import DrawingRecorder
 from idgen.module import PersonalizationModule
 from idgen.runs.building import note_parts
-from idgen.runs.checks import check_folders, check_nulls, check_parts, check_precision
-from idgen.runs.folder import RunFolder
+from idgen.runs.checks import (
+    check_drawings,
+    check_launch,
+    check_nulls,
+    check_parts,
+    check_precision,
+)
+from idgen.runs.folder import Progress, RunFolder
+from idgen.runs.logs import go_on_logging
+from idgen.runs.monitors import check_monitors
 from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
-from idgen.runs.quiet import HeldLines
-from idgen.runs.stored import RunConfig, StoredRun
+from idgen.runs.quiet import HeldLines, quiet_writers
+from idgen.runs.resuming import Start, settle
+from idgen.runs.stored import RunConfig, StoredRun, whole_config
+from idgen.runs.trainer import check_trainer_values, untrained_note, waiting_note
 from idgen.threads import share_cores
 
 _TRAINER_DEFAULTS: dict[str, Any] = {
@@ -72,7 +85,8 @@ class IdgenCLI(PartsCLI):
     """Runs fit, validate, test or predict.
 
     A checkpoint's stored config is the first of the configs, so that `--ckpt_path` alone is
-    enough and anything on the command line wins over it.
+    enough and anything on the command line wins over it. `fit` locks its folder, and goes on where
+    an unfinished run of the same config was left there.
     """
 
     def __init__(
@@ -98,10 +112,28 @@ class IdgenCLI(PartsCLI):
         Raises:
             UserError: For anything the user can mend.
         """
-        self.held = held
-        first = [] if self.stored is None else ["--config", self.stored.config_for(self.command)]
-        with keys_in_errors(self._parsed):
+        self.held, stored = held, self.stored
+        given = any(option == "--config" or option.startswith("--config=") for option in options)
+        configs = [] if stored is None else stored.configs_for(self.command, given)
+        first = [flag for config in configs for flag in ("--config", config)]
+        with (
+            ExitStack() as self.folder_lock,
+            keys_in_errors(self._parsed),
+            quiet_writers(),
+            self._folder_in_errors(),
+        ):
             self.start(parser_kwargs={self.command: texts}, args=[self.command, *first, *options])
+
+    @contextmanager
+    def _folder_in_errors(self) -> Iterator[None]:
+        """Names the run's folder where a file that could not be written has no name."""
+        try:
+            yield
+        except OSError as error:
+            config = self._parsed()
+            if error.filename is None and config is not None:
+                error.filename = config.trainer.default_root_dir
+            raise
 
     def _parsed(self) -> Namespace | None:
         config = getattr(self, "config", None)
@@ -128,19 +160,77 @@ class IdgenCLI(PartsCLI):
         config = self.config[self.command]
         folder = RunFolder.of(config.trainer.default_root_dir, config.checkpoint.dirpath)
         config.trainer.default_root_dir = str(folder.root)
+        self.folder = folder
         check_nulls(config)
+        check_trainer_values(config.trainer)
         check_precision(config)
-        check_folders(config, self.command)
 
     def instantiate_classes(self) -> None:
         """Builds the parts once, and refuses what does not go together; see `check_parts`."""
         with one_line_errors():
             super().instantiate_classes()
-            fidelity = self.config_init[self.command].fidelity
+            check_launch(self.trainer.world_size)
             if self.command == "fit":
                 self.model.check_length(self.trainer)
-            check_parts(self.model, self.datamodule, fidelity, self.command, self.stored)
+                self._settle_fit()
+            else:
+                if self.trainer.is_global_zero:
+                    check_drawings(self.config[self.command], self.command)
+                self._check_parts(self.stored)
+            if self.command == "fit":
+                check_monitors(self.trainer.callbacks, self.model)  # type: ignore[attr-defined]
         self.held.release()
+        if (note := waiting_note(self.trainer)) is not None:
+            rank_zero_info(note)
+
+    def _check_parts(self, stored: StoredRun | None) -> None:
+        fidelity = self.config_init[self.command].fidelity
+        check_parts(self.model, self.datamodule, fidelity, self.command, stored)
+
+    def _settle_fit(self) -> None:
+        """Settles what the fit goes on from, and locks its folder once nothing is refused.
+
+        Other processes than the first look at the folder as well, before they join it, and it
+        writes nothing until they have: all find the same.
+        """
+        start = self._start()
+        if self.trainer.is_global_zero:
+            self.folder.check_writable()
+        self._check_parts(start.stored)
+        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self.folder_lock.enter_context(self.folder.locked())
+            # Another run may have begun, or ended, before the lock was there.
+            start = self._start()
+        self.progress = Progress(start.begun_from)
+        self.resumed_step = None if start.stored is None else start.stored.step
+        checkpoint = None if start.checkpoint is None else str(start.checkpoint)
+        self.config_init[self.command].ckpt_path = checkpoint
+        if start.said is not None:
+            rank_zero_info(start.said)
+
+    def _start(self) -> Start:
+        parsed = self.config[self.command]
+        config = whole_config(self._parser(self.command), parsed, self.datamodule)
+        given = None if parsed.ckpt_path is None else Path(str(parsed.ckpt_path))
+        return settle(self.folder, given, self.stored, config)
+
+    def before_fit(self) -> None:
+        """Notes that the run in the folder is this one; from here on, it is changed."""
+        self._note(finished=False)
+        if self.trainer.is_global_zero:
+            go_on_logging(self.trainer.loggers, self.resumed_step)
+
+    def after_fit(self) -> None:
+        """Notes that the run is finished, unless told to stop; says if nothing was trained."""
+        stopped = self.termination.received is not None
+        self._note(finished=not stopped)
+        note = untrained_note(self.trainer, self.model.trained_steps)
+        if note is not None and not stopped:
+            rank_zero_warn(note)
+
+    def _note(self, finished: bool) -> None:
+        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self.folder.write_progress(replace(self.progress, finished=finished))
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Adds the evaluation, TensorBoard where no logger is asked for, and SIGTERM."""
@@ -157,6 +247,8 @@ class IdgenCLI(PartsCLI):
         has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         if trainer.enable_progress_bar is not False and not has_bar:
             callbacks.append(TrainingProgress())
+        if self.command == "fit":
+            callbacks.append(OneHistory())
         kwargs["callbacks"] = [*callbacks, EvaluateDrawings(built.fidelity, built.drawings)]
         made = super().instantiate_trainer(**kwargs)
         threads = share_cores(made.num_devices)

@@ -14,10 +14,12 @@ from idgen.data.prompts import suite_identity
 from idgen.evaluation.protocol import PAIRING, Protocol, limit_of
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.runs.building import note_parts
-from idgen.runs.checks import check_nulls, check_parts
+from idgen.runs.checks import check_nulls, check_parts, check_precision
 from idgen.runs.cli import PartsCLI
+from idgen.runs.monitors import check_monitors
 from idgen.runs.parser import keys_in_errors, one_line_errors
 from idgen.runs.stored import STORED
+from idgen.runs.trainer import check_trainer_builds
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,14 @@ class BuiltRun:
         """Raises the UserError that `idgen fit` would raise before any work."""
         parts = self.parts
         with keys_in_errors(lambda: self.config), one_line_errors():
+            check_precision(self.config)
+            check_trainer_builds(parts.trainer)
+            check_monitors(_listed(parts.trainer.callbacks), parts.model)
             check_parts(parts.model, parts.data, parts.fidelity, "fit")
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
 
 
 def _identified(built: Namespace, limit: float | None) -> Identified:

@@ -16,6 +16,7 @@ from idgen.errors import UserError
 from idgen.runs.building import mark, part_of
 from idgen.runs.keys import with_key
 from idgen.runs.parts import configurable_parts, nearest_class
+from idgen.runs.reading import check_config, check_options, checked_files
 
 _UNKNOWN = (
     re.compile(r"Key ['\"](?P<key>[\w.+-]+)['\"] is not expected"),
@@ -39,6 +40,7 @@ class OneLineParser(LightningArgumentParser):
         """Takes what its base does; a key that is cut short is a misspelled one."""
         self.roots: list[Any] = []
         self.commands: list[OneLineParser] = []
+        self._file = "--config"
         super().__init__(*args, **{"allow_abbrev": False} | options)
 
     def add_class_arguments(self, class_type: type, *args: Any, **options: Any) -> list[str]:
@@ -53,9 +55,43 @@ class OneLineParser(LightningArgumentParser):
         jsonargparse hands a nested value on as text to a parser that it only tries, and Python's
         text for null is `None`, which would arrive as a word.
         """
-        if not self.exit_on_error and args is not None:
-            args = [f"{a[: -len('None')]}null" if a.endswith("=None") else a for a in args]
-        return super().parse_args(args, *others, **options)
+        if not self.exit_on_error:
+            if args is not None:
+                args = [f"{a[: -len('None')]}null" if a.endswith("=None") else a for a in args]
+            return super().parse_args(args, *others, **options)
+        for parser in (self, *self.commands):
+            check_options(args or (), parser.sections())
+        with checked_files():
+            return super().parse_args(args, *others, **options)
+
+    def parse_path(self, path: Any, *others: Any, **options: Any) -> Any:
+        """Parses a config file, whose name its errors give."""
+        before, self._file = self._file, str(path)
+        try:
+            return super().parse_path(path, *others, **options)
+        finally:
+            self._file = before
+
+    def parse_string(self, content: str, *others: Any, **options: Any) -> Any:
+        """Parses a config; refuses one that jsonargparse would drop parts of."""
+        if self.exit_on_error:
+            top = {key.split(".")[0] for key in vars(self.get_defaults())}
+            check_config(content, self._file, top, self.sections())
+        return super().parse_string(content, *others, **options)
+
+    def sections(self) -> dict[str, str]:
+        """The keys that have keys of their own, each with one of these as an example."""
+        found: dict[str, str] = {}
+        for key in self.get_defaults().keys(branches=True):
+            section, _, last = key.rpartition(".")
+            if section:
+                found.setdefault(section, last)
+        # A class may also be given by its name alone.
+        return {key: last for key, last in found.items() if last != "class_path"}
+
+    def print_help(self, file: Any = None) -> None:
+        """Prints the help; argparse would pass over a full disk."""
+        print(self.format_help(), end="", file=file)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises a `UserError` of one line, but in a parser that jsonargparse tries a type with."""
@@ -144,11 +180,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 # jsonargparse's words about an optional part: that it is one, and that null would do as well.
 _OF_A_UNION = re.compile(
-    r"(Expected a path but \S+ either not accessible or invalid )?"
+    r"(Expected a path but (\S+|\{.*?\}) either not accessible or invalid )?"
     r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: "
 )
 # It takes what is no class path for the path of a config file.
-_NO_FILE = re.compile(r"Expected a path but \S+ either not accessible or invalid (?=\S)")
+_NO_FILE = re.compile(r"Expected a path but (\S+|\{.*?\}) either not accessible or invalid (?=\S)")
 _OR_NULL = re.compile(r" Expected a <class 'NoneType'>.*")
 
 

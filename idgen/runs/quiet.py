@@ -2,7 +2,10 @@
 
 import logging
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging.handlers import MemoryHandler
 
 
@@ -21,6 +24,8 @@ def quieten() -> None:
         ".*LeafSpec.*",
         ".*in eval mode at the start of training.*",
         ".*custom batch sampler.*",
+        # A resumed run goes on in its folder.
+        ".*Checkpoint directory .* exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", text)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
@@ -31,6 +36,25 @@ def quieten() -> None:
     if not sys.warnoptions:
         for kind in (FutureWarning, DeprecationWarning):
             warnings.filterwarnings("ignore", category=kind)
+
+
+@contextmanager
+def quiet_writers() -> Iterator[None]:
+    """Keeps threads that write logs from printing a traceback where the disk is full.
+
+    They hand the error on to whoever logs next.
+    """
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not isinstance(args.exc_value, OSError):
+            before(args)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 _LIGHTNING = ("lightning", "lightning.pytorch", "lightning.fabric")

@@ -7,14 +7,17 @@ from typing import Any
 import lightning as L
 import torch
 import yaml
+from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.trainer.states import TrainerFn
 
 from idgen.callbacks.evaluation import EvaluateDrawings
 from idgen.data.datamodule import SubjectDataModule
+from idgen.data.prompts import SUITES
 from idgen.errors import UserError, first_line
 from idgen.evaluation.recorder import Stage
 from idgen.files import atomic_write
+from idgen.integrity import can_go_on, check_archive, check_trained, text_digest
 from idgen.module import CHECKPOINT_KEY
 from idgen.runs.hyperparameters import log_hyperparameters
 
@@ -31,23 +34,50 @@ class StoredRun:
     """What a checkpoint says of the run that wrote it.
 
     Attributes:
-        config: The run's whole config, YAML.
+        path: The checkpoint.
+        config: The run's whole config; None where there is none that can be used.
+        lacks: Why there is none, empty where there is one.
         origin: Its backbone and method.
         shapes: The shape of each trained weight by name.
+        step: Steps that it was trained for.
+        can_go_on: Whether it holds what it takes to train on, and not weights alone.
     """
 
-    config: str
+    path: Path
+    config: dict[str, Any] | None
+    lacks: str
     origin: dict[str, Any]
     shapes: dict[str, torch.Size]
+    step: int
+    can_go_on: bool
 
-    def config_for(self, command: str) -> str:
-        """The config as a command starts from it: another one than fit takes any machine."""
-        if command == "fit":
-            return self.config
-        config = yaml.safe_load(self.config)
-        for key in _OF_THE_MACHINE:
-            config.get("trainer", {}).pop(key, None)
-        return as_yaml(config)
+    def configs_for(self, command: str, given: bool) -> list[str]:
+        """The configs that a command starts from, as YAML: the one that is stored.
+
+        Another command than fit takes any machine. A run that was moved stays where it is now: in
+        the folder that its checkpoints are in.
+
+        Args:
+            command: `fit`, `validate`, `test` or `predict`.
+            given: Whether the command line names configs, which are enough where none is stored.
+
+        Raises:
+            UserError: If there is no config at all.
+        """
+        if self.config is None:
+            if given:
+                return []
+            raise UserError(
+                f"--ckpt_path: {self.path} {self.lacks}; give the config that it was trained with: "
+                "--config FILE"
+            )
+        config = {**self.config, "trainer": dict(self.config["trainer"])}
+        folder = self.path.absolute().parent
+        if folder.name == "checkpoints" and (folder.parent / "config.yaml").is_file():
+            config["trainer"]["default_root_dir"] = str(folder.parent)
+        for key in () if command == "fit" else _OF_THE_MACHINE:
+            config["trainer"].pop(key, None)
+        return [as_yaml(config)]
 
 
 class RunConfig(SaveConfigCallback):
@@ -82,24 +112,41 @@ class RunConfig(SaveConfigCallback):
             return
         folder.mkdir(parents=True, exist_ok=True)
         path, text = folder / "config.yaml", self._text(trainer)
-        if path.exists() and path.read_text() != text:
+        earlier = path.read_text(encoding="utf-8") if path.exists() else text
+        if earlier != text:
             taken = sum(1 for _ in folder.glob("config.*.yaml"))
-            path.rename(folder / f"config.{taken + 1}.yaml")
+            # A copy: a run that is killed in between still has its config.
+            atomic_write(folder / f"config.{taken + 1}.yaml", earlier.encode())
         atomic_write(path, text.encode())
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Stores the config, so that the checkpoint is enough by itself."""
-        checkpoint.setdefault(CHECKPOINT_KEY, {})["config"] = self._text(trainer)
+        """Stores the config with its checksum, so that the checkpoint is enough by itself."""
+        text = self._text(trainer)
+        made = checkpoint.setdefault(CHECKPOINT_KEY, {})
+        made |= {"config": text, "config_digest": text_digest(text)}
 
     def _text(self, trainer: L.Trainer) -> str:
-        everything = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
-        config = {key: everything[key] for key in STORED if key in everything}
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(datamodule, SubjectDataModule)
-        _make_absolute(config, datamodule)
-        return as_yaml(config)
+        return as_yaml(whole_config(self.parser, self.config, datamodule))
+
+
+def whole_config(
+    parser: ArgumentParser, parsed: Namespace, datamodule: SubjectDataModule
+) -> dict[str, Any]:
+    """A run's config with all defaults, as plain values that hold in any folder.
+
+    Args:
+        parser: The command's.
+        parsed: What it parsed.
+        datamodule: What it built of `data`.
+    """
+    everything = yaml.safe_load(parser.dump(parsed, skip_none=False, format="yaml"))
+    config = {key: everything[key] for key in STORED if key in everything}
+    _make_absolute(config, datamodule)
+    return config
 
 
 def as_yaml(config: dict[str, Any]) -> str:
@@ -122,7 +169,7 @@ def _make_absolute(config: dict[str, Any], datamodule: SubjectDataModule) -> Non
     if not subject["photos"].startswith("mini:"):
         subject["photos"] = str(datamodule.subject.photos_folder.absolute())
     for key in ("validation_prompts", "test_prompts", "predict_prompts"):
-        if isinstance(data[key], str) and data[key] != "mini":
+        if isinstance(data[key], str) and data[key] not in SUITES:
             data[key] = str(Path(data[key]).expanduser().absolute())
     config["drawings"]["output"] = None
     for key in ("model", "data", "fidelity"):
@@ -146,7 +193,8 @@ def read_stored_run(ckpt_path: str | None) -> StoredRun | None:
     """Reads what a checkpoint says of itself; None where no checkpoint is named.
 
     Raises:
-        UserError: If the file is missing, damaged, or was not written by idgen.
+        UserError: If the file is missing, damaged, holds weights that cannot be drawn with, or was
+            not written by idgen.
     """
     if ckpt_path is None or ckpt_path == "null":
         return None
@@ -154,6 +202,7 @@ def read_stored_run(ckpt_path: str | None) -> StoredRun | None:
     if not path.is_file():
         raise UserError(f"--ckpt_path: there is no file {path}; give a checkpoint (*.ckpt)")
     try:
+        check_archive(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises several kinds for a damaged file
         raise UserError(
@@ -161,8 +210,38 @@ def read_stored_run(ckpt_path: str | None) -> StoredRun | None:
             "checkpoint"
         ) from error
     made = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
-    wanted = ("config", "backbone", "backbone_source", "method")
+    wanted = ("backbone", "backbone_source", "method")
     if not isinstance(made, dict) or not all(isinstance(made.get(key), str) for key in wanted):
         raise UserError(f"--ckpt_path: {path} was not written by idgen fit")
-    shapes = {key: value.shape for key, value in (checkpoint.get("state_dict") or {}).items()}
-    return StoredRun(made["config"], made, shapes)
+    weights, step = checkpoint.get("state_dict"), checkpoint.get("global_step")
+    if not isinstance(weights, dict) or not isinstance(step, int):
+        raise UserError(
+            f"--ckpt_path: {path} holds no weights or no step; it is no whole checkpoint"
+        )
+    try:
+        check_trained(weights, made.get("weights_digest"))
+    except UserError as error:
+        raise UserError(f"--ckpt_path: {path}: {error}") from error
+    config, lacks = _read_config(made)
+    shapes = {key: value.shape for key, value in weights.items()}
+    return StoredRun(path, config, lacks, made, shapes, step, can_go_on(checkpoint))
+
+
+def _read_config(made: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
+    """The config in a checkpoint, or why there is none."""
+    text = made.get("config")
+    if text is None:
+        return None, "holds no config, as it was not saved by the command line"
+    damaged = "holds a config that is damaged"
+    if not isinstance(text, str) or made.get("config_digest", text_digest(text)) != text_digest(
+        text
+    ):
+        return None, damaged
+    try:
+        config = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None, damaged
+    parts = ("trainer", "model", "data")
+    if not isinstance(config, dict) or not all(isinstance(config.get(p), dict) for p in parts):
+        return None, damaged
+    return config, ""

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from idgen.backbones import StableDiffusionBackbone, SubjectWords
 from idgen.errors import UserError
 from idgen.models.tuning import TokenTuning
+from idgen.sampling import Sampler
 
 UNET = "diffusion_pytorch_model"
 
@@ -218,3 +220,38 @@ def test_a_family_may_have_two_encoders(folder: Path) -> None:
         table: Any = encoder.get_input_embeddings()  # type: ignore[operator]
         (row,) = backbone.word_ids("dog", number)
         torch.testing.assert_close(table.vector.data, table.base.weight[row])
+
+
+@pytest.mark.skipif(find_spec("scipy") is not None, reason="scipy is there")
+@pytest.mark.parametrize(
+    "changed",
+    [{"_class_name": "LMSDiscreteScheduler"}, {"use_beta_sigmas": True}],
+)
+def test_a_scheduler_without_its_package_names_it(folder: Path, changed: dict[str, Any]) -> None:
+    configure_scheduler(folder, **changed)
+    with pytest.raises(UserError, match="scipy"):
+        Sampler().check(StableDiffusionBackbone(str(folder)))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"solver_type": "no"}, {"timestep_spacing": "no"}, {"final_sigmas_type": "no"}],
+)
+def test_a_scheduler_that_no_drawing_can_be_made_with(
+    folder: Path, changed: dict[str, Any]
+) -> None:
+    Sampler().check(StableDiffusionBackbone(str(folder)))
+    configure_scheduler(folder, **changed)
+    with pytest.raises(UserError, match=r"cannot be drawn with \(.*mend scheduler"):
+        Sampler().check(StableDiffusionBackbone(str(folder)))
+
+
+def configure_scheduler(folder: Path, **changed: Any) -> None:
+    """Changes a scheduler's configuration, and its class where that is among it."""
+    for path in (folder / "scheduler" / "scheduler_config.json", folder / "model_index.json"):
+        content = json.loads(path.read_text())
+        if path.name == "model_index.json":
+            content["scheduler"][1] = changed.get("_class_name", content["scheduler"][1])
+        else:
+            content |= changed
+        path.write_text(json.dumps(content))

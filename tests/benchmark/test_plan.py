@@ -395,6 +395,14 @@ def test_without_masks_only_methods_that_need_none_are_compared(
         in_regimes(workspace, tmp_path, regimes=["masks=none"], methods=masked)
 
 
+def test_captions_that_a_regime_lacks_are_refused(workspace: Workspace, tmp_path: Path) -> None:
+    captioned = {"ours": {"settings": {"data.captions.use": "always"}}}
+    plan = in_regimes(workspace, tmp_path, regimes=REGIMES[:1], methods=captioned)
+    assert len(plan.cells) == 2
+    with pytest.raises(UserError, match=r"method 'ours': .*captions=none says: set"):
+        in_regimes(workspace, tmp_path, regimes=REGIMES, methods=captioned)
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -421,3 +429,33 @@ def test_a_caption_of_a_regime_without_captions_is_refused(
     (plan.subjects[0].photos / "01.txt").write_text("a photo of a [V] dog")
     with pytest.raises(UserError, match=r"01\.txt is a caption of a regime without captions"):
         in_regimes(workspace, tmp_path, regimes=["scenes=1"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("trainer.devices", 0, r"devices='0'"),
+        ("trainer.accelerator", "gpu", "gpu"),
+        ("trainer.strategy", "no_such", "no_such"),
+        ("trainer.precision", "bf16-true", "take bf16-mixed"),
+        ("trainer.val_check_interval", 0, "--trainer.val_check_interval: 0 is not"),
+        ("trainer.num_nodes", 2, "trainer.num_nodes: a cell runs on this machine alone"),
+        ("trainer.fast_dev_run", True, "trainer.fast_dev_run: it leaves no checkpoint"),
+        ("trainer.limit_train_batches", 0, "limit_train_batches: nothing would be trained"),
+        ("model.tuning.init_args.rank", 4096, "4096 is more than the layer"),
+    ],
+)
+def test_settings_that_every_cell_would_fail_with(
+    workspace: Workspace, tmp_path: Path, setting: str, value: object, said: str
+) -> None:
+    config = config_of(workspace, methods=ONE, settings={setting: value}, output=str(tmp_path))
+    with pytest.raises(UserError, match=f"method 'ours': .*{said}"):
+        make_plan(config)
+    assert not (tmp_path / "cells").exists()
+
+
+def test_a_subjects_noun_holds_no_placeholder(workspace: Workspace, tmp_path: Path) -> None:
+    subjects = [{"photos": str(workspace.photos), "class_noun": "[V] dog"}]
+    config = config_of(workspace, subjects=subjects, output=str(tmp_path))
+    with pytest.raises(UserError, match=r"class_noun '\[V\] dog': nothing is filled in"):
+        make_plan(config)

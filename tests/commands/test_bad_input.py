@@ -247,8 +247,9 @@ def test_a_test_that_would_draw_nothing(
 def test_a_run_is_not_overwritten(trained: Workspace, refusal: Refusal) -> None:
     before = trained.last.read_bytes()
     line = refusal(*fit(trained))
-    assert "holds another run" in line
+    assert "holds this run, which is finished" in line
     assert "--ckpt_path" in line
+    assert "holds another run" in refusal(*fit(trained, "--trainer.max_steps=9"))
     assert trained.last.read_bytes() == before
 
 

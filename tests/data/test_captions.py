@@ -131,7 +131,7 @@ class Made:
         """By the number of each photo's picture."""
         data = self.data(captions, word)
         digests = {photo.digest: photo.name for photo in find_photos(self.photos)}
-        assert data._rows.views is not None
+        assert data._rows is not None
         found: dict[str, Prompt] = {}
         for index, digest in enumerate(data._rows.views.photo_digests):
             batch = data._collate([index], 0)
@@ -196,7 +196,7 @@ def test_a_changed_text_file_makes_nothing_anew(made: Made) -> None:
 
 def test_auto_depends_on_whether_photos_share_a_scene(made: Made) -> None:
     data = made.data(Captions())
-    assert data._rows.views is not None
+    assert data._rows is not None
     plain = data._rows.views.background_embedding[:: len(data._rows.views.photo_digests) // 3]
     assert torch.equal(data._rows.views.plain_backgrounds(), plain)
     likeness = scene_likeness(plain)

@@ -10,6 +10,7 @@ from torch import nn
 
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.text import SubjectWords
+from idgen.errors import UserError
 from idgen.models.tuning.tuning import Tuning, find_layers
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -109,12 +110,12 @@ class LoraTuning(Tuning):
             parameter: The parameter that named the targets, for the error.
 
         Raises:
-            UserError: If a target fits no layer.
+            UserError: If a target fits no layer, or r is more than the rank of one.
         """
         from peft import LoraConfig, inject_adapter_in_model
         from peft.tuners.tuners_utils import BaseTunerLayer
 
-        find_layers(module, targets, parameter)
+        _check_rank(module, rank, find_layers(module, targets, parameter), parameter)
         # peft freezes all that is not its own.
         others = [weight for weight in module.parameters() if weight.requires_grad]
         config = LoraConfig(
@@ -130,3 +131,18 @@ class LoraTuning(Tuning):
         for weight in module.parameters():
             if weight.requires_grad:
                 weight.data = weight.data.to(torch.float32)
+
+
+def _check_rank(module: nn.Module, rank: int, layers: Sequence[nn.Module], parameter: str) -> None:
+    """Refuses more than full rank: A and B would then hold more than the layer's own weight."""
+    names = {layer: name for name, layer in module.named_modules()}
+    for layer in layers:
+        weight = layer.weight
+        assert isinstance(weight, torch.Tensor)
+        outputs, inputs = len(weight), weight[0].numel()
+        if rank > min(outputs, inputs):
+            raise UserError(
+                f"{parameter.replace('targets', 'rank')}: {rank} is more than the layer "
+                f"{names[layer]} can have, which is {outputs} x {inputs}; give "
+                f"{min(outputs, inputs)} or less"
+            )

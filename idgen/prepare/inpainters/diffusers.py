@@ -138,7 +138,7 @@ class DiffusersInpainter(Inpainter):
         from diffusers import AutoPipelineForInpainting
 
         try:
-            index = json.loads((self.folder / "model_index.json").read_text())
+            index = json.loads((self.folder / "model_index.json").read_text(encoding="utf-8"))
             # It would black out backgrounds; nothing drawn here is shown to anyone.
             unchecked = {"safety_checker": None} if "safety_checker" in index else {}
             pipeline = AutoPipelineForInpainting.from_pretrained(

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from idgen.dreambench import read_class_nouns
 from idgen.errors import UserError
+from idgen.placeholders import check_words
 from idgen.prepare.photos import Photo
+from idgen.texts import read_text
 
 NOUN_FILE = "class_noun.txt"
 """The file's name; it lies in the photos' folder and holds the noun, such as `dog`."""
@@ -43,6 +45,8 @@ class ClassNouns:
     def own(self, photo: Photo) -> str | None:
         """The class noun that is given for this photo's folder; None if none is."""
         listed = {} if self.table is None else read_noun_table(self.table)
+        if photo.subject in listed:
+            check_words(listed[photo.subject], f"{self.table}: {photo.subject}:")
         return _beside(photo.path.absolute().parent) or listed.get(photo.subject)
 
 
@@ -50,9 +54,10 @@ def _beside(folder: Path) -> str | None:
     path = folder / NOUN_FILE
     if not os.path.lexists(path):
         return None
-    lines = [line.strip() for line in _text(path).splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if len(lines) != 1:
         raise UserError(f"{path} has to hold one line, such as dog; it holds {len(lines)}")
+    check_words(lines[0], f"{path}:")
     return lines[0]
 
 
@@ -65,7 +70,7 @@ def read_noun_table(path: Path) -> Mapping[str, str]:
     Raises:
         UserError: If it cannot be read, or holds no such line.
     """
-    return _parsed(path, _text(path.expanduser()))
+    return _parsed(path, read_text(path.expanduser()))
 
 
 @lru_cache(maxsize=8)
@@ -74,10 +79,3 @@ def _parsed(path: Path, text: str) -> Mapping[str, str]:
     if not named:
         raise UserError(f"{path} names no subject's class: its lines have to be 'my_dog,dog'")
     return named
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path} ({error}); mend or remove it") from error

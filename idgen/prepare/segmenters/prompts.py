@@ -8,14 +8,15 @@ from os.path import isfile  # false, and no error, for a name that is too long
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, Strict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from idgen.errors import UserError, first_line
+from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.prepare.photos import Photo
 from idgen.prepare.segmenters.segmenter import Segmenter
+from idgen.texts import decoded
+from idgen.yaml_texts import load_yaml
 
 PROMPTS = "prompts.yaml"
 """The file's name; it lies in the photos' folder."""
@@ -133,11 +134,7 @@ def _of_folder(folder: Path) -> Mapping[str, Prompts]:
 
 @lru_cache(maxsize=64)
 def _parsed(path: Path, content: bytes) -> Mapping[str, Prompts]:
-    try:
-        data = yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = first_line(error, 120)
-        raise UserError(f"{path} is no YAML ({reason}); mend or remove it") from error
+    data = load_yaml(decoded(content, path), str(path))
     try:
         prompted = _FILE.validate_python({} if data is None else data)
     except ValidationError as error:

@@ -21,6 +21,7 @@ from idgen.metrics.encoders import ClipScorer
 from idgen.metrics.scorer import ImageScorer
 from idgen.mini.assets import mini_path
 from idgen.mini.sam import load_mini_sam
+from idgen.placeholders import check_words
 from idgen.prepare.photos import Photo
 from idgen.prepare.segmenters.candidates import Candidates, choose, keep_best, score_candidates
 from idgen.prepare.segmenters.class_noun import NOUN_FILE, ClassNouns
@@ -91,6 +92,8 @@ class SamSegmenter(PromptedSegmenter):
         self.encoder = encoder
         self.clip = clip
         self.detector = detector
+        if class_noun is not None:
+            check_words(class_noun, "SamSegmenter.class_noun")
         self.nouns = ClassNouns(class_noun, class_nouns)
 
     @property

@@ -31,7 +31,7 @@ def test_dreambenchs_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "named"),
-    [(b"", "0"), (b"\n \n", "0"), (b"dog\ncat\n", "2"), (b"\xff\xfe\x00", "cannot read")],
+    [(b"", "0"), (b"\n \n", "0"), (b"dog\ncat\n", "2"), (b"\xff\xfe\x00", "not UTF-8")],
 )
 def test_a_file_that_says_no_noun(tmp_path: Path, content: bytes, named: str) -> None:
     (tmp_path / NOUN_FILE).write_bytes(content)

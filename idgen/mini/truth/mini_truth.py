@@ -1,9 +1,6 @@
-"""Identity and background accuracy of a subject of the mini world, whose truth is known.
+"""The true scores of drawings of a subject of the mini world."""
 
-It belongs to what scores, above the rest of this package, which knows of no score.
-"""
-
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,26 +12,23 @@ from idgen.evaluation.observed import Found, Observed
 from idgen.evaluation.score import MetricScore, Score
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask, Picture
-from idgen.metrics.background import BackgroundAccuracy, scene_prototypes
-from idgen.metrics.encoders import ClipScorer, DinoScorer
+from idgen.metrics.background import BackgroundAccuracy
+from idgen.metrics.encoders import DinoScorer
 from idgen.metrics.identity import IdentityAccuracy
-from idgen.metrics.masked import subject_square
-from idgen.mini.captions import article
-from idgen.mini.lineup import lineup_pictures, lineup_seeds
-from idgen.mini.lineup_cache import LineupCache
+from idgen.metrics.poses import PoseCopying
+from idgen.metrics.recognition import BackgroundIdentity
 from idgen.mini.scenes import SCENES
 from idgen.mini.subjects import TRUTH, MiniSubject, read_subject
-from idgen.mini.wishes import asked_for
+from idgen.mini.truth.parts import PARTS, PartJudge, PartScore
+from idgen.mini.truth.pixels import found_masks, world_pixels
+from idgen.mini.truth.quality import LOOKS, QualityScore
+from idgen.mini.truth.stored import Tensors
+from idgen.mini.truth.yardsticks import Shown, Yardsticks
+from idgen.mini.wishes import AS_IT_IS, Wish, asked_for
 from idgen.sampling import DrawingRequest
-
-Shown = Callable[[Sequence[int]], Iterable[int]]
-"""Goes through work and shows how far it is, such as `rich.progress.track`."""
 
 TRUE_MASKS = fingerprint_fields(segmenter="the mini world's truth", version=1)
 """Identity of what knows the masks of photos in a regime."""
-
-_TOGETHER = 8
-"""Identities whose pictures are embedded at once."""
 
 
 class MiniTruth:
@@ -42,20 +36,24 @@ class MiniTruth:
 
     Identity exists where a subject is found in a drawing whose prompt leaves its looks alone: a
     recoloured subject is another individual, and a hat hides too much of it. Background exists
-    where the prompt names a scene that no photo shows.
+    where the prompt names a scene that no photo shows, background identity where it names no scene
+    that a photo shows, a copied pose where the subject wears nothing, which would change its mask.
+
+    Attributes:
+        subject: The truth about it.
+        yardsticks: What its drawings are held against.
     """
 
-    def __init__(self, subject: MiniSubject, lineup: Tensor) -> None:
-        """Takes the truth, and the line-up that drawings are told by, of `embed_lineup`."""
+    def __init__(self, subject: MiniSubject) -> None:
+        """Takes the truth; nothing is embedded yet."""
         self.subject = subject
-        self.lineup = lineup
-        self._scenes: Tensor | None = None
+        self.yardsticks = Yardsticks(subject)
 
     @classmethod
     def of(
         cls, photos: Path, dino: DinoScorer, device: torch.device, shown: Shown = iter
     ) -> Self | None:
-        """Draws and embeds the line-up that the subject is to be told from, where none is kept.
+        """Draws and embeds the line-up that the subject is to be told from, or finds it stored.
 
         Args:
             photos: The subject's folder.
@@ -72,13 +70,10 @@ class MiniTruth:
         subject = read_subject(photos)
         if subject is None:
             return None
-        known = LineupCache.of(subject, dino, device)
-        lineup = known.read()
-        if lineup is None:
-            with dino.loaded(device):
-                lineup = embed_lineup(subject, dino, shown)
-            known.write(lineup)
-        return cls(subject, lineup.to(device))
+        truth = cls(subject)
+        with dino.loaded(device):
+            truth.yardsticks.identities(dino, shown)
+        return truth
 
     def parts(self, photos: Sequence[Tensor]) -> tuple[list[Mask], list[Picture]] | None:
         """The true masks and backgrounds of photos, in a regime, whatever training was given.
@@ -107,56 +102,48 @@ class MiniTruth:
 
     def wants_a_photos_scene(self, request: DrawingRequest) -> bool:
         """Whether a prompt asks for a scene that one of the subject's photos shows."""
-        return asked_for(request.plain_prompt, self.subject.noun).scene in self.subject.scenes
+        return self._wish(request).scene in self.subject.scenes
 
     def scores(self) -> list[Score]:
-        """Identity accuracy and background accuracy."""
+        """Identity, background, what is copied, the parts of what was asked for, and quality."""
+        judge = PartJudge(self.yardsticks)
         return [
             MetricScore("identity_accuracy", IdentityAccuracy(), self._identities),
             MetricScore("background_accuracy", BackgroundAccuracy(), self._backgrounds),
+            MetricScore("background_identity", BackgroundIdentity(), self._grounds),
+            MetricScore("pose_copying", PoseCopying(), self._poses),
+            *(PartScore(name, judge) for name in PARTS),
+            *(QualityScore(part, self._references) for part in LOOKS),
         ]
 
+    def _wish(self, request: DrawingRequest) -> Wish:
+        return asked_for(request.plain_prompt, self.subject.noun)
+
     def _identities(self, drawings: Observed, photos: Observed) -> tuple[Any, ...]:
-        wishes = [asked_for(r.plain_prompt, self.subject.noun) for r in drawings.requests]
-        as_it_is = drawings.subject_dino.where(lambda row: wishes[row].attribute is None)
-        return as_it_is, self.lineup, 0
+        wishes = [self._wish(request) for request in drawings.requests]
+        as_it_is = drawings.subject_dino.where(lambda row: wishes[row].looks == AS_IT_IS)
+        lineup = self.yardsticks.identities(photos.observer.dino)
+        return as_it_is, lineup.to(as_it_is.embeddings.device), 0
 
     def _backgrounds(self, drawings: Observed, photos: Observed) -> tuple[Any, ...]:
-        wishes = [asked_for(r.plain_prompt, self.subject.noun).scene for r in drawings.requests]
+        wishes = [self._wish(request).scene for request in drawings.requests]
         unseen = self.subject.unseen_scenes
         there = Found.all(drawings.clip).where(lambda row: wishes[row] in unseen)
         asked = [list(SCENES).index(str(wishes[row])) for row in there.rows]
-        if self._scenes is None:
-            self._scenes = embed_scenes(self.subject.noun, photos.observer.clip)
-        return there, self._scenes, torch.tensor(asked, dtype=torch.int64)
+        scenes = self.yardsticks.scenes(photos.observer.clip)
+        return there, scenes, torch.tensor(asked, dtype=torch.int64)
 
+    def _grounds(self, drawings: Observed, photos: Observed) -> tuple[Any, ...]:
+        asking = self.wants_a_photos_scene
+        free = found_masks(drawings).where(lambda row: not asking(drawings.requests[row]))
+        shown = Found(free.rows, world_pixels(drawings, free.rows), free.count)
+        return shown, free.embeddings, *self.yardsticks.grounds()
 
-def embed_lineup(subject: MiniSubject, dino: DinoScorer, shown: Shown = iter) -> Tensor:
-    """Embeddings of the subject's line-up, the subject itself first, by a loaded DINO.
+    def _poses(self, drawings: Observed, photos: Observed) -> tuple[Any, ...]:
+        bare = found_masks(drawings).where(
+            lambda row: self._wish(drawings.requests[row]).looks.accessory is None
+        )
+        return bare, *self.yardsticks.poses()
 
-    Returns:
-        ``I K E``, of K pictures of each identity's `subject_square`.
-    """
-    seeds, embedded = lineup_seeds(subject), []
-    for start in shown(range(0, len(seeds), _TOGETHER)):
-        some = seeds[start : start + _TOGETHER]
-        pictures = [p for seed in some for p in lineup_pictures(subject.noun, seed)]
-        squares = [subject_square(p.picture, p.mask) for p in pictures]
-        found = dino.embed_images(squares)
-        embedded.append(found.view(len(some), -1, found.shape[1]))
-    return torch.cat(embedded)
-
-
-def embed_scenes(noun: str, clip: ClipScorer) -> Tensor:
-    """Embeddings of the mini world's scenes, in the order of `SCENES`.
-
-    Args:
-        noun: Class of the subject, which the texts name: without it CLIP is less sure.
-        clip: Loaded.
-
-    Returns:
-        ``S E``.
-    """
-    named = [(at, phrase) for at, scene in enumerate(SCENES.values()) for phrase in scene.phrases]
-    texts = clip.embed_texts([f"{article(noun)} {phrase}" for _, phrase in named])
-    return scene_prototypes(texts, [at for at, _ in named])
+    def _references(self, request: DrawingRequest, photos: Observed) -> Tensors | None:
+        return self.yardsticks.references(self._wish(request), photos.observer)

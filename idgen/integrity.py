@@ -1,0 +1,84 @@
+"""Whether a checkpoint is whole: every byte of its file, and the weights in it."""
+
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from idgen.errors import UserError
+
+WEIGHTS_ALONE = (
+    "the checkpoint holds weights alone, and no state of optimizer and loops to train on from; "
+    "draw with it, or train on from another"
+)
+
+
+def check_archive(path: Path) -> None:
+    """Compares every record of a file that `torch.save` wrote with the checksum beside it.
+
+    `torch.load` does not look at them, so that it takes a flipped bit for a weight.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: If a record differs, or the file is no such archive.
+        OSError: If it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{error}") from error
+    if damaged is not None:
+        raise ValueError(f"{damaged} differs from its checksum")
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and bytes, in any order, as 64 hexadecimal digits.
+
+    Args:
+        weights: Tensors of any shape by name.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        value = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 of a text, as 64 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_trained(weights: Mapping[str, Tensor], digest: str | None) -> None:
+    """Refuses weights that cannot be drawn with.
+
+    Args:
+        weights: Tensors of any shape by name.
+        digest: What `weights_digest` gave when they were saved; None if nothing was noted.
+
+    Raises:
+        UserError: If one is infinite or NaN, or they are not those that were saved.
+    """
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise UserError(
+                f"the checkpoint's weight {name} is not finite; take another checkpoint"
+            )
+    if digest is not None and weights_digest(weights) != digest:
+        raise UserError(
+            "the checkpoint's weights differ from their checksum: it is damaged, or was changed by "
+            "hand; take another checkpoint"
+        )
+
+
+def can_go_on(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint holds what it takes to train on, and not weights alone."""
+    return bool(checkpoint.get("optimizer_states")) and bool(checkpoint.get("loops"))

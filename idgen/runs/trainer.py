@@ -1,0 +1,98 @@
+"""The trainer's own settings: what they may be, and what is said of them before and after."""
+
+import math
+
+import lightning as L
+from jsonargparse import Namespace
+from lightning import Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+
+from idgen.errors import UserError
+from idgen.runs.quiet import HeldLines
+
+# Those that Lightning takes and stumbles over later, or passes over.
+_LEAST = {
+    "val_check_interval": 1,
+    "check_val_every_n_epoch": 1,
+    "accumulate_grad_batches": 1,
+    "gradient_clip_val": 0,
+    "log_every_n_steps": 0,
+    "num_sanity_val_steps": -1,
+    "min_steps": 0,
+    "min_epochs": 0,
+}
+
+
+def check_trainer_values(trainer: Namespace) -> None:
+    """Refuses numbers that the trainer would stumble over once it runs.
+
+    Args:
+        trainer: Its section of a config.
+
+    Raises:
+        UserError: If one is out of range.
+    """
+    for name, least in _LEAST.items():
+        value = trainer.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        if name == "val_check_interval" and 0 < value < 1 and trainer.check_val_every_n_epoch:
+            continue  # a share of an epoch
+        if not (value >= least and math.isfinite(value)):
+            whole = "a number from" if name == "gradient_clip_val" else "a whole number from"
+            raise UserError(f"--trainer.{name}: {value} is not {whole} {least} on; change it")
+
+
+def check_trainer_builds(trainer: Namespace) -> None:
+    """Builds a trainer with these settings, for nothing but what it refuses.
+
+    Args:
+        trainer: Its section of a config, built.
+
+    Raises:
+        MisconfigurationException: If Lightning refuses one.
+        UserError: If a number is out of range.
+    """
+    check_trainer_values(trainer)
+    held = HeldLines()
+    try:
+        Trainer(**{**vars(trainer), "logger": False, "callbacks": None})
+    finally:
+        held.drop()
+
+
+def waiting_note(trainer: L.Trainer) -> str | None:
+    """What a run that is spread over nodes waits for; None for one that is not."""
+    if trainer.num_nodes < 2 or trainer.node_rank > 0 or trainer.local_rank > 0:
+        return None
+    environment = trainer.strategy.cluster_environment  # type: ignore[attr-defined]
+    address = f"{environment.main_address}:{environment.main_port}"
+    others = trainer.num_nodes - 1
+    here = " (set it here too, to an address that they reach)" * (
+        environment.main_address == "127.0.0.1"
+    )
+    named = "NODE_RANK=1" if others == 1 else f"NODE_RANK=1 to {others}"
+    return (
+        f"waiting for {trainer.world_size} processes on {trainer.num_nodes} nodes to meet at "
+        f"{address}: start the same command on the other nodes with {named}, "
+        f"MASTER_PORT={environment.main_port} and MASTER_ADDR={environment.main_address}{here}"
+    )
+
+
+def untrained_note(trainer: L.Trainer, before: int) -> str | None:
+    """Why a fit trained nothing; None if it trained.
+
+    Args:
+        trainer: After `fit`.
+        before: Steps that its checkpoint had been trained for.
+    """
+    if trainer.state.fn != TrainerFn.FITTING or trainer.global_step > before:
+        return None
+    reasons = {
+        f"max_steps is {trainer.max_steps}": 0 <= trainer.max_steps <= before,
+        f"max_epochs is {trainer.max_epochs}": trainer.max_epochs == 0,
+        f"limit_train_batches is {trainer.limit_train_batches:g}": not trainer.limit_train_batches,
+    }
+    reason = next((said for said, true in reasons.items() if true), "it was stopped before a step")
+    at = f", and the checkpoint is at step {before}" if before else ""
+    return f"nothing was trained: {reason}{at}"

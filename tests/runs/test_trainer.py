@@ -1,0 +1,87 @@
+"""The trainer's numbers, what a run waits for, and whether anything was trained."""
+
+from typing import Any
+
+import pytest
+from lightning import Trainer
+
+from idgen.cli import main
+from idgen.runs.trainer import untrained_note, waiting_note
+from tests.workspace import Workspace
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "val_check_interval=0",
+        "val_check_interval=0.0",
+        "check_val_every_n_epoch=0",
+        "accumulate_grad_batches=0",
+        "accumulate_grad_batches=-2",
+        "gradient_clip_val=-1",
+        "gradient_clip_val=.nan",
+        "gradient_clip_val=.inf",
+        "log_every_n_steps=-2",
+        "num_sanity_val_steps=-4",
+        "min_steps=-3",
+        "min_epochs=-1",
+    ],
+)
+def test_numbers_that_lightning_stumbles_over_later(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], setting: str
+) -> None:
+    assert workspace.fit(f"--trainer.{setting}") == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert f"--trainer.{setting.partition('=')[0]}: " in line
+    assert not workspace.run.exists()
+
+
+def test_a_fit_that_trains_nothing_says_so(
+    trained: Workspace, workspace: Workspace, recwarn: pytest.WarningsRecorder
+) -> None:
+    fast = ("--trainer.num_sanity_val_steps=0",)
+    assert workspace.fit("--trainer.max_steps=0", *fast) == 0
+    assert "nothing was trained: max_steps is 0" in [str(w.message) for w in recwarn.list]
+    recwarn.clear()
+    elsewhere = f"--trainer.default_root_dir={workspace.folder / 'none'}"
+    assert workspace.fit(elsewhere, "--trainer.limit_train_batches=0", *fast) == 0
+    said = [str(w.message) for w in recwarn.list]
+    assert "nothing was trained: limit_train_batches is 0" in said
+    recwarn.clear()
+    resumed = f"--trainer.default_root_dir={workspace.folder / 'resumed'}"
+    options = (f"--ckpt_path={trained.last}", resumed, "--trainer.max_steps=2")
+    assert main(["fit", *options]) == 0
+    note = "nothing was trained: max_steps is 2, and the checkpoint is at step 4"
+    said = [str(w.message) for w in recwarn.list]
+    assert note in said
+    assert not any("exists and is not empty" in line for line in said)
+
+
+def test_a_fit_that_trains_says_nothing_of_it(
+    workspace: Workspace, recwarn: pytest.WarningsRecorder
+) -> None:
+    assert workspace.fit("--trainer.max_steps=1", "--trainer.limit_val_batches=0") == 0
+    assert not any("nothing was trained" in str(w.message) for w in recwarn.list)
+
+
+def test_several_nodes_are_waited_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+    }
+    assert waiting_note(Trainer(**options)) is None
+    monkeypatch.setenv("MASTER_ADDR", "10.0.0.7")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    note = waiting_note(Trainer(num_nodes=3, **options))
+    assert note is not None
+    assert "waiting for 3 processes on 3 nodes to meet at 10.0.0.7:29500" in note
+    assert "NODE_RANK=1 to 2" in note
+    monkeypatch.setenv("NODE_RANK", "1")
+    assert waiting_note(Trainer(num_nodes=3, **options)) is None
+
+
+def test_a_trainer_that_did_not_fit_has_nothing_to_say() -> None:
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    assert untrained_note(trainer, 0) is None
