@@ -95,6 +95,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _flushed(arguments: list[str]) -> int:
     """Runs a command, and writes all that it printed: at the end of Python it is too late."""
+    wait_without_spinning()
     try:
         return _run(*arguments[:1], options=arguments[1:])
     finally:
@@ -117,7 +118,6 @@ def _run(command: str = "--help", *, options: list[str]) -> int:
     if command == "--version":
         print(f"idgen {__version__}")
         return 0
-    wait_without_spinning()
     # What imports make is no garbage; to look through it again and again takes a tenth of a start.
     gc.disable()
     try:

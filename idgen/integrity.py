@@ -1,6 +1,7 @@
-"""Whether a checkpoint is whole: every byte of its file, and the weights in it."""
+"""Whether files of weights are whole, and what they hold: checkpoints, safetensors."""
 
 import hashlib
+import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,3 +83,26 @@ def check_trained(weights: Mapping[str, Tensor], digest: str | None) -> None:
 def can_go_on(checkpoint: Mapping[str, Any]) -> bool:
     """Whether a checkpoint holds what it takes to train on, and not weights alone."""
     return bool(checkpoint.get("optimizer_states")) and bool(checkpoint.get("loops"))
+
+
+def weight_names(path: Path) -> list[str]:
+    """The names of a safetensors file's weights, of which none is read.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: If it is no such file, or cut short.
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as file:
+        # The length of its JSON header comes first.
+        length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
+        if length > size - 8:
+            raise ValueError("it is no safetensors file, or cut short")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    end = max((weight["data_offsets"][1] for weight in header.values()), default=0)
+    if 8 + length + end != size:
+        raise ValueError("it is cut short")
+    return list(header)

@@ -1,9 +1,6 @@
 """The LightningModule: batch -> condition -> losses -> log."""
 
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
-from functools import cached_property
 from typing import Any
 
 import lightning as L
@@ -17,15 +14,12 @@ from idgen.backbones.latents import sample_latents
 from idgen.backbones.text import SubjectWords
 from idgen.data.batch import DrawingBatch, PriorBatch, SceneBatch, SubjectBatch
 from idgen.errors import UserError
-from idgen.integrity import WEIGHTS_ALONE, can_go_on, check_trained, weights_digest
 from idgen.models.conditioning import (
     Condition,
-    Conditioning,
     ConditioningCallable,
     ConditioningFactory,
 )
 from idgen.models.fusion import expert_load, router_entropy
-from idgen.models.origin import Origin
 from idgen.models.tuning import Tuning
 from idgen.optimization import Optimization
 from idgen.plateau import follow
@@ -35,18 +29,15 @@ from idgen.seeds import seed_of
 from idgen.terms import Term
 from idgen.terms.objective import Objective
 from idgen.terms.step import Step
+from idgen.trained_module import TrainedModule
 
-CHECKPOINT_KEY = "idgen"
 
-
-class PersonalizationModule(L.LightningModule):
+class PersonalizationModule(TrainedModule):
     """Trains a tuning and a conditioning on a frozen backbone.
 
     It is light until `configure_model`, Lightning's hook, brings the weights in. Checkpoints hold
     what is trained, and no frozen weight.
     """
-
-    conditioning: Conditioning
 
     def __init__(
         self,
@@ -99,10 +90,7 @@ class PersonalizationModule(L.LightningModule):
         self.sampler = sampler or Sampler()
         self.seed = seed
         self.background_noise = background_noise
-        self.trained_steps = 0
-        self._frozen_keys: frozenset[str] | None = None
         self._drawing = ExitStack()
-        self.register_load_state_dict_post_hook(_without_frozen_keys)  # type: ignore[no-untyped-call]
 
     # Before there are weights
 
@@ -174,22 +162,6 @@ class PersonalizationModule(L.LightningModule):
                 "is not known; set max_steps, or leave background_noise out"
             )
 
-    @cached_property
-    def trained_shapes(self) -> Mapping[str, torch.Size]:
-        """The shape of each trained weight by name, and of a conditioning's buffers.
-
-        It is known without weights, and what a checkpoint holds.
-
-        Raises:
-            UserError: If the backbone lacks what is to be tuned.
-        """
-        inside = self.tuning.declare(self.backbone, self.words)
-        own = self.conditioning.state_dict()
-        return {
-            **{f"backbone.{name}": shape for name, shape in inside.items()},
-            **{f"conditioning.{name}": value.shape for name, value in own.items()},
-        }
-
     def check_class_images(self, given: bool) -> None:
         """Refuses a term about class images without them, and class images without such a term.
 
@@ -233,11 +205,6 @@ class PersonalizationModule(L.LightningModule):
         readers = [f"terms.{name}" for name, term in terms if term.reads_masks]
         readers += ["background_noise"] if self.background_noise is not None else []
         return [*readers, "f'_i"] if self.conditioning.explicit else readers
-
-    @property
-    def origin(self) -> Origin:
-        """What tells this backbone and method from others."""
-        return Origin.of(self.backbone, self.tuning, self.conditioning)
 
     def configure_model(self) -> None:
         """Loads the backbone, attaches the tuning, builds the conditioning; once.
@@ -419,127 +386,3 @@ class PersonalizationModule(L.LightningModule):
 
     on_validation_start = on_test_start = on_predict_start = _open_autoencoder
     on_validation_end = on_test_end = on_predict_end = _close_autoencoder
-
-    # Checkpoints
-
-    def _find_frozen_keys(self) -> frozenset[str]:
-        return frozenset(set(super().state_dict()) - self.trained_shapes.keys())
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """What is trained, by name."""
-        state: dict[str, Any] = super().state_dict(*args, **kwargs)
-        prefix = kwargs.get("prefix", "")
-        for key in self._frozen_keys or ():
-            state.pop(prefix + key, None)
-        return state
-
-    def check_weights(self, given: Mapping[str, torch.Size]) -> None:
-        """Compares the trained weights of a checkpoint with this module's.
-
-        Args:
-            given: Shapes by name.
-
-        Raises:
-            UserError: If one is missing, unknown, or of another shape.
-        """
-        wanted = self.trained_shapes
-        differing = sorted(k for k in wanted.keys() | given.keys() if wanted.get(k) != given.get(k))
-        if differing:
-            first = differing[0]
-            raise UserError(
-                f"checkpoint of another method or size: {len(differing)} weights differ, first "
-                f"{first} ({_shape(given.get(first))} in the checkpoint, "
-                f"{_shape(wanted.get(first))} in the config); use the checkpoint's own config alone"
-            )
-
-    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        """Loads what was trained.
-
-        Raises:
-            UserError: If a trained weight is missing, unknown, or of another shape.
-        """
-        if strict:
-            self.check_weights({key: value.shape for key, value in state_dict.items()})
-        return super().load_state_dict(state_dict, strict=False, assign=assign)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what tells this backbone and method from others, and a checksum of the weights.
-
-        Raises:
-            UserError: If a weight is infinite or NaN, so that no good checkpoint is replaced.
-        """
-        for name, weight in checkpoint["state_dict"].items():
-            if not weight.isfinite().all():
-                raise UserError(
-                    f"the weight {name} is not finite after step {self.global_step}, so no "
-                    "checkpoint is written; lower the optimizer's lr"
-                )
-        checkpoint[CHECKPOINT_KEY] = {
-            **checkpoint.get(CHECKPOINT_KEY, {}),
-            **asdict(self.origin),
-            "seed": self.seed,
-            "optimizer": self.optimization.kind,
-            "weights_digest": weights_digest(checkpoint["state_dict"]),
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses a checkpoint of another backbone or method, and a damaged one.
-
-        Raises:
-            UserError: If it is one, is not idgen's, or is to be trained on and cannot be.
-        """
-        made = checkpoint.get(CHECKPOINT_KEY)
-        if made is None:
-            raise UserError("the checkpoint was not written by idgen")
-        trainer = self._trainer
-        resumed = trainer is not None and trainer.state.fn == TrainerFn.FITTING
-        if resumed and not can_go_on(checkpoint):
-            raise UserError(WEIGHTS_ALONE)
-        self.check_origin(made, resumed)
-        check_trained(checkpoint["state_dict"], made.get("weights_digest"))
-        self.trained_steps = checkpoint["global_step"]
-        _begin_next_epoch(checkpoint)
-
-    def check_origin(self, made: Mapping[str, Any], resumed: bool) -> None:
-        """Compares what a checkpoint was trained on with this module.
-
-        Args:
-            made: What `on_save_checkpoint` added to it.
-            resumed: Whether it is to be trained further, and not only drawn with.
-
-        Raises:
-            UserError: If the backbone or the method is another, or the optimizer of a resumed run.
-        """
-        optimizer = made.get("optimizer")
-        if resumed and optimizer not in (None, self.optimization.kind):
-            raise UserError(
-                f"optimizer: the checkpoint holds the state of {optimizer}, which "
-                f"{self.optimization.kind} cannot go on from; take that one, or start a new run"
-            )
-        free = () if resumed else self.conditioning.of_inference
-        self.origin.check(made, free)
-
-
-def _begin_next_epoch(checkpoint: dict[str, Any]) -> None:
-    """Lets a run whose last epoch is done begin the next one, and not go on in it.
-
-    Lightning would count the next batch as one more of that epoch, and its last: an epoch of one
-    batch, after which the optimizer steps whether its gradients are all gathered or not.
-    """
-    progress = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress")
-    if progress and progress["is_last_batch"]:
-        progress["current"] = dict.fromkeys(progress["current"], 0)
-        progress["is_last_batch"] = False
-
-
-def _without_frozen_keys(module: torch.nn.Module, keys: Any) -> None:
-    """Frozen weights are not missing in a checkpoint, nor in one of an averaged model."""
-    assert isinstance(module, PersonalizationModule)
-    frozen = module._frozen_keys or frozenset()
-    keys.missing_keys[:] = [
-        key for key in keys.missing_keys if key.removeprefix("module.") not in frozen
-    ]
-
-
-def _shape(shape: torch.Size | None) -> str:
-    return "absent" if shape is None else str(tuple(shape))

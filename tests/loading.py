@@ -44,4 +44,4 @@ def nothing_loaded() -> Iterator[None]:
         for owner, name in _LOADERS:
             patched.setattr(owner, name, refuse(f"{owner.__name__}.{name}"))
         yield
-    assert asked == []
+    assert asked == [], asked

@@ -26,6 +26,7 @@ LAYERS = (
     ("data",),
     ("plateau",),
     ("terms", "optimization"),
+    ("trained_module",),
     ("module",),
     ("evaluation",),
     ("callbacks",),

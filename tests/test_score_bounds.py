@@ -48,7 +48,7 @@ def test_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     assert {len(row) for row in found.values()} == {len(score_bounds.ROWS)}
     # Drawn once a prompt, nothing can differ from anything: a score without a value.
     assert set(found["diversity"]) == {"–"}
-    itself, others, photos, _ = range(len(score_bounds.ROWS))
+    itself, others, specks, kind, ground, photos, _ = range(len(score_bounds.ROWS))
 
     def value(score: str, model: int) -> float:
         return float(found[score][model])
@@ -59,5 +59,7 @@ def test_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     for score in ("kid_dino", "kid_clip", "kid_background"):
         assert abs(value(score, itself)) < value(score, photos) / 2
     assert value("kid_dino", others) > 0.1
+    assert value("kid_clip", specks) > value("kid_clip", itself)
+    assert value("background_identity", ground) > 0.8 > 0.3 > value("background_identity", kind)
     assert value("all_right", itself) > value("all_right", photos) + 0.3
     assert value("all_right", others) < 0.2

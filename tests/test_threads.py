@@ -75,10 +75,10 @@ def test_who_says_how_to_wait_is_left_alone(said: str) -> None:
 def test_threads_wait_without_spinning_before_torch_is_there() -> None:
     code = (
         "import os, sys, idgen.cli\n"
-        "def imported(command):\n"
+        "def seen(command, *, options):\n"
         "    print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])\n"
-        "    return lambda options: 0\n"
-        "idgen.cli._function = imported\n"
+        "    return 0\n"
+        "idgen.cli._run = seen\n"
         "idgen.cli.main(['fit'])"
     )
     names = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "GOMP_SPINCOUNT")

@@ -4,15 +4,18 @@
 its class, as each prompt of the suite asks, and scores these pictures as `idgen test` scores
 drawings, masks by the mini SAM. The first column is what a perfect model would reach, the second
 what a perfect model reaches that does not know the subject: their difference is the part of a
-change in CLIP-T that belongs to the subject's looks, not to what training spoilt. The third is a
-model that returns its photos; each is then compared with itself too. The last is the photos against
-each other, as `idgen test` scores them. ``--held-out N`` takes the held-out subjects 0 to N - 1
-instead, which a benchmark calls ``mini:0`` and so on, and shows means.
+change in CLIP-T that belongs to the subject's looks, not to what training spoilt. Then come faults
+one at a time: specks; a scene like a photo's, and the very background of one, whatever the prompt
+says; and a model that returns its photos, each compared with itself too. The last is the photos
+against each other, as `idgen test` scores them. ``--held-out N`` takes the held-out subjects 0 to
+N - 1 instead, which a benchmark calls ``mini:0`` and so on. It shows means, and for the kernel
+distances, whose mean is 0 for right pictures, their standard deviation between subjects.
 """
 
 import argparse
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -43,7 +46,11 @@ from idgen.sampling import DrawingRequest
 from tools.command import run
 
 CPU = torch.device("cpu")
-MODELS = ("itself", "others of its class", "its photos")
+SPECKS = 8
+MODELS = (
+    *("itself", "others of its class", "itself, with specks", "in a photo's kind of scene"),
+    *("before a photo's background", "its photos"),
+)
 ROWS = (*MODELS, "its photos, each against the others")
 
 
@@ -64,11 +71,26 @@ def drawn_for(subject: MiniSubject, prompt: str, count: int, model: str) -> list
             drawings.append(rng.choice(subject.photos()))
             continue
         # The others are no candidates of the line-up, or they would be told from it too easily.
-        identity = subject.identity_seed if model == "itself" else HELD_OUT_FROM + 1000 + number
+        other = model == "others of its class"
+        identity = HELD_OUT_FROM + 1000 + number if other else subject.identity_seed
         scene, pose = wish.scene or rng.choice(subject.unseen_scenes), sample_pose(rng)
         seed, looks = rng.randrange(2**31), wish.looks.attributes
-        drawings.append(draw(Factors(subject.noun, identity, scene, pose, None, seed, looks)))
+        copied = rng.choice(subject.photos()).factors
+        if model in ("in a photo's kind of scene", "before a photo's background"):
+            scene = copied.scene
+            seed = copied.seed if model == "before a photo's background" else seed
+        drawn = draw(Factors(subject.noun, identity, scene, pose, None, seed, looks))
+        drawings.append(specked(drawn, rng) if model == "itself, with specks" else drawn)
     return drawings
+
+
+def specked(drawing: Drawing, rng: random.Random) -> Drawing:
+    """The same picture with specks of any colour, 2 or 3 pixels a side."""
+    picture = drawing.picture.copy()
+    for _ in range(SPECKS):
+        side, top, left = rng.randint(2, 3), rng.randrange(61), rng.randrange(61)
+        picture[top : top + side, left : left + side] = [rng.randrange(256) for _ in range(3)]
+    return replace(drawing, picture=picture)
 
 
 def observed_photos(subject: MiniSubject, observer: Observer) -> Observed:
@@ -109,6 +131,12 @@ def bounds(subject: MiniSubject, observer: Observer, suite: str, pictures: int) 
     return [*of_models, photo_scores(photos)]
 
 
+def spreads(each: Sequence[Means]) -> Means:
+    """Standard deviations between subjects, of those that have the score."""
+    values = {name: [v for of in each if (v := of.get(name)) is not None] for name in TEST_SCORES}
+    return {name: float(np.std(v, ddof=1)) if v[1:] else None for name, v in values.items()}
+
+
 def mean_scores(each: Sequence[Means]) -> Means:
     """Means over subjects, of those that have the score."""
     values = {name: [v for of in each if (v := of.get(name)) is not None] for name in TEST_SCORES}
@@ -137,18 +165,23 @@ def main() -> None:
             name: bounds(subject, observer, args.prompts, args.pictures)
             for name, subject in track(list(subjects.items()), "scoring", console=console)
         }
+    wide: list[Means] = [{}] * len(ROWS)
     if args.held_out:
-        means = [mean_scores([of[at] for of in found.values()]) for at in range(len(ROWS))]
-        found = {f"{args.held_out} held out": means}
+        of_rows = [[of[at] for of in found.values()] for at in range(len(ROWS))]
+        wide = [spreads(of_row) for of_row in of_rows]
+        found = {f"{args.held_out} held out": [mean_scores(of_row) for of_row in of_rows]}
     for name, each in found.items():
         table = Table("score", *ROWS, title=name)
         for score in TEST_SCORES:
-            table.add_row(score, *(_shown(scores.get(score)) for scores in each))
+            by = [spread.get(score) if score.startswith("kid_") else None for spread in wide]
+            shown = zip((scores.get(score) for scores in each), by, strict=True)
+            table.add_row(score, *(_shown(value, spread) for value, spread in shown))
         console.print(table)
 
 
-def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _shown(value: float | None, spread: float | None = None) -> str:
+    told = "–" if value is None else f"{value:.3f}"
+    return told if spread is None else f"{told} ± {spread:.3f}"
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from torch import nn
 
 from idgen.errors import UserError, first_line
 from idgen.fingerprint import fingerprint_path
+from idgen.integrity import weight_names
 from idgen.sources import is_mini, model_folder
 
 _INDEX = "model_index.json"
@@ -208,11 +209,8 @@ class PipelineFolder:
 
     def _check_plain(self, path: Path) -> None:
         """Refuses weights that carry LoRA, which diffusers would drop and say nothing."""
-        from safetensors import safe_open
-
         try:
-            with safe_open(path, "pt") as file:
-                lora = next((key for key in file.keys() if "lora" in key.lower()), None)  # noqa: SIM118
+            lora = next((name for name in weight_names(path) if "lora" in name.lower()), None)
         except Exception as error:  # damaged files fail in many ways
             raise self.refused(
                 f"cannot read {path} ({first_line(error)}); fetch it again"

@@ -3,7 +3,7 @@
 A linear probe (Radford et al., 2021, arXiv 2103.00020, section 3.2) on the scores' frozen
 embeddings answers, and only where pictures with every answer are at hand to fit it: the mini world
 draws them. Nearest pictures, which tell individuals, do not tell an individual's parts: they know
-the colour of an individual in the gallery, and miss every second one of another.
+the colour of an individual in the gallery, and often miss that of another.
 """
 
 from dataclasses import dataclass

@@ -172,13 +172,12 @@ class IdgenCLI(PartsCLI):
             check_launch(self.trainer.world_size)
             if self.command == "fit":
                 self.model.check_length(self.trainer)
+                check_monitors(self.trainer.callbacks, self.model)  # type: ignore[attr-defined]
                 self._settle_fit()
             else:
                 if self.trainer.is_global_zero:
                     check_drawings(self.config[self.command], self.command)
                 self._check_parts(self.stored)
-            if self.command == "fit":
-                check_monitors(self.trainer.callbacks, self.model)  # type: ignore[attr-defined]
         self.held.release()
         if (note := waiting_note(self.trainer)) is not None:
             rank_zero_info(note)

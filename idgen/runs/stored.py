@@ -18,8 +18,8 @@ from idgen.errors import UserError, first_line
 from idgen.evaluation.recorder import Stage
 from idgen.files import atomic_write
 from idgen.integrity import can_go_on, check_archive, check_trained, text_digest
-from idgen.module import CHECKPOINT_KEY
 from idgen.runs.hyperparameters import log_hyperparameters
+from idgen.trained_module import CHECKPOINT_KEY
 
 STORED = ("seed_everything", "trainer", "model", "data", "fidelity", "drawings", "checkpoint")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from idgen.callbacks.checkpoint import AdapterCheckpoint
 from idgen.cli import main
@@ -159,6 +160,8 @@ def test_a_rank_left_in_the_environment(
 ) -> None:
     before = trained.last.read_bytes()
     monkeypatch.setenv(name, "1")
+    # Lightning takes it for this process's, and would for all tests to come.
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
     assert trained.fit() == 2
     assert f"{name}=1" in said()
     assert trained.last.read_bytes() == before
