@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from rich.console import Console
 from rich.progress import track
+from rich.table import Table
 
 from idgen.callbacks.pictures import log_pictures
 from idgen.data.datamodule import SubjectDataModule
@@ -104,6 +106,8 @@ class EvaluateDrawings(Callback):
             module.log(
                 name, value, prog_bar=shown, logger=False, sync_dist=False, rank_zero_only=False
             )
+        if trainer.is_global_zero and trainer.state.fn != TrainerFn.FITTING:
+            _print_scores(named)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the grids of this step, to files and to loggers, and a line of scores."""
@@ -173,6 +177,14 @@ def _step(trainer: L.Trainer) -> int:
     if trainer.state.fn == TrainerFn.FITTING:
         return trainer.global_step
     return int(getattr(trainer.lightning_module, "trained_steps", 0))
+
+
+def _print_scores(named: Mapping[str, float]) -> None:
+    """Prints a command's scores, as Lightning would those that it hands to loggers itself."""
+    table = Table("score", "value")
+    for name, value in named.items():
+        table.add_row(name, f"{value:.4f}")
+    Console().print(table)
 
 
 def _shown(trainer: L.Trainer) -> Shown:

@@ -264,11 +264,11 @@ def test_a_signal_lets_commands_save_and_says_how_to_go_on(
     tmp_path: Path, number: int, code: int
 ) -> None:
     checkpoint, log = tmp_path / "a/run/last.ckpt", tmp_path / "log"
-    options = (f"--checkpoint={checkpoint}", f"--wait={tmp_path / 'never'}")
+    given = (f"--checkpoint={checkpoint}", f"--wait={tmp_path / 'never'}")
 
-    def run(command_name: str, options_: Sequence[str]) -> None:
+    def run(command_name: str, *, options: Sequence[str]) -> None:
         with command._terminating():
-            command._run_all(LocalExecutor(1, 1), [make_cell(tmp_path, "a", *options)], "running")
+            command._run_all(LocalExecutor(1, 1), [make_cell(tmp_path, "a", *given)], "running")
 
     def driver() -> int:
         cli._run = run  # type: ignore[assignment]
