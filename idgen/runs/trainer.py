@@ -38,6 +38,12 @@ def check_trainer_values(trainer: Namespace) -> None:
             f"--trainer.val_check_interval: {interval} may fall between two steps of the optimizer "
             f"where trainer.accumulate_grad_batches is {gathered}; give a whole number of steps"
         )
+    batches = trainer.limit_train_batches
+    if gathered > 1 and isinstance(batches, int) and batches % gathered:
+        raise UserError(
+            f"--trainer.limit_train_batches: {batches} is no multiple of "
+            f"trainer.accumulate_grad_batches, {gathered}: the last step of an epoch would be cut"
+        )
     for name, least in _LEAST.items():
         value = trainer.get(name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):

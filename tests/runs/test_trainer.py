@@ -48,6 +48,12 @@ def test_validation_never_falls_between_steps_of_the_optimizer(
     assert not workspace.run.exists()
 
 
+def test_an_epoch_cuts_no_step(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--trainer.limit_train_batches=5", "--trainer.accumulate_grad_batches=2")
+    assert workspace.fit(*options) == 2
+    assert "--trainer.limit_train_batches: 5 is no multiple" in capsys.readouterr().err
+
+
 def test_a_fit_that_trains_nothing_says_so(
     trained: Workspace, workspace: Workspace, recwarn: pytest.WarningsRecorder
 ) -> None:
