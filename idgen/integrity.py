@@ -82,7 +82,11 @@ def check_trained(weights: Mapping[str, Tensor], digest: str | None) -> None:
 
 def can_go_on(checkpoint: Mapping[str, Any]) -> bool:
     """Whether a checkpoint holds what it takes to train on, and not weights alone."""
-    return bool(checkpoint.get("optimizer_states")) and bool(checkpoint.get("loops"))
+    states, loops = checkpoint.get("optimizer_states"), checkpoint.get("loops")
+    whole = isinstance(states, list) and all("param_groups" in state for state in states)
+    counted = isinstance(loops, Mapping) and "fit_loop" in loops
+    schedules = isinstance(checkpoint.get("lr_schedulers"), list)
+    return bool(states) and whole and counted and schedules
 
 
 def weight_names(path: Path) -> list[str]:

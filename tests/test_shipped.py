@@ -51,6 +51,12 @@ def test_fit_takes_shipped_configs_anywhere(
     assert config["model"]["backbone"]["init_args"]["source"] == "mini"
 
 
+def test_init_takes_no_blank_folder(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", " "]) == 2
+    assert "DIR is blank" in capsys.readouterr().err
+    assert list(empty.iterdir()) == []
+
+
 def test_init_lays_all_of_them_out(empty: Path) -> None:
     assert main(["init", "here"]) == 0
     laid_out, shipped = empty / "here" / "configs", shipped_configs()

@@ -5,13 +5,17 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from idgen.errors import UserError
 from idgen.shipped import shipped_configs
 
 
 class _Parser(argparse.ArgumentParser):
+    def print_help(self, file: Any = None) -> None:
+        # argparse would pass over a full disk.
+        print(self.format_help(), end="", file=file)
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see idgen init --help")
 
@@ -29,7 +33,10 @@ def run_init(options: Sequence[str]) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("folder", metavar="DIR", help="Such as '.'; made if there is none.")
-    folder = Path(parser.parse_args(list(options)).folder).expanduser()
+    given: str = parser.parse_args(list(options)).folder
+    if not given.strip():
+        raise UserError("DIR is blank; name a folder")
+    folder = Path(given).expanduser()
     target = folder / "configs"
     if target.exists() or target.is_symlink():
         raise UserError(f"{target} is there already and is left as it is; name another folder")

@@ -31,7 +31,9 @@ def check_launch(processes: int) -> None:
     Raises:
         UserError: If there is such a variable.
     """
-    for name in ("RANK", "LOCAL_RANK"):
+    # Lightning takes a rank from the last two too: Slurm's, and IBM's jsrun's.
+    alone = ("SLURM_PROCID", "JSM_NAMESPACE_RANK") if processes == 1 else ()
+    for name in ("RANK", "LOCAL_RANK", *alone):
         rank = os.environ.get(name)
         if rank is None or (processes == 1 and rank == "0"):
             continue

@@ -87,6 +87,13 @@ def _is_yaml(value: str) -> bool:
     return True
 
 
+def _is_file(path: pathlib.Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long for a name, or a character that none may have
+        return False
+
+
 def check_config(text: str, name: str, keys: Set[str], sections: Mapping[str, str]) -> None:
     """Refuses a config that is none, or is another command's, or whose sections are no sections.
 
@@ -163,7 +170,7 @@ def _check_section(
 ) -> None:
     """Refuses a section that is no mapping; a section may also be a file that holds one."""
     is_section = key in sections or key.endswith(".init_args")
-    if is_section and isinstance(value, str) and (folder / value).is_file():
+    if is_section and isinstance(value, str) and _is_file(folder / value):
         value = read_yaml(folder / value, f"{name}{key}")
     if isinstance(value, dict):
         for inner, held in value.items():

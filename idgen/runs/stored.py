@@ -214,10 +214,14 @@ def read_stored_run(ckpt_path: str | None) -> StoredRun | None:
     if not isinstance(made, dict) or not all(isinstance(made.get(key), str) for key in wanted):
         raise UserError(f"--ckpt_path: {path} was not written by idgen fit")
     weights, step = checkpoint.get("state_dict"), checkpoint.get("global_step")
-    if not isinstance(weights, dict) or not isinstance(step, int):
+    named = isinstance(weights, dict) and all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in weights.items()
+    )
+    if not named or not isinstance(step, int) or "pytorch-lightning_version" not in checkpoint:
         raise UserError(
             f"--ckpt_path: {path} holds no weights or no step; it is no whole checkpoint"
         )
+    assert isinstance(weights, dict)
     try:
         check_trained(weights, made.get("weights_digest"))
     except UserError as error:

@@ -32,6 +32,18 @@ def check_trainer_values(trainer: Namespace) -> None:
     Raises:
         UserError: If one is out of range.
     """
+    interval, gathered = trainer.val_check_interval, trainer.accumulate_grad_batches
+    if gathered > 1 and not (interval is None or isinstance(interval, int) or interval == 1.0):
+        raise UserError(
+            f"--trainer.val_check_interval: {interval} may fall between two steps of the optimizer "
+            f"where trainer.accumulate_grad_batches is {gathered}; give a whole number of steps"
+        )
+    batches = trainer.limit_train_batches
+    if gathered > 1 and isinstance(batches, int) and batches % gathered:
+        raise UserError(
+            f"--trainer.limit_train_batches: {batches} is no multiple of "
+            f"trainer.accumulate_grad_batches, {gathered}: the last step of an epoch would be cut"
+        )
     for name, least in _LEAST.items():
         value = trainer.get(name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):

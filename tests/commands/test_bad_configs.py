@@ -43,7 +43,7 @@ def added(workspace: Workspace, text: str) -> None:
     workspace.config.write_text(workspace.config.read_text() + text, encoding="utf-8")
 
 
-@pytest.mark.parametrize("value", [[{"max_steps": 1}], 5, None, "no_such_file.yaml"])
+@pytest.mark.parametrize("value", [[{"max_steps": 1}], 5, None, "no_such_file.yaml", "x" * 300])
 @pytest.mark.parametrize("key", ["trainer", "data", "drawings", "checkpoint", "data.subject"])
 def test_a_section_that_is_none(
     workspace: Workspace, refusal: Refusal, key: str, value: object

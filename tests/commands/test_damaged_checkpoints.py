@@ -85,6 +85,23 @@ def test_weights_alone_are_drawn_with_and_not_trained_on(
     assert len(list((out / "images").iterdir())) == 1
 
 
+def test_parts_of_another_kind(
+    trained: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes: dict[str, Change] = {
+        "no weights": lambda c: c["state_dict"].update({next(iter(c["state_dict"])): [1]}),
+        "no whole": lambda c: c.pop("pytorch-lightning_version"),
+        "weights alone": lambda c: c.pop("lr_schedulers"),
+        "no state of optimizer": lambda c: c.update(optimizer_states=[{}]),
+        "optimizer and loops": lambda c: c.update(loops={"a": 1}),
+    }
+    root = f"--trainer.default_root_dir={tmp_path / 'new'}"
+    for reason, change in changes.items():
+        path = changed(trained, tmp_path / "changed.ckpt", change)
+        assert reason in refused(capsys, "fit", f"--ckpt_path={path}", root)
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("text", ["trainer: [", "a word", "trainer: 3", "trainer: {}\nmodel: {}"])
 def test_a_damaged_config_can_be_given(
     trained: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str

@@ -45,7 +45,10 @@ class Output(io.StringIO):
 
 @pytest.mark.parametrize(
     "options",
-    [["--version"], *([name, "--help"] for name in ("fit", "prepare", "sample", "benchmark"))],
+    [
+        ["--version"],
+        *([name, "--help"] for name in ("fit", "prepare", "sample", "benchmark", "init")),
+    ],
 )
 def test_nothing_that_is_printed_is_lost_in_silence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str]

@@ -178,7 +178,7 @@ def test_two_fits_in_one_folder(workspace: Workspace, said: Said) -> None:
         assert f"at work in {elsewhere.checkpoints}" in said()
 
 
-@pytest.mark.parametrize("name", ["LOCAL_RANK", "RANK"])
+@pytest.mark.parametrize("name", ["LOCAL_RANK", "RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"])
 def test_a_rank_left_in_the_environment(
     trained: Workspace, said: Said, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -37,6 +37,23 @@ def test_numbers_that_lightning_stumbles_over_later(
     assert not workspace.run.exists()
 
 
+@pytest.mark.parametrize("interval", ["0.5", "00:00:00:01"])
+def test_validation_never_falls_between_steps_of_the_optimizer(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], interval: str
+) -> None:
+    options = ("--trainer.check_val_every_n_epoch=1", f"--trainer.val_check_interval={interval}")
+    assert workspace.fit(*options, "--trainer.accumulate_grad_batches=2") == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert f"--trainer.val_check_interval: {interval} may fall between two steps" in line
+    assert not workspace.run.exists()
+
+
+def test_an_epoch_cuts_no_step(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--trainer.limit_train_batches=5", "--trainer.accumulate_grad_batches=2")
+    assert workspace.fit(*options) == 2
+    assert "--trainer.limit_train_batches: 5 is no multiple" in capsys.readouterr().err
+
+
 def test_a_fit_that_trains_nothing_says_so(
     trained: Workspace, workspace: Workspace, recwarn: pytest.WarningsRecorder
 ) -> None:
