@@ -34,6 +34,15 @@ def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]
     assert "did you mean 'fit'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("rank", ["abc", "", "-1"])
+def test_a_rank_that_is_no_number_is_refused_before_imports(
+    rank: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    assert main(["fit", "--config", "configs/base.yaml"]) == 2
+    assert f"LOCAL_RANK={rank} in the environment is no number" in capsys.readouterr().err
+
+
 def test_module_runs_as_a_command() -> None:
     printed = subprocess.run(
         [sys.executable, "-m", "idgen", "--version"], capture_output=True, text=True, check=True

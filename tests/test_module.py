@@ -291,19 +291,6 @@ def test_it_starts_alike_whatever_random_numbers_were_drawn_before(
     assert all(torch.equal(value, starts[1][key]) for key, value in starts[0].items())
 
 
-def test_the_trained_weights_are_known_before_and_are_the_state(
-    backbone: StableDiffusionBackbone,
-) -> None:
-    fresh = StableDiffusionBackbone(backbone.source)
-    module = PersonalizationModule(fresh, LoraTuning(), DecoupledFusion)
-    shapes = dict(module.trained_shapes)
-    assert not list(module.parameters())
-    module.configure_model()
-    assert {key: value.shape for key, value in module.state_dict().items()} == shapes
-    trained = {name for name, value in module.named_parameters() if value.requires_grad}
-    assert trained == shapes.keys()
-
-
 def test_a_copy_is_a_module_of_its_own(backbone: StableDiffusionBackbone) -> None:
     terms = {"diffusion": Diffusion(), "preserved": BackgroundPreservation()}
     module = configured(backbone, TextOnly, terms)
@@ -323,20 +310,6 @@ def test_embeddings_of_another_width_are_refused(backbone: StableDiffusionBackbo
     with pytest.raises(UserError, match=r"width 24.*takes 32.*image_width to 24"):
         module.check_features(24)
     PersonalizationModule(backbone, LoraTuning(), TextOnly).check_features(24)
-
-
-class Counting(TextOnly):
-    """Has a buffer."""
-
-    def __init__(self, space: FeatureSpace) -> None:
-        super().__init__(space)
-        self.register_buffer("asked", torch.zeros(1))
-
-
-def test_buffers_of_a_conditioning_are_kept(backbone: StableDiffusionBackbone) -> None:
-    module = configured(backbone, Counting, {"diffusion": Diffusion()})
-    assert "conditioning.asked" in module.state_dict()
-    module.check_weights({key: value.shape for key, value in module.state_dict().items()})
 
 
 @pytest.mark.parametrize("needed", [True, False])

@@ -4,30 +4,26 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
-import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from idgen.backbones.backbone import Backbone
-from idgen.data.batch import DrawingBatch, ShownPhotos, SubjectBatch
+from idgen.data.batch import ShownPhotos, SubjectBatch
 from idgen.data.captions import Captions, TrainingPrompts, usual_prompt
 from idgen.data.class_images import ClassImageFolder, ClassImages, ClassRows
 from idgen.data.composites import CompositeFolder, Composites
-from idgen.data.prompts import read_suite, without_token
+from idgen.data.drawing_data import DrawingData, Suite
 from idgen.data.rows import Rows
 from idgen.data.scene_images import SceneFolder, SceneImages, SceneRows
-from idgen.data.shard import ShardedBatches, drawing_requests
 from idgen.data.stream import EndlessOrder, SubjectStream, places
 from idgen.data.subject import Subject
 from idgen.errors import UserError
 from idgen.masks import Mask
 from idgen.models.decoupling import PhotoFeatures
-from idgen.placeholders import PLACEHOLDER, filled
 from idgen.prepare import (
     Photo,
     Preparation,
@@ -38,15 +34,13 @@ from idgen.prepare import (
 )
 from idgen.prepare.segmenters.segmenter import check_reference
 from idgen.prepare.store import CONTACT_PAGE
-from idgen.sampling import DrawingRequest
 from idgen.sources import MINI, is_mini
 
-Suite = str | list[str]
 _MOST_REFERENCE = 10.0
 _MINI_PHOTO = 128  # pixels; the mini world's pictures are 64
 
 
-class SubjectDataModule(L.LightningDataModule):
+class SubjectDataModule(DrawingData):
     """One subject's photos as cached features, and the prompts to draw it for.
 
     `prepare_data` runs the offline preparation where the prepared subject is missing or stale.
@@ -134,12 +128,8 @@ class SubjectDataModule(L.LightningDataModule):
         self.captions = captions
         self._prompts = TrainingPrompts(usual_prompt(subject), {})
         backbone.tokenize(self._prompts.usual)
-        self.test_suite = test_prompts
-        self.validation_prompts = self._read_prompts(validation_prompts)
-        self.test_prompts = self._read_prompts(test_prompts)
-        self.predict_prompts = self._read_prompts(predict_prompts)
+        self.read_suites(validation_prompts, test_prompts, predict_prompts)
         self._reference_photo = None if reference is None else read_photo(reference)
-        self._reference_features: PhotoFeatures | None = None
         self._rows: Rows | None = None
         self._prior: ClassRows | None = None
         self._scenes: SceneRows | None = None
@@ -244,24 +234,6 @@ class SubjectDataModule(L.LightningDataModule):
         if self.composites is not None and self.scenes is None:
             raise UserError("data.composites: the backgrounds are those of data.scenes; set it too")
 
-    def _read_prompts(self, suite: Suite) -> list[tuple[str, str]]:
-        if isinstance(suite, str):
-            live, noun = self.subject.live, self.subject.class_noun
-            suite = read_suite(suite, live=live, class_noun=noun)
-        suite = [filled(prompt, self.subject.class_noun) for prompt in suite]
-        if not suite:
-            raise UserError("a list of prompts is empty; name one with [V] in it")
-        prompts = [(self.subject.spoken(prompt), without_token(prompt)) for prompt in suite]
-        tokens = self.backbone.tokenize([prompt for prompt, _ in prompts])
-        token = self.backbone.word_ids(self.subject.token)[0]
-        for template, ids in zip(suite, tokens.ids[0], strict=True):
-            if token not in ids:
-                raise UserError(
-                    f"prompt {template!r} does not name the subject: {PLACEHOLDER} has to stand "
-                    f"as a word of its own, such as in 'a {PLACEHOLDER} dog'"
-                )
-        return prompts
-
     # Preparation
 
     def prepare_data(self) -> None:
@@ -311,7 +283,7 @@ class SubjectDataModule(L.LightningDataModule):
             photo, background = self.preparation.reference(
                 self._reference_photo, self.backbone, self._device()
             )
-            self._reference_features = PhotoFeatures(photo, background)
+            self.reference_features = PhotoFeatures(photo, background)
 
     def _load(self) -> None:
         prepared = self.preparation.open(self.photos, self.subject.prepared_folder)
@@ -394,32 +366,6 @@ class SubjectDataModule(L.LightningDataModule):
             scenes=None if self._scenes is None else self._scenes.batch(position),
         )
 
-    # Drawing
-
-    def val_dataloader(self) -> DataLoader[DrawingRequest]:
-        """The validation prompts, this process's share."""
-        return self._drawing_loader(self.validation_prompts, self.validation_images)
-
-    def test_dataloader(self) -> DataLoader[DrawingRequest]:
-        """The test suite, this process's share."""
-        return self._drawing_loader(self.test_prompts, self.test_images)
-
-    def predict_dataloader(self) -> DataLoader[DrawingRequest]:
-        """The prompts of `predict`, this process's share."""
-        return self._drawing_loader(self.predict_prompts, self.predict_images)
-
-    def _drawing_loader(
-        self, prompts: Sequence[tuple[str, str]], images: int
-    ) -> DataLoader[DrawingRequest]:
-        requests = drawing_requests(prompts, images, self.drawing_seed)
-        rank, world_size = self._process()
-        batches = ShardedBatches(len(requests), self.drawing_batch_size, rank, world_size)
-        # A list is all a DataLoader needs of a map-style dataset.
-        return DataLoader(requests, batch_sampler=batches, collate_fn=self._collate_drawings)  # type: ignore[arg-type]
-
-    def _collate_drawings(self, requests: list[DrawingRequest]) -> DrawingBatch:
-        return DrawingBatch(requests, self._reference_features, self.reference_weight)
-
     def _device(self) -> torch.device:
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
@@ -433,10 +379,6 @@ class SubjectDataModule(L.LightningDataModule):
         if self.trainer is None:
             return 0
         return int(self.trainer.fit_loop.epoch_loop.batch_progress.total.ready)
-
-    def _process(self) -> tuple[int, int]:
-        trainer = self.trainer
-        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
     def reference_photos(self) -> list[Tensor]:
         """The subject's photos, each `3 H W` uint8, for scores and grids.

@@ -100,8 +100,12 @@ class JudgedScore(DrawingScore):
         _ = self.judge.folder
 
     def start(self, photos: Observed, prompts: int, device: torch.device) -> Self:
-        """Loads the judge, and starts at no drawing."""
-        self.judge.load(device)
+        """Loads the judge, and starts at no drawing; a UserError if it takes no instructions."""
+        if not self.judge.load(device).chats:
+            raise UserError(
+                f"{type(self).__name__}.judge: {self.judge.model!r} has no chat template, and so "
+                "takes no instructions; give another model"
+            )
         self._failures = MeanScore().to(device)
         return super().start(photos, prompts, device)
 

@@ -93,24 +93,11 @@ class Conditioning(nn.Module, ABC):
         """Raises a UserError, before any work, if no reference photo's scene can be kept."""
 
 
-class TextOnly(Conditioning):
-    """Plain LoRA fine-tuning: f_r = f_s, in training as at inference. It has no weights."""
+class DrawnByPrompt(Conditioning):
+    """A conditioning of which nothing but f_s is left at inference."""
 
-    decouples = False
     implicit = False
     explicit = False
-
-    def __init__(self, space: FeatureSpace) -> None:
-        """Takes what every conditioning takes.
-
-        Args:
-            space: The backbone's; it decides nothing here.
-        """
-        super().__init__()
-
-    def forward(self, text: TextStates, photo: PhotoFeatures) -> Condition:
-        """f_s, whatever the photo shows."""
-        return Condition(text, None, None, None)
 
     def infer(
         self, text: TextStates, photo: PhotoFeatures | None = None, weight: float = 0.0
@@ -131,9 +118,27 @@ class TextOnly(Conditioning):
             UserError: Always.
         """
         raise UserError(
-            "data.reference: the checkpoint's method (TextOnly) cannot keep a photo's scene; leave "
-            "the reference out"
+            f"data.reference: the checkpoint's method ({type(self).__name__}) cannot keep a "
+            "photo's scene; leave the reference out"
         )
+
+
+class TextOnly(DrawnByPrompt):
+    """Plain LoRA fine-tuning: f_r = f_s, in training as at inference. It has no weights."""
+
+    decouples = False
+
+    def __init__(self, space: FeatureSpace) -> None:
+        """Takes what every conditioning takes.
+
+        Args:
+            space: The backbone's; it decides nothing here.
+        """
+        super().__init__()
+
+    def forward(self, text: TextStates, photo: PhotoFeatures) -> Condition:
+        """f_s, whatever the photo shows."""
+        return Condition(text, None, None, None)
 
 
 class FusedFeature(Enum):

@@ -5,12 +5,11 @@ from torch import Tensor, nn
 
 from idgen.backbones.backbone import FeatureSpace
 from idgen.backbones.text import TextStates
-from idgen.errors import UserError
-from idgen.models.conditioning import Condition, Conditioning
+from idgen.models.conditioning import Condition, DrawnByPrompt
 from idgen.models.decoupling import PhotoFeatures
 
 
-class ResidualTokens(Conditioning):
+class ResidualTokens(DrawnByPrompt):
     """f_r = [f_s ; R_i] with learnt tokens R_i for each photo i (after ConceptPrism, 2602.19575).
 
     In training, cross-attention finds the tokens of the photo behind those of the prompt; they can
@@ -18,9 +17,6 @@ class ResidualTokens(Conditioning):
     are words that go through the text encoder; here they are states of their own, so that any
     family of backbones takes them.
     """
-
-    implicit = False
-    explicit = False
 
     def __init__(self, space: FeatureSpace, photos: int = 5, tokens: int = 8) -> None:
         """Sets how many there are; they start as standard normal noise, a text state's size.
@@ -66,26 +62,3 @@ class ResidualTokens(Conditioning):
     def forward(self, text: TextStates, photo: PhotoFeatures) -> Condition:
         """f_s: a photo that is not of the set has no tokens."""
         return Condition(text, None, None, None)
-
-    def infer(
-        self, text: TextStates, photo: PhotoFeatures | None = None, weight: float = 0.0
-    ) -> TextStates:
-        """f_s of a new prompt.
-
-        Raises:
-            UserError: If a reference photo is to be kept.
-        """
-        if photo is not None and weight != 0:
-            self.check_reference()
-        return text
-
-    def check_reference(self) -> None:
-        """Refuses it: a photo that was not trained on has no tokens.
-
-        Raises:
-            UserError: Always.
-        """
-        raise UserError(
-            "data.reference: the checkpoint's method (ResidualTokens) cannot keep a photo's scene; "
-            "leave the reference out"
-        )

@@ -24,9 +24,10 @@ _networks: WeakValueDictionary[tuple[str, str, str], Any] = WeakValueDictionary(
 
 
 class VisionLanguageModel:
-    """LLaVA, Qwen-VL, SmolVLM or another image-text-to-text model with a chat template.
+    """LLaVA, Qwen-VL, SmolVLM or another image-text-to-text model.
 
-    Answers are the likeliest word by word, so that they are the same each time.
+    Answers are the likeliest word by word, so that they are the same each time. A model without a
+    chat template, such as BLIP, continues the question as a text.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class VisionLanguageModel:
             device: Where it runs.
 
         Raises:
-            UserError: If it cannot be loaded, is not whole, or has no chat template.
+            UserError: If it cannot be loaded, or is not whole.
         """
         from transformers import AutoProcessor
 
@@ -94,13 +95,16 @@ class VisionLanguageModel:
             self._processor = AutoProcessor.from_pretrained(self.folder, local_files_only=True)
         except Exception as error:  # transformers passes on the bare errors of several libraries
             raise self._unfit(first_line(error)) from error
-        if not getattr(self._processor, "chat_template", None):
-            raise self._unfit("its processor has no chat template")
         self._network = _networks.get(key)
         if self._network is None:
             self._network = self._load().eval().requires_grad_(False).to(device)
             _networks[key] = self._network
         return self
+
+    @property
+    def chats(self) -> bool:
+        """Whether it has a chat template, and so takes instructions; to be asked once loaded."""
+        return bool(getattr(self._processor, "chat_template", None))
 
     def release(self) -> None:
         """Frees the weights, once nobody else uses them; `load` brings them back."""
@@ -119,25 +123,32 @@ class VisionLanguageModel:
         """
         if self._network is None:
             raise RuntimeError("VisionLanguageModel: call load(device) first")
-        content: list[dict[str, Any]] = [
-            {"type": "image", "image": _reduced(picture)} for picture in pictures
-        ]
-        content.append({"type": "text", "text": question})
         try:
-            inputs = self._processor.apply_chat_template(
-                [{"role": "user", "content": content}],
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-            ).to(self._network.device, dtype=self._network.dtype)
+            inputs = self._inputs([_reduced(picture) for picture in pictures], question)
+            inputs = inputs.to(self._network.device, dtype=self._network.dtype)
             output = self._network.generate(
                 **inputs, max_new_tokens=self.max_tokens, do_sample=False, num_beams=1
             )
         except (ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
             raise self._unfit(first_line(error)) from error
-        answer = output[:, inputs["input_ids"].shape[1] :]
+        asked = inputs["input_ids"]
+        length = asked.shape[1]
+        # Decoders repeat what they were asked, encoder-decoders do not.
+        repeats = output.shape[1] >= length and torch.equal(output[:, :length], asked)
+        answer = output[:, length:] if repeats else output
         return str(self._processor.batch_decode(answer, skip_special_tokens=True)[0])
+
+    def _inputs(self, pictures: Sequence[Image.Image], question: str) -> Any:
+        if not self.chats:
+            return self._processor(images=list(pictures), text=question, return_tensors="pt")
+        content: list[dict[str, Any]] = [{"type": "image", "image": shown} for shown in pictures]
+        return self._processor.apply_chat_template(
+            [{"role": "user", "content": [*content, {"type": "text", "text": question}]}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
 
     def _load(self) -> Any:
         from transformers import AutoModelForImageTextToText
@@ -159,7 +170,7 @@ class VisionLanguageModel:
     def _unfit(self, reason: str) -> UserError:
         return UserError(
             f"{_KEY}: {self.model!r} cannot answer to pictures and a question ({reason}); give an "
-            "image-text-to-text model with a chat template"
+            "image-text-to-text model such as 'HuggingFaceTB/SmolVLM-256M-Instruct'"
         )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from idgen.benchmark.config import BenchmarkConfig, Method, SubjectPhotos
 from tests.workspace import Workspace
 
 LORA = Path(__file__).parents[2] / "configs" / "method" / "lora.yaml"
@@ -35,3 +36,19 @@ def write_settings(workspace: Workspace, settings: dict[str, Any]) -> Path:
     path = workspace.folder / "benchmark.yaml"
     path.write_text(yaml.safe_dump(settings, sort_keys=False))
     return path
+
+
+ONE: dict[str, Any] = {"ours": {}}
+TWO = {
+    **ONE,
+    "untrained": {"settings": {"model.tuning.init_args.rank": 1}, "trained": False},
+}
+
+
+def config_of(workspace: Workspace, **changed: Any) -> BenchmarkConfig:
+    values = {**benchmark_settings(workspace), **changed}
+    values["methods"] = {name: Method(**method) for name, method in values["methods"].items()}
+    values["subjects"] = [
+        SubjectPhotos(**entry) if isinstance(entry, dict) else entry for entry in values["subjects"]
+    ]
+    return BenchmarkConfig(**values)

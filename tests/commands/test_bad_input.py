@@ -403,8 +403,9 @@ def test_a_token_that_the_tokenizer_spells(workspace: Workspace, refusal: Refusa
         ),
         (
             '--data.preparation.captioner={"class_path": "idgen.prepare.VlmCaptioner", '
-            '"init_args": {"model": "/nowhere"}}',
-            "--data.preparation.init_args.captioner.init_args.model: there is no folder '/nowhere'",
+            '"init_args": {"model": {"class_path": "idgen.models.vision_language.'
+            'VisionLanguageModel", "init_args": {"model": "/nowhere"}}}}',
+            "captioner.init_args.model.init_args.model: there is no folder '/nowhere'",
         ),
         ('--data.validation_prompts=["a [V]robot"]', "word of its own"),
         ("--data.validation_prompts=[a [V] dog]", "quote"),

@@ -55,6 +55,8 @@ class Judge(VisionLanguageModel):
         self.questions: list[tuple[list[Any], str]] = []
         self.released = 0
 
+    chats = True
+
     def load(self, device: torch.device) -> "Judge":
         return self
 
@@ -141,8 +143,8 @@ def test_what_is_no_judge_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="max_tokens must be 1 or more"):
         VisionLanguageModel("x", max_tokens=0)
     silent = save_judge(tmp_path / "silent", chat=False)
-    with pytest.raises(UserError, match="no chat template"):
-        VisionLanguageModel(str(silent)).load(CPU)
+    with pytest.raises(UserError, match=r"^PromptFollowing.judge: .* has no chat template"):
+        PromptFollowing(VisionLanguageModel(str(silent))).start(pictures(7), 1, CPU)
     judge = VisionLanguageModel(str(folder)).load(CPU)
     with pytest.raises(UserError, match="cannot answer to pictures and a question"):
         judge.ask([], "<image> <image>")

@@ -1,6 +1,7 @@
 """Scenes named by a vision-language model."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from idgen.errors import UserError
+from idgen.models.vision_language import VisionLanguageModel
 from idgen.prepare import VlmCaptioner
 from idgen.prepare.captioners.vlm import as_phrase
 from idgen.prepare.photos import Photo
@@ -21,6 +23,10 @@ def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_llava(tmp_path_factory.mktemp("llava"))
 
 
+def asking(folder: Path, **settings: Any) -> VlmCaptioner:
+    return VlmCaptioner(VisionLanguageModel(str(folder)), **settings)
+
+
 def answers(captioner: VlmCaptioner) -> list[str]:
     said = []
     with captioner.loaded(CPU) as describe:
@@ -31,28 +37,27 @@ def answers(captioner: VlmCaptioner) -> list[str]:
 
 
 def test_it_answers_to_the_background(llava: Path) -> None:
-    assert answers(VlmCaptioner(str(llava), instruction=INSTRUCTION)) == [*ANSWERS.values()]
+    assert answers(asking(llava, instruction=INSTRUCTION)) == [*ANSWERS.values()]
 
 
 def test_a_model_without_a_chat_template_continues_the_text(tmp_path: Path) -> None:
     folder = save_llava(tmp_path, chat=False)
     instruction = f"<image> {INSTRUCTION}"
-    assert answers(VlmCaptioner(str(folder), instruction=instruction)) == [*ANSWERS.values()]
-    with pytest.raises(UserError, match=r"VlmCaptioner.model: .* cannot answer to a picture"):
-        answers(VlmCaptioner(str(folder), instruction=INSTRUCTION))  # lacks the picture's place
+    assert answers(asking(folder, instruction=instruction)) == [*ANSWERS.values()]
+    with pytest.raises(UserError, match=r"VisionLanguageModel.model: .* cannot answer to pictures"):
+        answers(asking(folder, instruction=INSTRUCTION))  # lacks the picture's place
 
 
 def test_the_key_follows_weights_and_settings(llava: Path, tmp_path: Path) -> None:
-    folder = str(llava)
     captioners = [
-        VlmCaptioner(folder),
-        VlmCaptioner(folder, instruction=INSTRUCTION),
-        VlmCaptioner(folder, longest=5),
-        VlmCaptioner(folder, dtype="bfloat16"),
-        VlmCaptioner(str(save_llava(tmp_path, chat=False))),
+        asking(llava),
+        asking(llava, instruction=INSTRUCTION),
+        asking(llava, longest=5),
+        VlmCaptioner(VisionLanguageModel(str(llava), dtype="bfloat16")),
+        asking(save_llava(tmp_path, chat=False)),
     ]
     assert len({captioner.identity for captioner in captioners}) == len(captioners)
-    assert VlmCaptioner(folder).identity == captioners[0].identity
+    assert asking(llava).identity == captioners[0].identity
 
 
 def test_half_of_a_model_is_refused(tmp_path: Path) -> None:
@@ -61,20 +66,20 @@ def test_half_of_a_model_is_refused(tmp_path: Path) -> None:
     weights.pop(next(key for key in weights if "projector" in key))
     save_file(weights, path, {"format": "pt"})
     with pytest.raises(UserError, match="holds no whole model: it lacks"):
-        answers(VlmCaptioner(str(tmp_path)))
+        answers(asking(tmp_path))
 
 
 @pytest.mark.parametrize("content", [None, "{}"])
 def test_what_is_no_model_is_refused(content: str | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "config.json").write_text(content)
-    with pytest.raises(UserError, match=r"VlmCaptioner.model: .* is no .*model"):
-        answers(VlmCaptioner(str(tmp_path)))
+    with pytest.raises(UserError, match=r"Model.model: .*(is no model|cannot answer)"):
+        answers(asking(tmp_path))
 
 
 def test_no_words_are_refused() -> None:
     with pytest.raises(UserError, match=r"VlmCaptioner.longest must be 1 or more"):
-        VlmCaptioner("owner/name", longest=0)
+        VlmCaptioner(VisionLanguageModel("owner/name"), longest=0)
 
 
 @pytest.mark.parametrize(

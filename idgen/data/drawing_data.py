@@ -1,0 +1,105 @@
+"""The prompts of a subject's drawings, as the loaders of validation, test and predict."""
+
+from collections.abc import Sequence
+
+import lightning as L
+from torch.utils.data import DataLoader
+
+from idgen.backbones.backbone import Backbone
+from idgen.data.batch import DrawingBatch
+from idgen.data.prompts import read_suite, without_token
+from idgen.data.shard import ShardedBatches, drawing_requests
+from idgen.data.subject import Subject
+from idgen.errors import UserError
+from idgen.models.decoupling import PhotoFeatures
+from idgen.placeholders import PLACEHOLDER, filled
+from idgen.sampling import DrawingRequest
+
+Suite = str | list[str]
+"""`mini` or another suite's name, a file, or prompts."""
+
+Prompts = list[tuple[str, str]]
+"""Each as the backbone reads it, and without the token."""
+
+
+class DrawingData(L.LightningDataModule):
+    """What of a subject is to be drawn, each process's share.
+
+    Attributes:
+        subject: Who is drawn.
+        backbone: Who reads the prompts.
+        validation_images: Images of each prompt in validation.
+        test_images: The same in `test`.
+        predict_images: The same in `predict`.
+        drawing_batch_size: Images drawn at once.
+        drawing_seed: Of their starting noise.
+        reference_features: Of the photo whose scene is kept, `1 D` each; None for none.
+        reference_weight: How much of it.
+    """
+
+    subject: Subject
+    backbone: Backbone
+    validation_images: int
+    test_images: int
+    predict_images: int
+    drawing_batch_size: int
+    drawing_seed: int
+    reference_weight: float
+    reference_features: PhotoFeatures | None = None
+
+    def read_suites(self, validation: Suite, test: Suite, predict: Suite) -> None:
+        """Reads the prompts.
+
+        Raises:
+            UserError: If some cannot be used.
+        """
+        self.test_suite = test
+        self.validation_prompts = self._read_prompts(validation)
+        self.test_prompts = self._read_prompts(test)
+        self.predict_prompts = self._read_prompts(predict)
+
+    def _read_prompts(self, suite: Suite) -> Prompts:
+        if isinstance(suite, str):
+            live, noun = self.subject.live, self.subject.class_noun
+            suite = read_suite(suite, live=live, class_noun=noun)
+        suite = [filled(prompt, self.subject.class_noun) for prompt in suite]
+        if not suite:
+            raise UserError("a list of prompts is empty; name one with [V] in it")
+        prompts = [(self.subject.spoken(prompt), without_token(prompt)) for prompt in suite]
+        tokens = self.backbone.tokenize([prompt for prompt, _ in prompts])
+        token = self.backbone.word_ids(self.subject.token)[0]
+        for template, ids in zip(suite, tokens.ids[0], strict=True):
+            if token not in ids:
+                raise UserError(
+                    f"prompt {template!r} does not name the subject: {PLACEHOLDER} has to stand "
+                    f"as a word of its own, such as in 'a {PLACEHOLDER} dog'"
+                )
+        return prompts
+
+    def val_dataloader(self) -> DataLoader[DrawingRequest]:
+        """The validation prompts, this process's share."""
+        return self._drawing_loader(self.validation_prompts, self.validation_images)
+
+    def test_dataloader(self) -> DataLoader[DrawingRequest]:
+        """The test suite, this process's share."""
+        return self._drawing_loader(self.test_prompts, self.test_images)
+
+    def predict_dataloader(self) -> DataLoader[DrawingRequest]:
+        """The prompts of `predict`, this process's share."""
+        return self._drawing_loader(self.predict_prompts, self.predict_images)
+
+    def _drawing_loader(
+        self, prompts: Sequence[tuple[str, str]], images: int
+    ) -> DataLoader[DrawingRequest]:
+        requests = drawing_requests(prompts, images, self.drawing_seed)
+        rank, world_size = self._process()
+        batches = ShardedBatches(len(requests), self.drawing_batch_size, rank, world_size)
+        # A list is all a DataLoader needs of a map-style dataset.
+        return DataLoader(requests, batch_sampler=batches, collate_fn=self._collate_drawings)  # type: ignore[arg-type]
+
+    def _collate_drawings(self, requests: list[DrawingRequest]) -> DrawingBatch:
+        return DrawingBatch(requests, self.reference_features, self.reference_weight)
+
+    def _process(self) -> tuple[int, int]:
+        trainer = self.trainer
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
