@@ -128,7 +128,8 @@ class SceneDiffusion(Term):
 
     def idle(self, conditioning: Conditioning, tuning: Tuning) -> str:
         """Where f_r is f_s, f'_i has nothing to say."""
-        return "" if conditioning.decouples else "f_r is f_s, whatever scene an image shows"
+        tells = conditioning.explicit or conditioning.implicit
+        return "" if tells else "f_r is f_s, whatever scene an image shows"
 
     def loss(self, step: Step, predictions: Mapping[Asked, Tensor]) -> Tensor:
         """The mean squared error to the target of the noise process."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from idgen.backbones.backbone import FeatureSpace
 from idgen.errors import UserError
 from idgen.models.conditioning import Conditioning, DecoupledFusion, TextOnly
+from idgen.models.residual_tokens import ResidualTokens
 from idgen.models.tuning import LayerTuning, LoraTuning, Tuning
 from idgen.terms import (
     BackgroundPreservation,
@@ -94,6 +95,7 @@ def test_by_default_they_are_the_papers_as_far_as_the_method_has_them() -> None:
         (LoadBalance(), DecoupledFusion(SPACE, experts=1), LoraTuning(), "no two experts"),
         (OrthogonalExperts(), TEXT, LoraTuning(), "no two experts"),
         (SceneDiffusion(), TEXT, LoraTuning(), "f_r is f_s"),
+        (SceneDiffusion(), ResidualTokens(SPACE), LoraTuning(), "f_r is f_s"),
     ],
 )
 def test_a_term_that_does_nothing_is_warned_of(
