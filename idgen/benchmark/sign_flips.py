@@ -19,9 +19,9 @@ def sign_flip_p(differences: Sequence[float], draws: int = 10_000, seed: int = 0
 
     .. math:: p = 2^{-n} \, \#\{ s \in \{-1, 1\}^n : |\sum_i s_i d_i| \ge |\sum_i d_i| \}
 
-    It is exact for any number of pairs, where the bootstrap's p-value of few pairs is many times too
-    small. With n pairs it is :math:`2^{1 - n}` at least. With more than 16 pairs ways are drawn
-    instead of counted: :math:`(1 + \#) / (1 + \mathrm{draws})`, the one that was found among them.
+    It is exact for any number of pairs, where the bootstrap's p-value of few pairs is many times
+    too small. With n pairs it is :math:`2^{1 - n}` at least. With more than 16 pairs ways are drawn
+    instead of counted: :math:`(1 + \#) / (1 + \mathrm{draws})`, the found one among them.
 
     Args:
         differences: One a pair, finite; at least one.
@@ -48,4 +48,4 @@ def sign_flip_p(differences: Sequence[float], draws: int = 10_000, seed: int = 0
 def _all_signs(pairs: int) -> NDArray[np.float64]:
     """All ways to give signs but for turning every sign around, `2^(pairs - 1) pairs`."""
     numbers = np.arange(2 ** (pairs - 1))[:, None]
-    return 1.0 - 2.0 * ((numbers >> np.arange(pairs)) & 1)
+    return np.where((numbers >> np.arange(pairs)) & 1, -1.0, 1.0)

@@ -21,6 +21,7 @@ from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.texts import read_text
 
 _MINI = "mini:"
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,15 @@ def _in_regimes(
             )
     if dreambench is not None:
         raise UserError("regimes: DreamBench's photos are what they are; leave one of the two out")
+    seen: dict[Regime, str] = {}
+    for text in regimes:
+        try:
+            regime = Regime.parse(text)
+        except UserError as error:
+            raise UserError(f"regimes: {error}") from error
+        if regime in seen:
+            raise UserError(f"regimes: {seen[regime]!r} and {text!r} are one regime; name it once")
+        seen[regime] = text
     return [f"{entry}?{regime}" for regime in regimes for entry in given]
 
 
@@ -172,6 +182,8 @@ def _mini(entry: str, output: Path) -> BenchmarkSubject:
             f"as {{photos: {entry}, class_noun: dog}}"
         )
     if name.isdecimal():
+        if len(name) > _MOST_DIGITS:
+            raise UserError(f"subjects: mini:{name[:20]}... has more than {_MOST_DIGITS} digits")
         try:
             regime = Regime.parse(text)
         except UserError as error:

@@ -79,19 +79,23 @@ def test_without_masks_only_methods_that_need_none_are_compared(
     kept = in_regimes(workspace, tmp_path, regimes=["masks=none"], methods={"ours": lora})
     assert len(kept.cells) == 2
     needing = {"ours": lora, "fused": {}}
-    with pytest.raises(UserError, match=r"method 'fused': .* no masks.*f'_i need them"):
+    with pytest.raises(UserError, match=r"method 'fused': .* no masks.*, and f'_i needs them"):
         in_regimes(workspace, tmp_path, regimes=["masks=none"], methods=needing)
     masked = {"ours": {**lora, "settings": {"model.terms.diffusion.init_args.background": 0.0}}}
-    with pytest.raises(UserError, match=r"terms\.diffusion need them"):
+    with pytest.raises(UserError, match=r"and terms\.diffusion needs them"):
         in_regimes(workspace, tmp_path, regimes=["masks=none"], methods=masked)
 
 
 def test_captions_that_a_regime_lacks_are_refused(workspace: Workspace, tmp_path: Path) -> None:
-    captioned = {"ours": {"settings": {"data.captions.use": "always"}}}
+    settings: dict[str, Any] = {"data.captions.use": "always"}
+    captioned = {"ours": {"settings": settings}}
     plan = in_regimes(workspace, tmp_path, regimes=REGIMES[:1], methods=captioned)
     assert len(plan.cells) == 2
     with pytest.raises(UserError, match=r"method 'ours': .*captions=none says: set"):
         in_regimes(workspace, tmp_path, regimes=REGIMES, methods=captioned)
+    settings["data.captions.files"] = False
+    with pytest.raises(UserError, match=r"data\.captions\.files: .* which are not read"):
+        in_regimes(workspace, tmp_path, regimes=REGIMES[:1], methods=captioned)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +106,10 @@ def test_captions_that_a_regime_lacks_are_refused(workspace: Workspace, tmp_path
         ({"subjects": ["mini:3?scenes=1"]}, "takes none"),
         ({"subjects": ["mini:robot?scenes=1"], "regimes": []}, "a regime is for numbered subjects"),
         ({"subjects": ["mini:3?scenes=1&scenes=1"], "regimes": []}, "scenes is given twice"),
-        ({"regimes": ["scenes=1", "scenes=1"]}, "share a folder"),
+        ({"regimes": ["scenes=1", "scenes=1"]}, "are one regime"),
+        ({"regimes": ["plain", "scenes=5"]}, "'plain' and 'scenes=5' are one regime"),
+        ({"regimes": ["scenes=" + "9" * 5000]}, "regimes: .*scenes is a whole number, not '9"),
+        ({"subjects": ["mini:" + "9" * 5000], "regimes": []}, "more than 18 digits"),
         ({"settings": {}}, "fidelity.segmenter: drawings have no mask files"),
     ],
 )

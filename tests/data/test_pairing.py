@@ -150,7 +150,7 @@ def _views(subject: PreparedSubject) -> Iterator[tuple[PreparedPhoto, Mapping[st
 
 
 def _pasted(path: Path, root: Path) -> str:
-    """The digest of the photo whose subject stands in a composite: its rim has the photo's ground."""
+    """The photo whose subject stands in a composite, by digest: its rim has the photo's ground."""
     picture = np.array(Image.open(path.with_suffix(".png"))).astype(int)
     near = {
         photo.digest: (np.abs(picture - photo.pixels()[0, 0]).max(axis=2) < 4).sum()
