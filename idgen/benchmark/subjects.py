@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,17 +49,19 @@ class BenchmarkSubject:
         """Draws a numbered subject's photos where they are not there yet, all or none.
 
         Raises:
-            UserError: If captions lie beside the photos of a regime that has none.
+            UserError: If captions lie beside the photos of a regime that has none, or photos that
+                are there cannot be used.
         """
         if self.number is None:
             return
         if self.photos.exists():
-            captions = sorted(self.photos.glob("*.txt")) if self.regime.captions == "none" else []
-            for path in captions:
-                raise UserError(
-                    f"{path} is a caption of a regime without captions: delete it, or name the "
-                    f"subject as mini:{self.number}?captions=right"
-                )
+            for photo in self._found if self.regime.captions == "none" else ():
+                if (path := caption_path(photo, self._found)) is not None:
+                    captioned = replace(self.regime, captions="right")
+                    raise UserError(
+                        f"{path} is a caption of a regime without captions: delete it, or name the "
+                        f"subject as mini:{self.number}?{captioned}"
+                    )
             return
         from idgen.mini.subjects import sample_subject, write_subject
 

@@ -124,6 +124,11 @@ def test_a_caption_of_a_regime_without_captions_is_refused(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     plan = in_regimes(workspace, tmp_path, regimes=["scenes=1"])
-    (plan.subjects[0].photos / "01.txt").write_text("a photo of a [V] dog")
-    with pytest.raises(UserError, match=r"01\.txt is a caption of a regime without captions"):
+    # Neither of them is a caption.
+    (plan.subjects[0].photos / "class_noun.txt").write_text("fish")
+    (plan.subjects[0].photos / "notes.txt").write_text("drawn in November")
+    in_regimes(workspace, tmp_path, regimes=["scenes=1"])
+    (plan.subjects[0].photos / "01.txt").write_text("a photo of a [V] fish")
+    said = r"01\.txt is a caption of a regime without .* mini:3\?scenes=1&captions=right"
+    with pytest.raises(UserError, match=said):
         in_regimes(workspace, tmp_path, regimes=["scenes=1"])
