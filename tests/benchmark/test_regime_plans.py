@@ -1,5 +1,6 @@
 """From a config to cells, where photos come about in regimes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 import yaml
 
 from idgen.benchmark.plan import Plan, make_plan
+from idgen.benchmark.subjects import find_benchmark_subjects
 from idgen.errors import UserError
+from idgen.mini.subjects import TRUTH, sample_subject, write_subject
 from tests.benchmark.settings import LORA, TWO, config_of
 from tests.workspace import TinyModels, Workspace, make_workspace
 
@@ -118,6 +121,26 @@ def test_regimes_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=said):
         in_regimes(workspace, tmp_path, **changed)
+
+
+@pytest.mark.parametrize("change", ["a photo less", "a photo more", "another subject", "no truth"])
+def test_photos_that_are_not_the_subjects_are_refused(
+    workspace: Workspace, tmp_path: Path, change: str
+) -> None:
+    [subject] = find_benchmark_subjects(["mini:3?scenes=1&photos=2"], None, tmp_path)
+    subject.write_photos()
+    replace(subject).write_photos()
+    if change == "a photo less":
+        (subject.photos / "02.png").unlink()
+    elif change == "a photo more":
+        [one, _] = write_subject(sample_subject(4, regime=subject.regime), tmp_path / "other")
+        one.rename(subject.photos / "03.png")
+    elif change == "another subject":
+        write_subject(sample_subject(4, regime=subject.regime), subject.photos)
+    else:
+        (subject.photos / TRUTH).unlink()
+    with pytest.raises(UserError, match=r"does not hold what mini:3\?scenes=1&photos=2 is"):
+        replace(subject).write_photos()
 
 
 def test_a_caption_of_a_regime_without_captions_is_refused(
