@@ -76,7 +76,7 @@ class Card:
             "files": _files(folder, written),
             "form": self.form.name,
             "grid": GRID if pictures else None,
-            "labels": SCORES,
+            "scores": _labelled(self.evidence),
             "metadata": _as_yaml(self._metadata(run, written, pictures)),
             "noun": noun or "subject",
             "prompt": with_token(example(run.module), written.word),
@@ -134,6 +134,12 @@ class Card:
         }
 
 
+def _labelled(evidence: Evidence | None) -> dict[str, float]:
+    """Scores by the names that people know them by."""
+    scores = {} if evidence is None else evidence.scores
+    return {SCORES[name]: value for name, value in scores.items()}
+
+
 def folder_name(command: str) -> str:
     """The output folder in a command."""
     found = re.search(r"--output[ =](\S+)", command)
@@ -145,11 +151,13 @@ def _as_yaml(metadata: dict[str, Any]) -> str:
     return text
 
 
-def _files(folder: Path, written: Written) -> dict[str, str]:
-    """Names of the written files by what loads them."""
-    kinds = ("lora", "embedding", "embeds")
-    paths = {kind: getattr(written, kind) for kind in kinds}
-    return {kind: path.relative_to(folder).as_posix() for kind, path in paths.items() if path}
+def _files(folder: Path, written: Written) -> dict[str, str | None]:
+    """Names of the written files by what loads them, None where there is none."""
+    paths = {kind: getattr(written, kind) for kind in ("lora", "embedding", "embeds")}
+    return {
+        kind: None if path is None else path.relative_to(folder).as_posix()
+        for kind, path in paths.items()
+    }
 
 
 def without_places(value: Any, key: str = "") -> Any:
