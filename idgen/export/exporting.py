@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
-from idgen.errors import UserError
+from idgen.errors import UserError, first_line
 from idgen.export.card import Card
 from idgen.export.exported_run import ExportedRun
 from idgen.export.format import ExportFormat
@@ -61,7 +62,13 @@ def export(
     """
     check_folder(folder)
     with _beside(folder) as made:
-        written = form.write(run, made, dtype)
+        try:
+            written = form.write(run, made, dtype)
+        except SafetensorError as error:
+            raise UserError(
+                f"--output: cannot write the weights ({first_line(error)}); free some space, or "
+                "name another folder"
+            ) from error
         difference = None
         if drawer is not None:
             ours = form.own_drawing(run, written)

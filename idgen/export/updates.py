@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from idgen.backbones.backbone import Backbone
+from idgen.backbones.stable_diffusion import StableDiffusionBackbone
 from idgen.errors import UserError
 from idgen.models.tuning.token import TokenEmbedding
 
@@ -126,7 +126,7 @@ class TrainedParts:
     word: LearntWord | None
 
     @classmethod
-    def of(cls, backbone: Backbone, word: str) -> "TrainedParts":
+    def of(cls, backbone: StableDiffusionBackbone, word: str) -> "TrainedParts":
         """Reads a backbone that a tuning is attached to.
 
         Args:
@@ -142,16 +142,15 @@ class TrainedParts:
         if isinstance(embedding, TokenEmbedding):
             inside = frozenset({embedding})
             vector = embedding.vector.detach().float().cpu()
-            is_new = embedding.token_id >= _known_words(embedding, backbone)
-            learnt = LearntWord(word, embedding.token_id, vector, is_new)
+            learnt = LearntWord(word, embedding.token_id, vector, _is_new(backbone, word))
         return cls(_updates(backbone.denoiser, ()), _updates(encoder, inside), learnt)
 
 
-def _known_words(embedding: TokenEmbedding, backbone: Backbone) -> int:
-    """How many words the vocabulary has before any is added."""
-    tokenizers: Any = getattr(backbone, "tokenizers", ())
-    rows = embedding.base.num_embeddings
-    return min([rows, *(int(tokenizer.vocab_size) for tokenizer in tokenizers)])
+def _is_new(backbone: StableDiffusionBackbone, word: str) -> bool:
+    """Whether the base's own tokenizer cannot read a word as one token."""
+    ((part, kind),) = backbone.tokenizer_kinds.items()
+    ids = backbone.pipeline.tokenizer(part, kind)(word, add_special_tokens=False).input_ids
+    return len(ids) != 1 or ids[0] == backbone.unknown_id
 
 
 def _updates(network: nn.Module, apart: Collection[nn.Module]) -> NetworkUpdates:

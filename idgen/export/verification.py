@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ class StandaloneDrawer:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
+        self._said = tempfile.TemporaryFile("w+", errors="replace")
 
     def __enter__(self) -> "StandaloneDrawer":
         """Starts nothing yet: `draw` does."""
@@ -34,6 +36,7 @@ class StandaloneDrawer:
     def __exit__(self, *_: object) -> None:
         """Ends the process, if there is one."""
         process, self._process = self._process, None
+        self._said.close()
         if process is None:
             return
         for pipe in (process.stdin, process.stdout):
@@ -55,16 +58,22 @@ class StandaloneDrawer:
             process.stdin.write(json.dumps(job) + "\n")
             process.stdin.flush()
             answered = _answer(process.stdout)
-        except OSError as error:
-            answered = {"error": f"the process ended: {error}"}
+        except OSError:  # it has ended, and takes no job
+            answered = {}
         if "file" not in answered:
+            reason = str(answered.get("error") or self._last_line())[:300]
             raise UserError(
-                f"--output: diffusers cannot draw from the written files "
-                f"({answered.get('error', 'the process ended')}); nothing was exported; install "
-                "the diffusers, peft and transformers that idgen asks for"
+                f"--output: diffusers cannot draw from the written files ({reason}); nothing was "
+                "exported; install the diffusers, peft and transformers that idgen asks for"
             )
         with Image.open(answered["file"]) as picture:
             return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+
+    def _last_line(self) -> str:
+        """What a process that ended has said last."""
+        self._said.seek(0)
+        lines = [line.strip() for line in self._said if line.strip()]
+        return lines[-1] if lines else "the process ended"
 
     def _started(self) -> "subprocess.Popen[str]":
         if self._process is None:
@@ -73,7 +82,7 @@ class StandaloneDrawer:
                 [sys.executable, str(_SCRIPT)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=self._said,
                 text=True,
             )
         return self._process
