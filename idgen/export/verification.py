@@ -27,7 +27,8 @@ class StandaloneDrawer:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
-        self._said = tempfile.TemporaryFile("w+", errors="replace")
+        # Closed at the end of the context.
+        self._said = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
 
     def __enter__(self) -> "StandaloneDrawer":
         """Starts nothing yet: `draw` does."""
