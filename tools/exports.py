@@ -102,7 +102,7 @@ def _move(module: PersonalizationModule) -> None:
     for name, weight in module.named_parameters():
         if name in module.trained_shapes:
             size = float(weight.std()) if weight.numel() > 1 else 0.0
-            weight += (0.5 * size or 0.05) * torch.randn(weight.shape, generator=generator)
+            weight.add_((0.5 * size or 0.05) * torch.randn(weight.shape, generator=generator))
 
 
 def differences(run: ExportedRun, drawer: StandaloneDrawer) -> dict[str, int | None]:
