@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
 from idgen.backbones.text import TextStates
@@ -130,13 +130,38 @@ class ExportedRun:
         assert self.reference is not None
         return PhotoFeatures(*(part.to(self.device) for part in self.reference.features))
 
+    @torch.no_grad()
     def round_trained(self, dtype: torch.dtype) -> None:
-        """Rounds what was trained as a file of that type does, so that the drawing shows it."""
-        with torch.no_grad():
-            for name, weight in self.module.named_parameters():
-                if name in self.module.trained_shapes:
-                    weight.copy_(weight.to(dtype).float())
+        """Rounds what was trained as a file of that type does, so that the drawing shows it.
+
+        Of a layer that was trained in full, files hold what was added to it, which is rounded.
+
+        Args:
+            dtype: Of the file.
+        """
+        if dtype == torch.float32:
+            return
+        weights = dict(self.module.named_parameters())
+        for part in ("unet", "text_encoder"):
+            changed = self.trained.replaced_in(part)
+            plain = dict(self.plain_network(part).named_parameters()) if changed else {}
+            for name in changed:
+                weight = weights.pop(f"backbone.{part}.{name}")
+                before = plain[name].detach().to(weight.device)
+                weight.copy_(before + (weight - before).to(dtype).float())
+        for name, weight in weights.items():
+            if name in self.module.trained_shapes:
+                weight.copy_(weight.to(dtype).float())
         self.__dict__.pop("trained", None)
+
+    def plain_network(self, part: str) -> nn.Module:
+        """A network as it was before training, loaded anew in float32.
+
+        Args:
+            part: `unet` or `text_encoder`.
+        """
+        network: nn.Module = self.backbone.pipeline.load(part, torch.float32)
+        return network
 
 
 def slug(text: str) -> str:
@@ -160,11 +185,11 @@ def check_family(module: PersonalizationModule) -> None:
 
 def draws_by_prompt(module: PersonalizationModule) -> bool:
     """Whether the denoiser receives the text encoder's states as they are; no weights needed."""
-    width = module.backbone.features.width
-    with torch.device("meta"):
-        text = TextStates(torch.empty(1, 4, width), torch.ones(1, 4, dtype=torch.bool))
-    states: Tensor = module.conditioning.infer(text).states
-    return states is text.states
+    conditioning, width = module.conditioning, module.backbone.features.width
+    held = next(conditioning.parameters(), torch.empty(0, device="meta"))
+    states = torch.zeros(1, 4, width, device=held.device)
+    mask = torch.ones(1, 4, dtype=torch.bool, device=held.device)
+    return conditioning.infer(TextStates(states, mask)).states is states
 
 
 def check_prompt_alone(module: PersonalizationModule, reference: bool, name: str) -> None:

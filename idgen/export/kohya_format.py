@@ -12,7 +12,7 @@ from idgen import __version__
 from idgen.export.exported_run import ExportedRun, check_prompt_alone, example, slug
 from idgen.export.format import Written
 from idgen.export.lora_files import low_rank_updates, text_layer, write_embedding
-from idgen.export.updates import LowRankUpdate
+from idgen.export.updates import LowRankUpdate, of_one_alpha
 from idgen.integrity import weights_digest
 from idgen.module import PersonalizationModule
 from idgen.placeholders import PLACEHOLDER
@@ -38,7 +38,9 @@ class KohyaFormat:
     def write(self, run: ExportedRun, folder: Path, dtype: torch.dtype) -> Written:
         """Writes the LoRA, and the token's embedding beside it."""
         run.round_trained(dtype)
-        denoiser, text = (low_rank_updates(run, part) for part in ("unet", "text_encoder"))
+        denoiser, text = (
+            of_one_alpha(low_rank_updates(run, part)) for part in ("unet", "text_encoder")
+        )
         state = kohya_state(denoiser, text, dtype)
         lora, embedding, word = None, None, run.trained.word
         if state:

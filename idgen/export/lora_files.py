@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from idgen.export.exported_run import ExportedRun
-from idgen.export.updates import LearntWord, LowRankUpdate, NetworkUpdates
+from idgen.export.updates import LearntWord, LowRankUpdate
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 EMBEDDING_FILE = "learned_embeds.safetensors"
@@ -27,15 +27,8 @@ def low_rank_updates(run: ExportedRun, part: str) -> tuple[LowRankUpdate, ...]:
         UserError: If LoRA cannot hold it.
     """
     updates = run.trained.denoiser if part == "unet" else run.trained.text
-    return updates.as_low_rank(plain_network(run, part, updates))
-
-
-def plain_network(run: ExportedRun, part: str, updates: NetworkUpdates) -> nn.Module:
-    """A network as it was before training; an empty one where nothing needs it."""
-    if not updates.replaced:
-        return nn.Module()
-    network: nn.Module = run.backbone.pipeline.load(part, torch.float32)
-    return network
+    # Of what was trained in full, LoRA is the difference.
+    return updates.as_low_rank(run.plain_network(part) if updates.replaced else nn.Module())
 
 
 def text_layer(layer: str) -> str:

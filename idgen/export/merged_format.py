@@ -32,8 +32,7 @@ class MergedFormat:
         from diffusers import StableDiffusionPipeline
 
         backbone, trained = run.backbone, run.trained
-        unet = backbone.pipeline.load("unet", torch.float32)
-        encoder = backbone.pipeline.load("text_encoder", torch.float32)
+        unet, encoder = (run.plain_network(part) for part in ("unet", "text_encoder"))
         trained.denoiser.fold_into(unet)
         trained.text.fold_into(encoder)
         tokenizer = copy.deepcopy(backbone.tokenizers[0])

@@ -1,7 +1,7 @@
 """What training changed in a backbone, apart from how it was trained."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -125,6 +125,10 @@ class TrainedParts:
     text: NetworkUpdates
     word: LearntWord | None
 
+    def replaced_in(self, part: str) -> Mapping[str, Tensor]:
+        """The weights of a network, `unet` or `text_encoder`, that were trained in full."""
+        return (self.denoiser if part == "unet" else self.text).replaced
+
     @classmethod
     def of(cls, backbone: StableDiffusionBackbone, word: str) -> "TrainedParts":
         """Reads a backbone that a tuning is attached to.
@@ -181,7 +185,9 @@ def _low_rank(name: str, layer: Any) -> LowRankUpdate:
 
 
 def full_rank(layer: str, delta: Tensor) -> LowRankUpdate:
-    """Any change of a layer's weight as LoRA, exactly: one of A and B is the identity.
+    """Any change of a layer's weight as LoRA, exactly: one of A and B is r times the identity.
+
+    Alpha is 1 whatever the rank, so that layers of all sizes have the same.
 
     Args:
         layer: Its name.
@@ -189,7 +195,19 @@ def full_rank(layer: str, delta: Tensor) -> LowRankUpdate:
     """
     outputs, inputs = delta.shape[:2]
     if delta.ndim == 4:
-        return LowRankUpdate(layer, delta, torch.eye(outputs)[..., None, None], float(outputs))
+        up = outputs * torch.eye(outputs)[..., None, None]
+        return LowRankUpdate(layer, delta, up, 1.0)
     if inputs <= outputs:
-        return LowRankUpdate(layer, torch.eye(inputs), delta, float(inputs))
-    return LowRankUpdate(layer, delta, torch.eye(outputs), float(outputs))
+        return LowRankUpdate(layer, inputs * torch.eye(inputs), delta, 1.0)
+    return LowRankUpdate(layer, delta, outputs * torch.eye(outputs), 1.0)
+
+
+def of_one_alpha(updates: Sequence[LowRankUpdate]) -> tuple[LowRankUpdate, ...]:
+    """The same updates with one alpha for all: diffusers reads no other from kohya's files.
+
+    Args:
+        updates: Of one network; those that have one alpha already stay as they are.
+    """
+    if len({update.alpha for update in updates}) < 2:
+        return tuple(updates)
+    return tuple(replace(u, up=u.up * u.alpha, alpha=1.0) for u in updates)

@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 
 from idgen.export.kohya_format import KohyaFormat
-from idgen.export.updates import LowRankUpdate, full_rank
+from idgen.export.updates import LowRankUpdate, full_rank, of_one_alpha
 from tests.export.layouts import LAYOUTS, save_layout
 from tools.exports import CONFIGS, make_run
 
@@ -78,7 +78,8 @@ def test_names_and_metadata_are_those_of_the_tools(layout: str, tmp_path: Path) 
 def test_any_change_is_lora_of_full_rank(shape: tuple[int, ...]) -> None:
     delta = torch.randn(shape)
     update = full_rank("layer", delta)
-    assert torch.equal(update.delta(), delta)
+    torch.testing.assert_close(update.delta(), delta)
+    assert update.alpha == 1
     assert update.rank == (shape[0] if len(shape) == 4 else min(shape))
 
 
@@ -88,3 +89,15 @@ def test_what_lora_adds_is_what_the_layer_adds() -> None:
     added = torch.conv2d(torch.conv2d(x, down, padding=1), up) * 1.5
     delta = LowRankUpdate("conv", down, up, alpha=3.0).delta()
     torch.testing.assert_close(torch.conv2d(x, delta, padding=1), added, atol=1e-4, rtol=1e-4)
+
+
+def test_updates_of_one_network_share_an_alpha_and_add_what_they_did() -> None:
+    def update(alpha: float, rank: int) -> LowRankUpdate:
+        return LowRankUpdate("layer", torch.randn(rank, 3), torch.randn(4, rank), alpha)
+
+    alike = [update(2.0, 2), update(2.0, 3)]
+    assert list(of_one_alpha(alike)) == alike
+    different = [update(2.0, 2), update(1.5, 3)]
+    for before, after in zip(different, of_one_alpha(different), strict=True):
+        assert after.alpha == 1
+        torch.testing.assert_close(after.delta(), before.delta())
