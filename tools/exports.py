@@ -1,10 +1,11 @@
 """Every method in every format of `idgen export`, drawn by diffusers in a process without idgen.
 
-``python -m tools.exports mini sd15 sd21 --work DIR`` prints, as a table, by how many of 255 grey
-levels diffusers' drawing differs at most from idgen's, in float32 and from the same noise. `mini`
-is the embedded backbone; `sd15` and `sd21` are the real layouts at their true widths with random
-weights and 128 pixels a side, written to DIR (about 5 GB each); a pipeline folder may be named
-too. Nothing is trained: each trained weight is moved by half its standard deviation, seed 1.
+``python -m tools.exports mini sd15 sd21`` prints, as a table, by how many of 255 grey levels
+diffusers' drawing differs at most from idgen's, in float32 and from the same noise. `mini` is the
+embedded backbone; `sd15` and `sd21` are the real layouts with few channels and random weights, with
+`--full-size` at their true widths and 128 pixels a side, written to `--work` (5 GB); a pipeline
+folder may be named too. Nothing is trained: each trained weight is moved by half its standard
+deviation, seed 1.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from idgen.module import PersonalizationModule
 from idgen.runs.freezing import ConfigReader
 from idgen.shipped import shipped_configs
 from tools.full_size import LAYOUTS, save_pipeline
+from tools.small_layouts import save_layout
 
 CONFIGS = shipped_configs()
 BASE = CONFIGS / "base.yaml"
@@ -126,15 +128,17 @@ def differences(run: ExportedRun, drawer: StandaloneDrawer) -> dict[str, int | N
     return found
 
 
-def _folder(source: str, work: Path) -> str:
-    """The backbone's name; a layout of true size is written first."""
+def _folder(source: str, work: Path, full_size: bool) -> str:
+    """The backbone's name; a layout is written first."""
     if source not in LAYOUTS:
         return source
-    folder = work / source
-    if not folder.exists():
+    folder = work / (f"{source}-full" if full_size else source)
+    if not folder.exists() and full_size:
         save_pipeline(LAYOUTS[source], folder, "epsilon")
         config = folder / "unet" / "config.json"
         config.write_text(json.dumps({**json.loads(config.read_text()), "sample_size": 16}))
+    elif not folder.exists():
+        save_layout(folder, source)
     return str(folder)
 
 
@@ -142,15 +146,16 @@ def main(options: Sequence[str] | None = None) -> None:
     """Prints the table, a row as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("sources", nargs="+", help="mini, sd15, sd21, or a pipeline folder")
-    parser.add_argument("--work", type=Path, default=Path("exports"))
+    parser.add_argument("--full-size", action="store_true", help="sd15 and sd21 at their widths")
+    parser.add_argument("--work", type=Path, help="where those are written; for a while if none")
     parser.add_argument("--methods", nargs="*", help="names of configs, such as base; all if none")
     given = parser.parse_args(options)
     chosen = [m for m in METHODS if not given.methods or m.stem in given.methods]
     print(f"| backbone | method | {' | '.join(FORMATS)} |")
     print(f"|---|---|{'---|' * len(FORMATS)}", flush=True)
-    with StandaloneDrawer() as drawer:
+    with tempfile.TemporaryDirectory() as work, StandaloneDrawer() as drawer:
         for source in given.sources:
-            backbone = _folder(source, given.work)
+            backbone = _folder(source, given.work or Path(work), given.full_size)
             for method in chosen:
                 found = differences(make_run(method, backbone), drawer)
                 cells = ["refused" if value is None else str(value) for value in found.values()]

@@ -16,8 +16,8 @@ from idgen.export.format import Written
 from idgen.export.formats import FORMATS
 from idgen.export.merged_format import draw_as_backbone
 from idgen.export.verification import StandaloneDrawer, job_of, largest_difference
-from tests.export.layouts import LAYOUTS, save_layout
 from tools.exports import CONFIGS, FUSING, METHODS, differences, drawn_alike, make_run
+from tools.small_layouts import LAYOUTS, save_layout
 
 # Every method with every backbone: python -m tools.exports mini sd15 sd21.
 TRIED = {
@@ -86,18 +86,24 @@ def test_diffusers_draws_what_idgen_draws(
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"),
-    [("kohya", torch.float16), ("merged", torch.float16), ("embeddings", torch.bfloat16)],
+    ("name", "method", "dtype"),
+    [
+        ("kohya", "custom_diffusion", torch.float16),
+        ("diffusers", "lora", torch.bfloat16),
+        ("merged", "lora", torch.float16),
+        ("embeddings", "lora", torch.bfloat16),
+    ],
     ids=str,
 )
 def test_half_precision_is_compared_with_weights_that_are_rounded_alike(
     name: str,
+    method: str,
     dtype: torch.dtype,
     sources: dict[str, str],
     drawer: StandaloneDrawer,
     tmp_path: Path,
 ) -> None:
-    run = make_run(CONFIGS / "method" / "lora.yaml", sources["sd15"])
+    run = make_run(CONFIGS / "method" / f"{method}.yaml", sources["sd15"])
     made = written(run, name, tmp_path / name, dtype)
     for path in tmp_path.joinpath(name).rglob("*.safetensors"):
         held = load_file(path)

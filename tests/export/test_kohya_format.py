@@ -10,8 +10,8 @@ from safetensors import safe_open
 
 from idgen.export.kohya_format import KohyaFormat
 from idgen.export.updates import LowRankUpdate, full_rank, of_one_alpha
-from tests.export.layouts import LAYOUTS, save_layout
 from tools.exports import CONFIGS, make_run
+from tools.small_layouts import LAYOUTS, save_layout
 
 # Of sd-scripts' networks/lora.py and ComfyUI's comfy/lora.py and comfy/utils.py: a layer of
 # diffusers' U-Net of SD 1.x or 2.x, four levels of two layers (three on the way up), is named by

@@ -1,11 +1,14 @@
-"""Stable Diffusion 1.5 and 2.1 as they are built, with few channels and random weights."""
+"""Stable Diffusion 1.5 and 2.1 as they are built, with few channels and random weights.
+
+Names, classes and vocabulary are those of the real ones; `tools/full_size.py` has their widths.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tests.tiny import save_tokenizer
+from tools.full_size import tokenizer
 
 WIDTH = 32
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -23,13 +26,18 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 
 
 def save_layout(folder: Path, name: str) -> Path:
-    """Writes a pipeline folder: four levels, two layers each, the classes and names of the real."""
+    """Writes a pipeline folder for pictures of 16 pixels: four levels of two layers each.
+
+    Args:
+        folder: Where.
+        name: `sd15` or `sd21`.
+    """
     import diffusers
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextConfig, CLIPTextModel
 
     layout = LAYOUTS[name]
     torch.manual_seed(0)
-    words = save_tokenizer(folder / "tokenizer")
+    words = tokenizer()
     cross, plain = "CrossAttnDownBlock2D", "DownBlock2D"
     unet = diffusers.UNet2DConditionModel(
         sample_size=8,
@@ -51,11 +59,12 @@ def save_layout(folder: Path, name: str) -> Path:
     )
     text = CLIPTextModel(
         CLIPTextConfig(
-            vocab_size=words,
+            vocab_size=len(words),
+            eos_token_id=words.eos_token_id,
             hidden_size=WIDTH,
             intermediate_size=32,
             num_attention_heads=2,
-            max_position_embeddings=32,
+            max_position_embeddings=words.model_max_length,
             **layout["text"],
         )
     )
@@ -65,7 +74,7 @@ def save_layout(folder: Path, name: str) -> Path:
     diffusers.StableDiffusionPipeline(
         vae=vae,
         text_encoder=text,
-        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        tokenizer=words,
         unet=unet,
         scheduler=scheduler,
         safety_checker=None,
