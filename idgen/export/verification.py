@@ -112,14 +112,15 @@ def job_of(run: ExportedRun, written: Written, work: Path) -> dict[str, Any]:
     sampler, pipeline = run.sampler, run.backbone.pipeline
     noise = work / "noise.safetensors"
     save_file({"noise": run.noise()}, noise)
-    name = pipeline.weight_files("unet")[0].name.removesuffix(".safetensors")
+    file = pipeline.weight_files("unet")[0].name.removesuffix(".safetensors")
+    variant = file.partition(".")[2].partition("-")[0] or None
     files = {
-        name: None if (path := getattr(written, name)) is None else str(path)
-        for name in ("lora", "embedding", "embeds", "fusion")
+        kind: None if (path := getattr(written, kind)) is None else str(path)
+        for kind in ("lora", "embedding", "embeds", "fusion")
     }
     return {
         "base": str(written.base or pipeline.folder),
-        "variant": None if written.base else name.partition(".")[2] or None,
+        "variant": None if written.base else variant,
         **files,
         "prompt": with_token(run.prompts[0], written.word),
         "negative_prompt": sampler.negative_prompt,
