@@ -173,11 +173,14 @@ def _command(given: argparse.Namespace) -> str:
     words = ["idgen", "export", Path(given.checkpoint).name, "--format", given.format]
     words += ["--output", Path(given.output).name]
     words += [] if given.dtype == "float32" else ["--dtype", given.dtype]
+    words += [word for config in given.config for word in ("--config", Path(config).name)]
     words += [word for prompt in given.prompt for word in ("--prompt", prompt)]
     if given.reference is not None:
         words += ["--reference", Path(given.reference).name]
     if given.reference_weight is not None:
         words += ["--reference-weight", str(given.reference_weight)]
+    words += [] if given.seed is None else ["--seed", str(given.seed)]
+    words += ["--no-verify"] if given.no_verify else []
     return shlex.join(words)
 
 
