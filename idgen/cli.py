@@ -23,6 +23,7 @@ COMMANDS = {
     "test": "draw and score the whole prompt suite: metrics.json, a CSV, image grids",
     "predict": "draw the config's prompts with a checkpoint",
     "sample": "draw one prompt with a checkpoint",
+    "export": "write a checkpoint as files of diffusers, A1111, ComfyUI or the hub",
     "benchmark": "compare methods on several subjects: tables with intervals, report.html",
 }
 _LIGHT_COMMANDS = ("init",)
@@ -155,6 +156,10 @@ def _function(command: str) -> Callable[[list[str]], int]:
         from idgen.commands.sample import run_sample
 
         return run_sample
+    if command == "export":
+        from idgen.commands.export import run_export
+
+        return run_export
     if command == "benchmark":
         from idgen.commands.benchmark import run_benchmark
 

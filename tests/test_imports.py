@@ -31,6 +31,7 @@ LAYERS = (
     ("evaluation",),
     ("callbacks",),
     ("runs",),
+    ("export",),
     ("benchmark",),
     ("commands",),
     ("cli",),

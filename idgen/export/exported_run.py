@@ -1,0 +1,219 @@
+"""A trained run, as the formats of exports see it."""
+
+import copy
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from idgen.backbones.stable_diffusion import StableDiffusionBackbone
+from idgen.backbones.text import TextStates
+from idgen.data.prompts import with_token, without_token
+from idgen.errors import UserError
+from idgen.export.updates import TrainedParts
+from idgen.models.decoupling import PhotoFeatures
+from idgen.module import PersonalizationModule
+from idgen.placeholders import PLACEHOLDER
+from idgen.sampling import DrawingRequest, Sampler, drawing_noise
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A photo whose scene and pose are kept.
+
+    Attributes:
+        features: Its features, `1 D` each.
+        weight: How much of it, 1 as much as in training.
+    """
+
+    features: PhotoFeatures
+    weight: float
+
+
+@dataclass(frozen=True)
+class ExportedRun:
+    """A module with its trained weights, and what is to be drawn to compare.
+
+    Attributes:
+        module: Its weights loaded, in float32, frozen weights included.
+        step: Steps that it was trained for.
+        prompts: With [V] in them; the first is drawn to compare.
+        seed: Of the drawings.
+        reference: A photo that the prompts keep; None for prompts alone.
+    """
+
+    module: PersonalizationModule
+    step: int
+    prompts: tuple[str, ...]
+    seed: int = 0
+    reference: Reference | None = None
+
+    @property
+    def backbone(self) -> StableDiffusionBackbone:
+        """Its backbone; `check_family` has refused others."""
+        backbone = self.module.backbone
+        assert isinstance(backbone, StableDiffusionBackbone)
+        return backbone
+
+    @cached_property
+    def trained(self) -> TrainedParts:
+        """What training changed inside the backbone."""
+        return TrainedParts.of(self.backbone, self.module.words.token)
+
+    @property
+    def name(self) -> str:
+        """A name for files, of the token and the class noun."""
+        words = self.module.words
+        return slug(f"{words.token} {words.class_noun}")
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """The run's; with guidance 1 where it has less, which diffusers takes for none at all."""
+        sampler = copy.copy(self.module.sampler)
+        sampler.guidance = max(sampler.guidance, 1.0)
+        return sampler
+
+    @property
+    def device(self) -> torch.device:
+        """Where it draws."""
+        return self.backbone.device
+
+    @property
+    def word(self) -> str:
+        """What stands for the subject where a learnt token is added to another vocabulary."""
+        learnt = self.trained.word
+        return self.module.words.token if learnt is None else learnt.exported
+
+    def conditions(self, prompts: Sequence[str]) -> TextStates:
+        """What the denoiser takes for prompts with [V]: states `B N D`."""
+        token = self.module.words.token
+        text = self.backbone.encode([with_token(prompt, token) for prompt in prompts])
+        if self.reference is None:
+            return self.module.conditioning.infer(text)
+        return self.module.conditioning.infer(text, self._kept(), self.reference.weight)
+
+    def request(self, number: int = 0) -> DrawingRequest:
+        """The drawing of a prompt, by its number; the first is compared."""
+        prompt, token = self.prompts[number], self.module.words.token
+        plain = without_token(prompt)
+        return DrawingRequest(with_token(prompt, token), plain, number, 0, self.seed)
+
+    def noise(self) -> Tensor:
+        """What the first drawing starts from, and what each step adds where it does, `S C h w`."""
+        sampler, shape = self.sampler, self.backbone.latent_shape
+        process = self.backbone.process
+        solver = process.solver(sampler.steps, torch.device("cpu"), sampler.stochastic)
+        steps = len(solver.times) if sampler.stochastic else 0
+        request = self.request()
+        return torch.stack([drawing_noise(request, shape, step) for step in range(steps + 1)])
+
+    def draw(self, number: int = 0) -> Tensor:
+        """Idgen's own drawing of a prompt, `3 H W` uint8."""
+        features, weight = None, 0.0
+        if self.reference is not None:
+            features, weight = self._kept(), self.reference.weight
+        module, requests = self.module, [self.request(number)]
+        drawn = self.sampler.draw(
+            self.backbone, module.conditioning, requests, self.device, features, weight
+        )
+        return drawn.images[0]
+
+    def sample(self, number: int) -> tuple[str, Tensor]:
+        """A prompt as others read it, and idgen's drawing of it."""
+        return with_token(self.prompts[number], self.word), self.draw(number)
+
+    def _kept(self) -> PhotoFeatures:
+        assert self.reference is not None
+        return PhotoFeatures(*(part.to(self.device) for part in self.reference.features))
+
+    @torch.no_grad()
+    def round_trained(self, dtype: torch.dtype) -> None:
+        """Rounds what was trained as a file of that type does, so that the drawing shows it.
+
+        Of a layer that was trained in full, files hold what was added to it, which is rounded.
+
+        Args:
+            dtype: Of the file.
+        """
+        if dtype == torch.float32:
+            return
+        weights = dict(self.module.named_parameters())
+        for part in ("unet", "text_encoder"):
+            changed = self.trained.replaced_in(part)
+            plain = dict(self.plain_network(part).named_parameters()) if changed else {}
+            for name in changed:
+                weight = weights.pop(f"backbone.{part}.{name}")
+                before = plain[name].detach().to(weight.device)
+                weight.copy_(before + (weight - before).to(dtype).float())
+        for name, weight in weights.items():
+            if name in self.module.trained_shapes:
+                weight.copy_(weight.to(dtype).float())
+        self.__dict__.pop("trained", None)
+
+    def plain_network(self, part: str) -> nn.Module:
+        """A network as it was before training, loaded anew in float32.
+
+        Args:
+            part: `unet` or `text_encoder`.
+        """
+        network: nn.Module = self.backbone.pipeline.load(part, torch.float32)
+        return network
+
+
+def slug(text: str) -> str:
+    """Letters, digits and underscores of a text, for names of files."""
+    return re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower() or "subject"
+
+
+def check_family(module: PersonalizationModule) -> None:
+    """Refuses backbones that no format knows.
+
+    Raises:
+        UserError: If it is no Stable Diffusion 1.x or 2.x.
+    """
+    backbone: Any = module.backbone
+    if not isinstance(backbone, StableDiffusionBackbone):
+        raise UserError(
+            f"CKPT: its backbone is a {type(backbone).__name__}; Stable Diffusion 1.x and 2.x can "
+            "be exported, draw others with idgen sample"
+        )
+
+
+def draws_by_prompt(module: PersonalizationModule) -> bool:
+    """Whether the denoiser receives the text encoder's states as they are; no weights needed."""
+    conditioning, width = module.conditioning, module.backbone.features.width
+    held = next(conditioning.parameters(), torch.empty(0, device="meta"))
+    states = torch.zeros(1, 4, width, device=held.device)
+    mask = torch.ones(1, 4, dtype=torch.bool, device=held.device)
+    return conditioning.infer(TextStates(states, mask)).states is states
+
+
+def check_prompt_alone(module: PersonalizationModule, reference: bool, name: str) -> None:
+    """Refuses what changes the text encoder's states on their way to the denoiser.
+
+    Args:
+        module: Light or loaded.
+        reference: Whether a photo is to be kept.
+        name: The format's.
+
+    Raises:
+        UserError: If something does; it names the formats that can hold it.
+    """
+    if reference:
+        raise UserError(
+            f"--reference: --format {name} cannot hold a photo's feature; take --format embeddings"
+        )
+    if not draws_by_prompt(module):
+        raise UserError(
+            f"CKPT: it draws with fusion at inference ({type(module.conditioning).__name__}), "
+            f"which --format {name} cannot hold; take --format fusion, or --format embeddings"
+        )
+
+
+def example(module: PersonalizationModule) -> str:
+    """The plainest prompt, with [V]."""
+    return f"a photo of a {PLACEHOLDER} {module.words.class_noun}".strip()

@@ -1,0 +1,112 @@
+"""LoRA and a learnt token as the files of diffusers' loaders."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from idgen.export.exported_run import ExportedRun
+from idgen.export.updates import LearntWord, LowRankUpdate
+
+LORA_FILE = "pytorch_lora_weights.safetensors"
+EMBEDDING_FILE = "learned_embeds.safetensors"
+_TEXT = "text_model."
+
+
+def low_rank_updates(run: ExportedRun, part: str) -> tuple[LowRankUpdate, ...]:
+    """What training changed in a network, as LoRA.
+
+    Args:
+        run: Loaded.
+        part: `unet` or `text_encoder`.
+
+    Raises:
+        UserError: If LoRA cannot hold it.
+    """
+    updates = run.trained.denoiser if part == "unet" else run.trained.text
+    # Of what was trained in full, LoRA is the difference.
+    return updates.as_low_rank(run.plain_network(part) if updates.replaced else nn.Module())
+
+
+def text_layer(layer: str) -> str:
+    """A text encoder's layer by the name that all tools know, whatever transformers calls it."""
+    return layer if layer.startswith(_TEXT) else f"{_TEXT}{layer}"
+
+
+def write_diffusers_lora(
+    folder: Path,
+    denoiser: Sequence[LowRankUpdate],
+    text: Sequence[LowRankUpdate],
+    dtype: torch.dtype,
+) -> Path | None:
+    """Writes LoRA as `load_lora_weights` takes it, with alphas in its metadata.
+
+    Args:
+        folder: Where.
+        denoiser: Of the U-Net.
+        text: Of the text encoder.
+        dtype: Of the weights.
+
+    Returns:
+        The file; None where there is nothing to write.
+    """
+    from diffusers import StableDiffusionPipeline
+
+    text = [LowRankUpdate(text_layer(u.layer), u.down, u.up, u.alpha) for u in text]
+    if not denoiser and not text:
+        return None
+    StableDiffusionPipeline.save_lora_weights(
+        folder,
+        unet_lora_layers=_state(denoiser, dtype),
+        text_encoder_lora_layers=_state(text, dtype),
+        weight_name=LORA_FILE,
+        unet_lora_adapter_metadata=_metadata(denoiser),
+        # Its own names: transformers looks for layers by the end of a name.
+        text_encoder_lora_adapter_metadata=_metadata(text),
+    )
+    return folder / LORA_FILE
+
+
+def _state(updates: Sequence[LowRankUpdate], dtype: torch.dtype) -> dict[str, torch.Tensor] | None:
+    state = {}
+    for update in updates:
+        state[f"{update.layer}.lora_A.weight"] = update.down.to(dtype).contiguous()
+        state[f"{update.layer}.lora_B.weight"] = update.up.to(dtype).contiguous()
+    return state or None
+
+
+def _metadata(updates: Sequence[LowRankUpdate]) -> dict[str, Any] | None:
+    """Peft's LoraConfig: ranks and alphas, those of single layers where they differ."""
+    if not updates:
+        return None
+    from peft import LoraConfig
+
+    rank, alpha = updates[0].rank, updates[0].alpha
+    names = [update.layer.removeprefix(_TEXT) for update in updates]
+    each = list(zip(names, updates, strict=True))
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        target_modules=names,
+        rank_pattern={name: u.rank for name, u in each if u.rank != rank},
+        alpha_pattern={name: u.alpha for name, u in each if u.alpha != alpha},
+    )
+    return {key: _plain(value) for key, value in config.to_dict().items()}
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON can hold it."""
+    if isinstance(value, set):
+        return sorted(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return value
+
+
+def write_embedding(path: Path, word: LearntWord, dtype: torch.dtype) -> Path:
+    """Writes a learnt token, `1 D` under its name: diffusers, A1111, Forge and ComfyUI read it."""
+    save_file({word.exported: word.vector.unsqueeze(0).to(dtype).contiguous()}, path)
+    return path

@@ -1,0 +1,1 @@
+"""Files that import nothing of idgen: one goes into exports, one draws from them."""

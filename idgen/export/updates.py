@@ -1,0 +1,213 @@
+"""What training changed in a backbone, apart from how it was trained."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from idgen.backbones.stable_diffusion import StableDiffusionBackbone
+from idgen.errors import UserError
+from idgen.models.tuning.token import TokenEmbedding
+
+_ADAPTER = "default"
+
+
+@dataclass(frozen=True)
+class LowRankUpdate:
+    """W + (alpha / r) B A of one layer (LoRA, Hu et al. 2021); of a convolution too.
+
+    Attributes:
+        layer: Its name in its network.
+        down: A, `r in`, or `r in kh kw` of a convolution.
+        up: B, `out r`, or `out r 1 1`.
+        alpha: The scale is alpha / r.
+    """
+
+    layer: str
+    down: Tensor
+    up: Tensor
+    alpha: float
+
+    @property
+    def rank(self) -> int:
+        """R."""
+        return len(self.down)
+
+    def delta(self) -> Tensor:
+        """What is added to the layer's weight, of the weight's shape."""
+        product = self.up.flatten(1) @ self.down.flatten(1)
+        return (self.alpha / self.rank) * product.view(len(self.up), *self.down.shape[1:])
+
+
+@dataclass(frozen=True)
+class NetworkUpdates:
+    """What training changed in one network.
+
+    Attributes:
+        low_rank: LoRA, in the order of the layers.
+        replaced: Weights that were trained in full, by name.
+    """
+
+    low_rank: tuple[LowRankUpdate, ...] = ()
+    replaced: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def as_low_rank(self, network: nn.Module) -> tuple[LowRankUpdate, ...]:
+        """All of it as LoRA; of a layer that was trained in full, of full rank and exact.
+
+        Args:
+            network: As it was before training.
+
+        Raises:
+            UserError: If a bias or a norm was trained, which LoRA cannot hold.
+        """
+        before = dict(network.named_parameters())
+        found = list(self.low_rank)
+        for name, after in self.replaced.items():
+            layer, _, kind = name.rpartition(".")
+            if kind != "weight" or after.ndim not in (2, 4):
+                raise UserError(
+                    f"the checkpoint holds {name} trained in full, which is no weight of a linear "
+                    "or convolution layer: LoRA cannot hold it; take --format merged"
+                )
+            found.append(full_rank(layer, after - before[name].detach().float().cpu()))
+        return tuple(found)
+
+    def fold_into(self, network: nn.Module) -> None:
+        """Adds all of it to a network's weights, in place, in float32.
+
+        Args:
+            network: As it was before training.
+        """
+        weights = dict(network.named_parameters())
+        with torch.no_grad():
+            for update in self.low_rank:
+                weight = weights[f"{update.layer}.weight"]
+                weight.copy_(weight.float() + update.delta().to(weight.device))
+            for name, after in self.replaced.items():
+                weights[name].copy_(after)
+
+
+@dataclass(frozen=True)
+class LearntWord:
+    """A token whose embedding was trained.
+
+    Attributes:
+        word: The token in idgen's prompts.
+        row: Its id.
+        vector: Its embedding, `D`.
+        is_new: Whether the backbone's vocabulary lacks it.
+    """
+
+    word: str
+    row: int
+    vector: Tensor
+    is_new: bool
+
+    @property
+    def exported(self) -> str:
+        """Its name where embeddings are added to a vocabulary, which must not have it already."""
+        return self.word if self.is_new else f"<{self.word}>"
+
+
+@dataclass(frozen=True)
+class TrainedParts:
+    """What training changed in a backbone of one text encoder.
+
+    Attributes:
+        denoiser: In the U-Net.
+        text: In the text encoder.
+        word: The learnt token; None where there is none.
+    """
+
+    denoiser: NetworkUpdates
+    text: NetworkUpdates
+    word: LearntWord | None
+
+    def replaced_in(self, part: str) -> Mapping[str, Tensor]:
+        """The weights of a network, `unet` or `text_encoder`, that were trained in full."""
+        return (self.denoiser if part == "unet" else self.text).replaced
+
+    @classmethod
+    def of(cls, backbone: StableDiffusionBackbone, word: str) -> "TrainedParts":
+        """Reads a backbone that a tuning is attached to.
+
+        Args:
+            backbone: Loaded, with what was trained.
+            word: The subject's token.
+
+        Raises:
+            UserError: If something was trained that is neither LoRA nor layers nor a token.
+        """
+        encoder: Any = backbone.text_encoders[0]
+        embedding = encoder.get_input_embeddings()
+        learnt, inside = None, frozenset[nn.Module]()
+        if isinstance(embedding, TokenEmbedding):
+            inside = frozenset({embedding})
+            vector = embedding.vector.detach().float().cpu()
+            learnt = LearntWord(word, embedding.token_id, vector, _is_new(backbone, word))
+        return cls(_updates(backbone.denoiser, ()), _updates(encoder, inside), learnt)
+
+
+def _is_new(backbone: StableDiffusionBackbone, word: str) -> bool:
+    """Whether the base's own tokenizer cannot read a word as one token."""
+    ((part, kind),) = backbone.tokenizer_kinds.items()
+    ids = backbone.pipeline.tokenizer(part, kind)(word, add_special_tokens=False).input_ids
+    return len(ids) != 1 or ids[0] == backbone.unknown_id
+
+
+def _updates(network: nn.Module, apart: Collection[nn.Module]) -> NetworkUpdates:
+    """Of a network; modules that are read elsewhere stand apart."""
+    from peft.tuners.lora import LoraLayer
+
+    adapters = {n: m for n, m in network.named_modules() if isinstance(m, LoraLayer)}
+    low_rank = tuple(_low_rank(name, layer) for name, layer in adapters.items())
+    held = {id(p) for layer in adapters.values() for p in layer.parameters()}
+    held |= {id(p) for module in apart for p in module.parameters()}
+    trained = {n: p for n, p in network.named_parameters() if p.requires_grad and id(p) not in held}
+    replaced = {name: weight.detach().float().cpu() for name, weight in trained.items()}
+    return NetworkUpdates(low_rank, replaced)
+
+
+def _low_rank(name: str, layer: Any) -> LowRankUpdate:
+    kinds = ("lora_embedding_A", "lora_magnitude_vector")
+    odd = next((kind for kind in kinds if len(getattr(layer, kind, ())) > 0), None)
+    if odd is not None or list(layer.lora_A) != [_ADAPTER]:
+        raise UserError(
+            f"the checkpoint's LoRA at {name} is of another kind ({odd or list(layer.lora_A)}), "
+            "which no export holds; draw with idgen sample"
+        )
+    down, up = (
+        part[_ADAPTER].weight.detach().float().cpu() for part in (layer.lora_A, layer.lora_B)
+    )
+    return LowRankUpdate(name, down, up, float(layer.scaling[_ADAPTER]) * len(down))
+
+
+def full_rank(layer: str, delta: Tensor) -> LowRankUpdate:
+    """Any change of a layer's weight as LoRA, exactly: one of A and B is r times the identity.
+
+    Alpha is 1 whatever the rank, so that layers of all sizes have the same.
+
+    Args:
+        layer: Its name.
+        delta: The change, `out in` or `out in kh kw`.
+    """
+    outputs, inputs = delta.shape[:2]
+    if delta.ndim == 4:
+        up = outputs * torch.eye(outputs)[..., None, None]
+        return LowRankUpdate(layer, delta, up, 1.0)
+    if inputs <= outputs:
+        return LowRankUpdate(layer, inputs * torch.eye(inputs), delta, 1.0)
+    return LowRankUpdate(layer, delta, outputs * torch.eye(outputs), 1.0)
+
+
+def of_one_alpha(updates: Sequence[LowRankUpdate]) -> tuple[LowRankUpdate, ...]:
+    """The same updates with one alpha for all: diffusers reads no other from kohya's files.
+
+    Args:
+        updates: Of one network; those that have one alpha already stay as they are.
+    """
+    if len({update.alpha for update in updates}) < 2:
+        return tuple(updates)
+    return tuple(replace(u, up=u.up * u.alpha, alpha=1.0) for u in updates)
