@@ -89,6 +89,25 @@ class LoraTuning(Tuning):
             for weight, flag in trained.items():
                 weight.requires_grad_(flag)
 
+    @contextmanager
+    def folded(self, backbone: Backbone) -> Iterator[None]:
+        """W + (alpha / r) B A in place of W: one product a layer instead of three."""
+        kept: list[tuple[Any, nn.Parameter, torch.Tensor]] = []
+        try:
+            with _exactly(backbone.device.type):
+                for layer in self._layers:
+                    weight = layer.get_base_layer().weight
+                    kept.append((layer, weight, weight.data))
+                    weight.data = weight.data.clone()
+                    layer.merge()
+            yield
+        finally:
+            # Not peft's `unmerge`: to take away what was added would leave its rounding behind.
+            for layer, weight, original in kept:
+                weight.data = original
+                layer.merged_adapters.clear()
+                layer._caches.clear()
+
     def _scale(self, rank: int) -> float:
         return 1.0 if self.alpha is None else self.alpha / rank
 
@@ -131,6 +150,13 @@ class LoraTuning(Tuning):
         for weight in module.parameters():
             if weight.requires_grad:
                 weight.data = weight.data.to(torch.float32)
+
+
+@contextmanager
+def _exactly(device: str) -> Iterator[None]:
+    """Without autocast, which would round B A, and with weights that may be trained on later."""
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
+        yield
 
 
 def _check_rank(module: nn.Module, rank: int, layers: Sequence[nn.Module], parameter: str) -> None:
