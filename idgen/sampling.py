@@ -1,5 +1,7 @@
 """The one way images are sampled: validation, test, predict and `idgen sample` all use it."""
 
+import copy
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -41,10 +43,12 @@ class Drawings(NamedTuple):
     Attributes:
         images: `B 3 H W` uint8, on the CPU.
         requests: One for each image.
+        finite: Whether they are pictures: none holds a number that is infinite or NaN.
     """
 
     images: Tensor
     requests: list[DrawingRequest]
+    finite: bool = True
 
 
 def drawing_noise(request: DrawingRequest, shape: tuple[int, int, int], step: int = 0) -> Tensor:
@@ -127,6 +131,21 @@ class Sampler:
         found |= {} if self.solver is None else {"solver": self.solver.value}
         return found | ({} if self.size is None else {"size": list(self.size)})
 
+    def changed(self, **settings: Any) -> "Sampler":
+        """The same sampler with other settings.
+
+        Args:
+            **settings: By the names of the constructor's arguments.
+
+        Raises:
+            ValueError: If one is out of range.
+        """
+        made = copy.copy(self)
+        names = inspect.signature(Sampler.__init__).parameters
+        own = {name: value for name, value in vars(self).items() if name in names}
+        Sampler.__init__(made, **{**own, **settings})
+        return made
+
     def check(self, backbone: Backbone) -> None:
         """Refuses more steps than the backbone's noise process has, and too long a prompt.
 
@@ -201,7 +220,8 @@ class Sampler:
             latents = self._solved(backbone, condition, requests, device)
         with backbone.autoencoder(device) as autoencoder:
             pixels = autoencoder.decode(backbone.unscale_latents(latents))
-        return Drawings(to_uint8(pixels).cpu(), list(requests))
+        finite = bool(pixels.isfinite().all())
+        return Drawings(to_uint8(pixels).cpu(), list(requests), finite)
 
     def _solved(
         self,

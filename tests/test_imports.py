@@ -31,6 +31,7 @@ LAYERS = (
     ("evaluation",),
     ("callbacks",),
     ("runs",),
+    ("loaded",),
     ("benchmark",),
     ("commands",),
     ("cli",),

@@ -23,7 +23,7 @@ CONFIG = {
 
 
 def solved(kind: SolverKind | None, stochastic: bool = False, steps: int = 50) -> list[Tensor]:
-    """The way that a solver goes when all pictures are one, x_0 = 2, whose noise is known exactly."""
+    """The way that a solver goes when every picture is x_0 = 2, so that its noise is known."""
     process = VariancePreserving(ALPHAS, Prediction.epsilon, CONFIG)
     solver = process.solver(steps, CPU, stochastic, kind)
     generator = torch.Generator().manual_seed(0)
