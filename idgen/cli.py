@@ -22,7 +22,8 @@ COMMANDS = {
     "validate": "draw and score the validation prompts of a checkpoint",
     "test": "draw and score the whole prompt suite: metrics.json, a CSV, image grids",
     "predict": "draw the config's prompts with a checkpoint",
-    "sample": "draw one prompt with a checkpoint",
+    "sample": "draw prompts with a checkpoint, an export or a backbone, or several of them",
+    "doctor": "look at a set-up before it runs: what would fail, and what mends it",
     "benchmark": "compare methods on several subjects: tables with intervals, report.html",
 }
 _LIGHT_COMMANDS = ("init",)
@@ -155,6 +156,10 @@ def _function(command: str) -> Callable[[list[str]], int]:
         from idgen.commands.sample import run_sample
 
         return run_sample
+    if command == "doctor":
+        from idgen.commands.doctor import run_doctor
+
+        return run_doctor
     if command == "benchmark":
         from idgen.commands.benchmark import run_benchmark
 

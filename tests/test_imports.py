@@ -32,6 +32,7 @@ LAYERS = (
     ("callbacks",),
     ("runs",),
     ("loaded",),
+    ("doctor",),
     ("benchmark",),
     ("commands",),
     ("cli",),

@@ -44,7 +44,6 @@ def draw_again(path: Path, job: SamplingJob) -> int:
         1,
         record.seed if job.seed is None else job.seed,
         _sampler(job, record),
-        model.class_noun,
         job.reference,
     )
     check_model(model, order)
@@ -52,7 +51,8 @@ def draw_again(path: Path, job: SamplingJob) -> int:
     model.load(device)
     batch = _requests(model, order, record)
     picture = draw_batch(model, order, batch, device)[record.place]
-    write_gallery(job.output, {model.name: [picture]}, model.photos, job.recorded)
+    first = replace(picture, request=picture.request._replace(prompt_index=0))
+    write_gallery(job.output, {model.name: [first]}, model.photos, job.recorded)
     print(f"the drawing is in {job.output}")
     changed = bool(job.changes) or order.seed != record.seed or job.reference != _kept(record)
     return 0 if changed else _compare(path, picture, record, device, model)

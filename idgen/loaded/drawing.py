@@ -35,11 +35,10 @@ class Order:
     """What is to be drawn, by every model alike.
 
     Attributes:
-        prompts: As they were typed, with [V] and `{class_noun}` in them.
+        prompts: With [V] in them.
         number: Pictures of each.
         seed: Of their noise.
         sampler: How; None for each model's own way.
-        noun: What the subject is, for models that do not know it.
         reference: A photo that is kept.
     """
 
@@ -47,12 +46,11 @@ class Order:
     number: int = 1
     seed: int = 0
     sampler: Sampler | None = None
-    noun: str = ""
     reference: Reference | None = None
 
     def requests(self, model: LoadedModel) -> list[DrawingRequest]:
         """The pictures that a model is to draw; a UserError if a prompt cannot be used."""
-        return model.requests(self.prompts, self.number, self.seed, self.noun)
+        return model.requests(self.prompts, self.number, self.seed)
 
 
 def draw_order(

@@ -112,23 +112,20 @@ class LoadedModel(ABC):
         """Features of the photo whose scene is kept, and how much of it."""
         return None, 0.0
 
-    def requests(
-        self, prompts: Sequence[str], number: int, seed: int, noun: str = ""
-    ) -> list[DrawingRequest]:
+    def requests(self, prompts: Sequence[str], number: int, seed: int) -> list[DrawingRequest]:
         """Every picture of some prompts.
 
         Args:
-            prompts: With [V] in them, and `{class_noun}`.
+            prompts: With [V] in them.
             number: Pictures of each.
             seed: Of their noise.
-            noun: What the subject is, where the model does not know.
 
         Raises:
             UserError: If a prompt cannot be used.
         """
         found = []
         for index, prompt in enumerate(prompts):
-            spoken, plain = self.spoken(filled(prompt, self.class_noun or noun))
+            spoken, plain = self.spoken(filled(prompt, self.class_noun))
             self.backbone.tokenize([spoken])
             found += [DrawingRequest(spoken, plain, index, n, seed) for n in range(number)]
         return found

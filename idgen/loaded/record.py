@@ -53,7 +53,7 @@ class PictureRecord:
     """All that it takes to draw a picture again.
 
     Attributes:
-        prompt: As it was typed, with [V] in it.
+        prompt: With [V] in it.
         spoken: As the backbone read it.
         number: Which of the prompt's pictures.
         seed: Of its noise.

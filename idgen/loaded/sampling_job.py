@@ -16,6 +16,7 @@ from idgen.loaded.drawing import Order, Picture, draw_order, let_go
 from idgen.loaded.gallery import write_gallery
 from idgen.loaded.model import LoadedModel, Reference
 from idgen.loaded.opening import Opening
+from idgen.placeholders import CLASS_NOUN, filled
 from idgen.sampling import DrawingRequest, Sampler
 
 _IMAGES = 4
@@ -91,13 +92,21 @@ class SamplingJob:
             raise UserError(str(error)) from error
 
     def order(self, models: Sequence[LoadedModel]) -> Order:
-        """What every model is to draw."""
+        """What every model is to draw.
+
+        Raises:
+            UserError: If a value is out of range, or no model knows what the subject is.
+        """
+        noun = next((model.class_noun for model in models if model.class_noun), "")
+        if not noun and (lost := [prompt for prompt in self.prompts if CLASS_NOUN in prompt]):
+            raise UserError(
+                f"prompt {lost[0]!r}: no model knows what {CLASS_NOUN} is; write the word itself"
+            )
         return Order(
-            self.prompts,
+            [filled(prompt, noun) for prompt in self.prompts],
             self.number or _IMAGES,
             self.seed or 0,
             self.sampler_of(models[0]),
-            next((model.class_noun for model in models if model.class_noun), ""),
             self.reference,
         )
 
