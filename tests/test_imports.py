@@ -36,7 +36,7 @@ LAYERS = (
     ("benchmark",),
     ("commands",),
     ("cli",),
-    ("__main__",),
+    ("api", "__main__"),
 )
 LAYER = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 PLAIN = ("models", "processes", "backbones", "losses", "sampling", "metrics", "evaluation")

@@ -153,7 +153,8 @@ class Examination:
                 )
 
     def _prepared(self) -> None:
-        if any(finding.what in ("photos", "segmenter") for finding in self.findings.failed):
+        needed = ("photos", "segmenter", "inpainter", "backbone", "image encoder", "captioner")
+        if any(finding.what in needed for finding in self.findings.failed):
             return
         data, folder = self.data, self.data.subject.prepared_folder
         with self.findings.of("prepared subject", self._reword):
@@ -173,12 +174,13 @@ class Examination:
                 self.findings.add("masks", f"look at {folder / CONTACT_PAGE}", State.note)
 
     def _the_rest(self) -> None:
-        """Whatever else fit refuses; what was said already is not said again."""
+        """Whatever else fit refuses, once nothing is in the way of looking."""
+        if self.findings.failed:
+            return
         try:
             self.built.check()
         except UserError as error:
-            if str(error) not in [finding.says for finding in self.findings.failed]:
-                self.findings.add("config", str(error), State.fails)
+            self.findings.add("config", str(error), State.fails)
         except ImportError as error:
             self.findings.add("config", f"{first_line(error)}: install it", State.fails)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.text import TextStates
@@ -68,25 +69,30 @@ def _states_of(module: PersonalizationModule) -> float:
 
 
 def _activations(module: PersonalizationModule, rows: int) -> int:
-    """Bytes that the denoiser keeps of so many rows: one is counted, and taken so often."""
-    backbone = module.backbone.skeleton()
-    copy.deepcopy(module.tuning).attach(backbone, module.words)
+    """Bytes that the denoiser keeps of so many rows: one is counted, and taken so often.
+
+    The networks have shapes and a device, for which attention's way of calculating is chosen as it
+    would be for real ones.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kept: dict[int, Tensor] = {}
-    own = {weight.untyped_storage()._cdata for weight in backbone.parameters()}
 
     def keep(tensor: Tensor) -> Tensor:
         kept.setdefault(tensor.untyped_storage()._cdata, tensor)
         return tensor
 
-    meta, length = torch.device("meta"), backbone.tokenize([""]).ids[0].shape[1]
-    pooled_width = backbone.features.pooled_width
-    text = TextStates(
-        torch.empty(1, length, backbone.features.width, device=meta),
-        torch.ones(1, length, dtype=torch.bool, device=meta),
-        None if pooled_width is None else torch.empty(1, pooled_width, device=meta),
-    )
-    noisy = torch.empty(1, *backbone.latent_shape, device=meta, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        backbone.predict(noisy, torch.empty(1, device=meta), text)
-    sizes = [tensor.untyped_storage().nbytes() for at, tensor in kept.items() if at not in own]
+    length = module.backbone.tokenize([""]).ids[0].shape[1]
+    space, shape = module.backbone.features, module.backbone.latent_shape
+    bare = module.backbone.skeleton()
+    copy.deepcopy(module.tuning).attach(bare, module.words)
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.device(device):
+        backbone = bare.to_empty(device=device)
+        pooled = None if space.pooled_width is None else torch.empty(1, space.pooled_width)
+        mask = torch.ones(1, length, dtype=torch.bool)
+        text = TextStates(torch.empty(1, length, space.width), mask, pooled)
+        own = {weight.untyped_storage()._cdata for weight in backbone.parameters()}
+        noisy = torch.empty(1, *shape, requires_grad=True)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            backbone.predict(noisy, torch.empty(1), text)
+        sizes = [tensor.untyped_storage().nbytes() for at, tensor in kept.items() if at not in own]
     return rows * sum(sizes)

@@ -15,7 +15,9 @@ _SHARES = (0.3, 0.5, 0.7)
 
 @torch.no_grad()
 def prediction_errors(backbone: Backbone, latents: Tensor, prompt: str) -> dict[Prediction, float]:
-    """The mean squared error of what it predicts against what it could be meant to.
+    """How far what it predicts is from what it could be meant to, as a share of that.
+
+    1 is no better than to predict nothing; a trained denoiser is below that in one of them alone.
 
     Args:
         backbone: Loaded; its tuning takes no part.
@@ -34,7 +36,8 @@ def prediction_errors(backbone: Backbone, latents: Tensor, prompt: str) -> dict[
             predicted = backbone.predict(add_noise(process, latents, noise, times), times, text)
             for kind in Prediction:
                 target = training_target(replace(process, prediction=kind), latents, noise, times)
-                found[kind] += float((predicted - target).square().mean()) / len(_SHARES)
+                error = (predicted - target).square().mean() / target.square().mean()
+                found[kind] += float(error) / len(_SHARES)
     return found
 
 

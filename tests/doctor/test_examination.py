@@ -137,10 +137,8 @@ def test_masks_to_look_at_and_a_stale_subject(whole: Workspace, tmp_path: Path) 
     shutil.copytree(whole.folder / "masks", masks)
     from PIL import Image
 
-    Image.new("L", (48, 40), 255).save(masks / "1.png")
-    Image.new("L", (47, 40), 0).resize((48, 40)).save(tmp_path / "empty.png")
     picture = Image.new("L", (48, 40), 0)
-    picture.putpixel((20, 20), 255)
+    picture.paste(255, (20, 20, 25, 25))
     picture.save(masks / "1.png")
     settings = {
         "data.preparation.segmenter.init_args.folder": str(masks),

@@ -62,4 +62,5 @@ def test_stable_diffusion_is_counted_without_its_weights(tmp_path: Path) -> None
         needed = memory_needed(module, 1)
     # 866 million weights in the U-Net, and a text encoder whose words are few here.
     assert 3.4e9 < needed.frozen < 5.5e9
-    assert needed.activations > 1e9
+    # Attention's maps are not kept: 4096 x 4096 of them in each of ten layers.
+    assert 5e8 < needed.activations < 4e9
