@@ -7,12 +7,12 @@ __all__ = ["__version__", "load", "train"]
 
 if TYPE_CHECKING:
     from idgen.api import load, train
+else:
 
+    def __getattr__(name: str) -> Any:
+        """`idgen.train` and `idgen.load`, imported when they are first asked for: torch is heavy."""
+        if name in ("load", "train"):
+            from idgen import api
 
-def __getattr__(name: str) -> Any:
-    """`idgen.train` and `idgen.load`, imported when they are first asked for: torch is heavy."""
-    if name in ("load", "train"):
-        from idgen import api
-
-        return getattr(api, name)
-    raise AttributeError(f"module 'idgen' has no attribute {name!r}")
+            return getattr(api, name)
+        raise AttributeError(f"module 'idgen' has no attribute {name!r}")
