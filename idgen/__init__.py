@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """`idgen.train` and `idgen.load`, imported when they are first asked for: torch is heavy."""
+        """`train` and `load`, imported when they are first asked for: torch is heavy."""
         if name in ("load", "train"):
             from idgen import api
 

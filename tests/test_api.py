@@ -12,7 +12,7 @@ from PIL import Image
 
 import idgen
 from idgen import api
-from idgen.cli import main
+from idgen.cli import command, main
 from idgen.errors import UserError
 from tests.workspace import TinyModels, Workspace, make_workspace
 
@@ -34,15 +34,14 @@ def example(
     assert code.count("steps=10") == 1
     names: dict[str, Any] = {}
     asked: list[list[str]] = []
-    original = api.command
 
-    def command(name: str) -> Any:
-        return asked.append if name == "export" else original(name)
+    def stand_in(name: str) -> Any:
+        return asked.append if name == "export" else command(name)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(workspace.folder)
         # What is written is the export's to test.
-        patch.setattr(api, "command", command)
+        patch.setattr(api, "command", stand_in)
         exec(code.replace("steps=10", "steps=2"), names)
     return workspace, names, asked
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from statistics import median, quantiles
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -31,12 +32,8 @@ TARGETS = {
 @contextmanager
 def beside(tuning: LoraTuning) -> Iterator[None]:
     """LoRA stays beside the weights, as it was before it could be folded."""
-    original = tuning.folded
-    tuning.folded = lambda backbone: nullcontext()  # type: ignore[method-assign]
-    try:
+    with patch.object(tuning, "folded", lambda backbone: nullcontext()):
         yield
-    finally:
-        tuning.folded = original  # type: ignore[method-assign]
 
 
 def tuned(source: str, dtype: Dtype, device: str, targets: list[str]) -> StableDiffusionBackbone:

@@ -133,8 +133,9 @@ class Examination:
 
     def _prediction_type(self) -> None:
         process = self.module.backbone.process
-        is_usual = isinstance(process, VariancePreserving)
-        says = process.prediction.value if is_usual else type(process).__name__
+        says = type(process).__name__
+        if isinstance(process, VariancePreserving):
+            says = process.prediction.value
         self.findings.add("prediction", f"{says}, as the scheduler's configuration says")
 
     def _photos(self) -> None:

@@ -45,9 +45,8 @@ def memory_needed(module: PersonalizationModule, batch_size: int) -> MemoryNeede
     trained = sum(shape.numel() for shape in module.trained_shapes.values())
     each = 2 + _states_of(module)
     rows = batch_size * module.objective.passes
-    return MemoryNeeded(
-        _frozen(backbone), _FLOAT32 * trained * each, _activations(module, max(1, rows))
-    )
+    held = round(_FLOAT32 * trained * each)
+    return MemoryNeeded(_frozen(backbone), held, _activations(module, max(1, rows)))
 
 
 def _frozen(backbone: Backbone) -> int:

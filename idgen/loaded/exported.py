@@ -37,6 +37,7 @@ class ExportedModel(LoadedModel):
             UserError: If there are no such files, or they are of another kind.
         """
         self.name, self.backbone, self.sampler = path.stem, backbone, Sampler()
+        self._stable_diffusion = backbone
         self.files = [path] if path.is_file() else sorted(path.glob(_WEIGHTS))
         self._embeddings = {file: word for file in self.files if (word := _word(file))}
         self._lora = [file for file in self.files if file not in self._embeddings]
@@ -82,7 +83,7 @@ class ExportedModel(LoadedModel):
         pipeline: Any = StableDiffusionPipeline(
             vae=None,
             text_encoder=self.backbone.text_encoders[0],
-            tokenizer=self.backbone.tokenizers[0],
+            tokenizer=self._stable_diffusion.tokenizers[0],
             unet=self.backbone.denoiser,
             scheduler=DDIMScheduler(),
             safety_checker=None,

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import torch as pytorch
 from PIL import Image
 
 from idgen import __version__
@@ -36,11 +36,11 @@ class Surroundings:
     precision: str
 
     @classmethod
-    def here(cls, device: torch.device, precision: str) -> "Surroundings":
+    def here(cls, device: pytorch.device, precision: str) -> "Surroundings":
         """Those of this process."""
         gpu = device.type == "cuda"
-        name = torch.cuda.get_device_name(device) if gpu else device.type
-        return cls(__version__, torch.__version__, name, torch.get_num_threads(), precision)
+        name = pytorch.cuda.get_device_name(device) if gpu else device.type
+        return cls(__version__, pytorch.__version__, name, pytorch.get_num_threads(), precision)
 
     def differences(self, other: "Surroundings") -> list[str]:
         """What is another there, in words."""

@@ -119,7 +119,7 @@ def test_like_with_something_otherwise_and_with_another_picture(
         texts = PngInfo()
         texts.add_itxt("idgen", picture.text["idgen"])  # type: ignore[attr-defined]
         pixel = picture.copy()
-    pixel.putpixel((0, 0), tuple(255 - value for value in pixel.getpixel((0, 0))))  # type: ignore[union-attr, misc]
+    pixel.putpixel((0, 0), tuple(255 - value for value in pixel.getpixel((0, 0))))  # type: ignore[union-attr]
     pixel.save(changed, pnginfo=texts)
     capsys.readouterr()
     assert main(["sample", "--like", str(changed), "--out", str(tmp_path / "no")]) == 1
@@ -227,8 +227,8 @@ def test_options_that_cannot_be_met(
     assert "--size: '3 x' is no size" in refusal(*command, "--size=3 x")
     assert "invalid choice" in refusal(*command, "--solver=euler-sde")
     assert "--steps must be 1 or more" in refusal(*command, "--steps=0")
-    bare = ("sample", str(trained.models.pipeline), "a {class_noun}", "--out", out)
-    assert "no model knows what {class_noun} is" in refusal(*bare)
+    backbone = ("sample", str(trained.models.pipeline), "a {class_noun}", "--out", out)
+    assert "no model knows what {class_noun} is" in refusal(*backbone)
     assert "MODEL is missing" in refusal("sample", "--out", out)
     assert "PROMPT is missing" in refusal("sample", str(trained.last), "--out", out)
     photo = str(trained.photos / "0.png")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from packaging.requirements import Requirement
 
 from idgen.cli import main
@@ -140,13 +141,13 @@ def test_masks_to_look_at_and_a_stale_subject(whole: Workspace, tmp_path: Path) 
     picture = Image.new("L", (48, 40), 0)
     picture.paste(255, (20, 20, 25, 25))
     picture.save(masks / "1.png")
-    settings = {
-        "data.preparation.segmenter.init_args.folder": str(masks),
-        "data.subject.prepared": str(prepared),
-    }
-    given = [f"--{key}={value}" for key, value in settings.items()]
-    assert main(["prepare", "--config", str(whole.config), *given]) == 0
-    findings = said(whole, settings)
+    settings = whole.settings()
+    settings["data"]["preparation"]["segmenter"]["init_args"]["folder"] = str(masks)
+    settings["data"]["subject"]["prepared"] = str(prepared)
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    assert main(["prepare", "--config", str(config)]) == 0
+    findings = examine([str(config)], {}, trial=False)
     assert not findings.failed
     flagged = lines(findings, "masks")
     assert any("1.png: the mask covers only" in line for line in flagged)

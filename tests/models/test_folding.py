@@ -1,6 +1,6 @@
 """What a tuning adds, laid into copies of the weights while drawings are made."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,8 +60,9 @@ def counted_products(backbone: nn.Module) -> Iterator[list[str]]:
     [
         LoraTuning(rank=4, alpha=2.0, targets=EVERYWHERE),
         CombinedTuning([TokenTuning(), LoraTuning(rank=2, text_rank=0)]),
+        LoraTuning(rank=2, dora=True, rank_dropout=0.5, targets=EVERYWHERE),
     ],
-    ids=["everywhere", "combined"],
+    ids=["everywhere", "combined", "dora"],
 )
 def test_folded_it_predicts_the_same_in_one_product_and_leaves_no_trace(
     tiny_pipeline: Path, tuning: Tuning
@@ -84,7 +85,7 @@ def test_folded_it_predicts_the_same_in_one_product_and_leaves_no_trace(
 
 
 def test_training_goes_on_as_if_nothing_had_been_drawn(tiny_pipeline: Path) -> None:
-    def trained(draws: bool) -> list[Tensor]:
+    def trained(draws: bool) -> Sequence[Tensor]:
         backbone = tuned(tiny_pipeline, LoraTuning(rank=2))
         weights = [weight for weight in backbone.parameters() if weight.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=1e-2)
@@ -144,3 +145,26 @@ def test_autocast_does_not_round_what_is_folded(tiny_pipeline: Path) -> None:
         exact = layer.weight.clone()
     with torch.autocast("cpu", torch.bfloat16), torch.inference_mode(), backbone.folded():
         assert torch.equal(layer.weight, exact)
+
+
+def test_directions_are_left_out_in_training_alone_and_the_mean_stays(tiny_pipeline: Path) -> None:
+    backbone = tuned(tiny_pipeline, LoraTuning(rank=8, rank_dropout=0.25, targets=EVERYWHERE))
+    assert torch.equal(predicted(backbone), predicted(backbone))
+    for name, layer in backbone.named_modules():
+        if not name.endswith(("to_q.lora_A.default", "conv1.lora_A.default")):
+            continue
+        inputs = 1 if isinstance(layer, nn.Conv2d) else None
+        places = (layer.weight.shape[1], 4, 4) if inputs else (4, layer.weight.shape[1])  # type: ignore[union-attr, index]
+        rows = torch.randn(1, *places).expand(400, *places)
+        whole = layer.eval()(rows)
+        dropped = layer.train()(rows)
+        layer.eval()
+        axis = 1 if inputs else 2
+        others = [number for number in range(1, whole.ndim) if number != axis]
+        ratio = (dropped / whole).amax(dim=others)
+        # Each direction of each row is there as a whole, larger by 1 / (1 - 0.25), or not at all.
+        kept = ratio > 0.5
+        torch.testing.assert_close(ratio[kept], torch.full_like(ratio[kept], 4 / 3))
+        assert ratio[~kept].abs().max() == 0
+        assert kept.float().mean() == pytest.approx(0.75, abs=0.04)
+        assert kept.float().mean(dim=0).min() > 0.6
