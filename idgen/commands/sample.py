@@ -203,6 +203,7 @@ _OPTIONS = {
     "Sampler.size": "--size",
     "steps must": "--steps must",
     "guidance must": "--guidance must",
+    "--data: photo": "--reference: photo",
     "--ckpt_path": "CKPT",
 }
 

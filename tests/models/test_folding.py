@@ -154,7 +154,7 @@ def test_directions_are_left_out_in_training_alone_and_the_mean_stays(tiny_pipel
         if not name.endswith(("to_q.lora_A.default", "conv1.lora_A.default")):
             continue
         inputs = 1 if isinstance(layer, nn.Conv2d) else None
-        places = (layer.weight.shape[1], 4, 4) if inputs else (4, layer.weight.shape[1])  # type: ignore[union-attr, index]
+        places = (layer.weight.shape[1], 4, 4) if inputs else (4, layer.weight.shape[1])
         rows = torch.randn(1, *places).expand(400, *places)
         whole = layer.eval()(rows)
         dropped = layer.train()(rows)
