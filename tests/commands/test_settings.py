@@ -93,7 +93,7 @@ def test_a_rate_of_its_own_is_used_and_another_grouping_is_refused(
 )
 def test_each_setting_trains_and_draws(subject: Workspace, tmp_path: Path, heading: str) -> None:
     options = options_of(heading)
-    package = {"8-bit AdamW": "torchao", "Prodigy": "prodigyopt"}.get(heading)
+    package = {"8-bit AdamW": "bitsandbytes", "Prodigy": "prodigyopt"}.get(heading)
     if package is not None:
         pytest.importorskip(package)
     made = trained(subject, tmp_path / "run", options)

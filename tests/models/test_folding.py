@@ -31,6 +31,8 @@ def tuned(source: Path, tuning: Tuning, dtype: str = "float32") -> StableDiffusi
     for name, weight in backbone.named_parameters():
         if weight.requires_grad and "lora_B" in name:
             nn.init.normal_(weight, std=0.3)
+    # As it draws: peft's layers begin in training mode.
+    backbone.eval()
     return backbone
 
 
