@@ -22,8 +22,9 @@ COMMANDS = {
     "validate": "draw and score the validation prompts of a checkpoint",
     "test": "draw and score the whole prompt suite: metrics.json, a CSV, image grids",
     "predict": "draw the config's prompts with a checkpoint",
-    "sample": "draw one prompt with a checkpoint",
+    "sample": "draw prompts with a checkpoint, an export or a backbone, or several of them",
     "export": "write a checkpoint as files of diffusers, A1111, ComfyUI or the hub",
+    "doctor": "look at a set-up before it runs: what would fail, and what mends it",
     "benchmark": "compare methods on several subjects: tables with intervals, report.html",
 }
 _LIGHT_COMMANDS = ("init",)
@@ -113,21 +114,21 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _run(command: str = "--help", *, options: list[str]) -> int:
-    if command in ("-h", "--help"):
+def _run(name: str = "--help", *, options: list[str]) -> int:
+    if name in ("-h", "--help"):
         print(help_text())
         return 0
-    if command == "--version":
+    if name == "--version":
         print(f"idgen {__version__}")
         return 0
     _check_ranks()
     # What imports make is no garbage; to look through it again and again takes a tenth of a start.
     gc.disable()
     try:
-        function = _function(command)
+        function = command(name)
     finally:
         gc.enable()
-    if command not in _LIGHT_COMMANDS:
+    if name not in _LIGHT_COMMANDS:
         share_cores()
     return function(with_shipped_configs(options))
 
@@ -139,31 +140,43 @@ def _check_ranks() -> None:
             raise UserError(f"{name}={rank} in the environment is no number; unset it")
 
 
-def _function(command: str) -> Callable[[list[str]], int]:
-    if command in _TRAINER_COMMANDS:
+def command(name: str) -> Callable[[list[str]], int]:
+    """What runs a command: it takes the options, and returns the exit code.
+
+    Args:
+        name: Of the command.
+
+    Raises:
+        UserError: If there is no such command.
+    """
+    if name in _TRAINER_COMMANDS:
         from idgen.commands.train import run_trainer
 
-        return partial(run_trainer, command)
-    if command == "init":
+        return partial(run_trainer, name)
+    if name == "init":
         from idgen.commands.init import run_init
 
         return run_init
-    if command == "prepare":
+    if name == "prepare":
         from idgen.commands.prepare import run_prepare
 
         return run_prepare
-    if command == "sample":
+    if name == "sample":
         from idgen.commands.sample import run_sample
 
         return run_sample
-    if command == "export":
+    if name == "export":
         from idgen.commands.export import run_export
 
         return run_export
-    if command == "benchmark":
+    if name == "doctor":
+        from idgen.commands.doctor import run_doctor
+
+        return run_doctor
+    if name == "benchmark":
         from idgen.commands.benchmark import run_benchmark
 
         return run_benchmark
-    near = difflib.get_close_matches(command, COMMANDS, n=1)
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise UserError(f"no such command; {hint}there are {', '.join(COMMANDS)}")

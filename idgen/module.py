@@ -1,5 +1,6 @@
 """The LightningModule: batch -> condition -> losses -> log."""
 
+import math
 from contextlib import ExitStack
 from typing import Any
 
@@ -52,6 +53,7 @@ class PersonalizationModule(TrainedModule):
         class_noun: str = "",
         seed: int = 0,
         background_noise: FadingBackground | None = None,
+        text_lr: float | None = None,
     ) -> None:
         """Puts the parts together; no weights are loaded yet.
 
@@ -68,12 +70,17 @@ class PersonalizationModule(TrainedModule):
             seed: Of the weights that training starts from, and of the noise and times in it.
             background_noise: Hides the photos' background, less and less while training goes on;
                 None leaves photos as they are.
+            text_lr: Learning rate of what is trained in the text encoders; None for the
+                optimizer's own.
 
         Raises:
             UserError: If a word that the tuning needs cannot be a token, or the parts do not go
                 together.
+            ValueError: If text_lr is no rate.
         """
         super().__init__()
+        if text_lr is not None and not (text_lr > 0 and math.isfinite(text_lr)):
+            raise ValueError("text_lr must be finite and above 0, or null for the optimizer's own")
         self.backbone = backbone
         self.tuning = tuning
         self.words = SubjectWords(token, class_noun)
@@ -86,7 +93,7 @@ class PersonalizationModule(TrainedModule):
         # even where a run is refused. `configure_model` puts the real one in its place.
         self.__dict__["conditioning"] = light
         self.objective = Objective(terms, light, tuning)
-        self.optimization = Optimization(optimizer, scheduler)
+        self.optimization = Optimization(optimizer, scheduler, text_lr)
         self.sampler = sampler or Sampler()
         self.seed = seed
         self.background_noise = background_noise
@@ -106,6 +113,11 @@ class PersonalizationModule(TrainedModule):
         self.sampler.check(self.backbone)
         _ = self.trained_shapes
         if fit:
+            if self.optimization.text_lr is not None and not self.tuning.trains_text:
+                raise UserError(
+                    "text_lr: nothing is trained on the text side; leave it out, or give the "
+                    "tuning a text_rank above 0"
+                )
             self.optimization.check()
             self.objective.check(self.backbone)
         self.backbone.check()
@@ -328,6 +340,8 @@ class PersonalizationModule(TrainedModule):
         if not self._logs_this_step():
             return
         self.log("train/learning_rate", float(optimizer.param_groups[0]["lr"]))
+        if self.optimization.text_lr is not None:
+            self.log("train/text_learning_rate", float(optimizer.param_groups[-1]["lr"]))
         for part, module in self._trained_parts().items():
             gradients = [p.grad for p in module.parameters() if p.grad is not None]
             if gradients:
@@ -348,7 +362,13 @@ class PersonalizationModule(TrainedModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and the schedule of its rate."""
-        return self.optimization.configured(self._trained())
+        text = [
+            parameter
+            for encoder in self.backbone.text_encoders
+            for parameter in encoder.parameters()
+            if parameter.requires_grad
+        ]
+        return self.optimization.configured(self._trained(), text)
 
     # Drawing
 

@@ -1,7 +1,7 @@
 """The optimizer over what is trained, and the schedule of its rate."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,25 +22,28 @@ class Optimization:
         optimizer: Makes the optimizer of parameters.
         scheduler: Makes the schedule of an optimizer's rate, stepped each training step; None is
             constant.
+        text_lr: The rate of what is trained on the text side; None for the optimizer's own.
     """
 
     optimizer: OptimizerCallable
     scheduler: LRSchedulerCallable | None
+    text_lr: float | None = None
 
     def __deepcopy__(self, memo: Any) -> "Optimization":
         # What the command line makes of a config holds on to it, and cannot be copied.
         return self
 
-    def configured(self, trained: Iterable[Parameter]) -> Any:
+    def configured(self, trained: Sequence[Parameter], text: Sequence[Parameter] = ()) -> Any:
         """Builds both.
 
         Args:
             trained: The trained parameters.
+            text: Those of the text side among them.
 
         Returns:
             What `LightningModule.configure_optimizers` returns.
         """
-        optimizer = self.optimizer(trained)
+        optimizer = self._optimizer(trained, text)
         if self.scheduler is None:
             return optimizer
         schedule = self.scheduler(optimizer)
@@ -48,6 +51,18 @@ class Optimization:
         if isinstance(schedule, ReduceLROnPlateau):
             config = plateau_config(schedule, optimizer)
         return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def _optimizer(
+        self, trained: Sequence[Parameter], text: Sequence[Parameter]
+    ) -> torch.optim.Optimizer:
+        """Over one group of parameters; the text side is a second one at a rate of its own."""
+        if self.text_lr is None:
+            return self.optimizer(trained)
+        of_text = {id(parameter) for parameter in text}
+        others = [parameter for parameter in trained if id(parameter) not in of_text]
+        groups: Any = [{"params": others}] * bool(others)
+        groups += [{"params": list(text), "lr": self.text_lr}]
+        return self.optimizer(groups)
 
     def plateau(self) -> ReduceLROnPlateau | None:
         """The schedule, over a parameter of no consequence, where it follows a score."""
@@ -58,9 +73,10 @@ class Optimization:
 
     @property
     def kind(self) -> str:
-        """The optimizer's class, whose state a checkpoint holds."""
+        """The optimizer's class, whose state a checkpoint holds, and how that is grouped."""
         kind = type(self.optimizer([_unimportant()]))
-        return f"{kind.__module__}.{kind.__qualname__}"
+        apart = "" if self.text_lr is None else " with text_lr"
+        return f"{kind.__module__}.{kind.__qualname__}{apart}"
 
     def resumed(
         self, optimizer: torch.optim.Optimizer, steps: int, restored: LRScheduler | None = None
@@ -84,13 +100,16 @@ class Optimization:
             UserError: If the schedule ends before that.
         """
         fresh = self.optimizer([_unimportant()])
-        settings = {k: v for k, v in fresh.param_groups[0].items() if k != "params"}
+        own = {k: v for k, v in fresh.param_groups[0].items() if k != "params"}
+        settings = [dict(own) for _ in optimizer.param_groups]
+        if self.text_lr is not None:
+            settings[-1]["lr"] = self.text_lr
         if self.scheduler is not None and self.plateau() is not None:
             going_on: LRScheduler = resumed_plateau(self.scheduler, optimizer, settings, restored)
             return going_on
-        for group in optimizer.param_groups:
+        for group, configured in zip(optimizer.param_groups, settings, strict=True):
             group.pop("initial_lr", None)
-            group.update(settings)
+            group.update(configured)
         if self.scheduler is None:
             return None
         going_on = self.scheduler(optimizer)
@@ -116,6 +135,8 @@ class Optimization:
             optimizer = self.optimizer([_unimportant()])
         except Exception as error:  # libraries refuse values in many ways
             raise UserError(f"optimizer: {_reason(error)}") from error
+        if self.text_lr is not None and "lr" not in optimizer.param_groups[0]:
+            raise UserError("text_lr: the optimizer has no lr; leave text_lr out")
         if self.scheduler is not None:
             self._check_scheduler(self.scheduler, optimizer)
 

@@ -2,13 +2,14 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from idgen.errors import UserError
@@ -69,12 +70,59 @@ def captioned_grid(
     return _page(title, references, max(row.height for row in drawn), _lines(blocks))
 
 
-def save_png(image: Tensor | Image.Image, path: Path) -> None:
+def captioned_table(
+    columns: Sequence[str],
+    rows: Sequence[PromptRow],
+    title: str = "",
+    references: Sequence[Tensor] | Tensor = (),
+) -> Image.Image:
+    """Lays drawings out as a table, a row a prompt and a column a model.
+
+    Args:
+        columns: The columns' headings.
+        rows: Prompts; the drawings of one are those of the first column, then of the second, and so
+            on, as many of each.
+        title: Heading; none if empty.
+        references: The subject's photos, ``3 H W``, uint8, RGB, of any sizes.
+
+    Raises:
+        ValueError: If a row's drawings do not make as many columns, or there is no row.
+    """
+    if not rows or not columns or any(len(row.drawings) % len(columns) for row in rows):
+        raise ValueError("rows: each has to have as many drawings for every column, at least one")
+    lines = []
+    for row in rows:
+        each = len(row.drawings) // len(columns)
+        pictures = [_picture(image) for image in row.drawings]
+        groups = [
+            _beside(pictures[at : at + each], _PICTURE_GAP) for at in range(0, len(pictures), each)
+        ]
+        lines.append((row, groups))
+    width = max(_LEAST_CAPTION // 2, *(group.width for _, groups in lines for group in groups))
+    headings = _beside([_text(name, width, _PROMPT_SIZE, _INK) for name in columns], _BLOCK_GAP)
+    blocks = [headings]
+    for row, groups in lines:
+        table = _beside([_widened(group, width) for group in groups], _BLOCK_GAP)
+        blocks.append(_below([*_caption(row, table.width), table], _TEXT_GAP))
+    tallest = max(group.height for _, groups in lines for group in groups)
+    return _page(title, references, tallest, _below(blocks, _BLOCK_GAP))
+
+
+def _widened(picture: Image.Image, width: int) -> Image.Image:
+    sheet = Image.new("RGB", (width, picture.height), _PAPER)
+    sheet.paste(picture, (0, 0))
+    return sheet
+
+
+def save_png(
+    image: Tensor | Image.Image, path: Path, texts: Mapping[str, str] | None = None
+) -> None:
     """Writes a PNG file, whole or not at all; makes the folder if there is none.
 
     Args:
         image: ``3 H W``, uint8, RGB, or a grid of this module.
         path: The file; an older one is replaced.
+        texts: What the file says beside the picture, by key.
 
     Raises:
         ValueError: If the image is not uint8 ``3 H W``.
@@ -84,7 +132,10 @@ def save_png(image: Tensor | Image.Image, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()
-        picture.save(content, format="PNG")
+        said = PngInfo()
+        for key, text in (texts or {}).items():
+            said.add_itxt(key, text)
+        picture.save(content, format="PNG", pnginfo=said)
         atomic_write(path, content.getvalue())
     except OSError as error:
         raise UserError(

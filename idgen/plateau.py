@@ -1,6 +1,6 @@
 """Schedules that follow a score: the rate falls where it no longer rises."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ def follow(schedule: Any, scores: Mapping[str, Any]) -> None:
 def resumed_plateau(
     factory: Callable[[torch.optim.Optimizer], Any],
     optimizer: torch.optim.Optimizer,
-    settings: Mapping[str, Any],
+    settings: Sequence[Mapping[str, Any]],
     restored: LRScheduler | None,
 ) -> Any:
     """The configured schedule, as far as the checkpoint's had come.
@@ -55,12 +55,12 @@ def resumed_plateau(
     Args:
         factory: Makes the configured schedule.
         optimizer: With the checkpoint's state.
-        settings: The optimizer's configured settings.
+        settings: The optimizer's configured settings, of each group.
         restored: The schedule with the checkpoint's state; None without one.
     """
-    for group in optimizer.param_groups:
+    for group, configured in zip(optimizer.param_groups, settings, strict=True):
         first, rate = group.get(_FIRST, group["lr"]), group["lr"]
-        group.update(settings)
+        group.update(configured)
         group[_FIRST] = group["lr"]
         # To the bit where nothing was changed.
         group["lr"] = rate if first == group["lr"] else group["lr"] * (rate / first)

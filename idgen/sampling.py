@@ -1,8 +1,10 @@
 """The one way images are sampled: validation, test, predict and `idgen sample` all use it."""
 
+import copy
+import inspect
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from idgen.errors import UserError, first_line
 from idgen.models.conditioning import Conditioning
 from idgen.models.decoupling import PhotoFeatures
 from idgen.placeholders import check_words
+from idgen.processes import Solver, SolverKind
 from idgen.seeds import seed_of
 
 
@@ -40,10 +43,12 @@ class Drawings(NamedTuple):
     Attributes:
         images: `B 3 H W` uint8, on the CPU.
         requests: One for each image.
+        finite: Whether they are pictures: none holds a number that is infinite or NaN.
     """
 
     images: Tensor
     requests: list[DrawingRequest]
+    finite: bool = True
 
 
 def drawing_noise(request: DrawingRequest, shape: tuple[int, int, int], step: int = 0) -> Tensor:
@@ -80,6 +85,8 @@ class Sampler:
         guidance: float = 5.0,
         negative_prompt: str = "",
         stochastic: bool = False,
+        solver: SolverKind | None = None,
+        size: tuple[int, int] | None = None,
     ) -> None:
         """Sets how images are drawn.
 
@@ -92,6 +99,8 @@ class Sampler:
                 noise at every step, instead of the ODE. The noise mends what a small or briefly
                 trained denoiser got wrong at an earlier step; a drawing is still the same every
                 time.
+            solver: How it is solved; None for the noise process's own way.
+            size: Width and height in pixels; None for the backbone's own.
 
         Raises:
             ValueError: If steps is below 1, or guidance negative, infinite or NaN.
@@ -104,6 +113,38 @@ class Sampler:
         self.guidance = guidance
         self.negative_prompt = negative_prompt
         self.stochastic = stochastic
+        self.solver = solver
+        self.size = None if size is None else (size[0], size[1])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Plain values that say how images are drawn; without those that are left to the backbone.
+
+        Results name them, so that what was added later stays out unless it is used.
+        """
+        found: dict[str, Any] = {
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "negative_prompt": self.negative_prompt,
+            "stochastic": self.stochastic,
+        }
+        found |= {} if self.solver is None else {"solver": self.solver.value}
+        return found | ({} if self.size is None else {"size": list(self.size)})
+
+    def changed(self, **settings: Any) -> "Sampler":
+        """The same sampler with other settings.
+
+        Args:
+            **settings: By the names of the constructor's arguments.
+
+        Raises:
+            ValueError: If one is out of range.
+        """
+        made = copy.copy(self)
+        names = inspect.signature(Sampler.__init__).parameters
+        own = {name: value for name, value in vars(self).items() if name in names}
+        Sampler.__init__(made, **{**own, **settings})
+        return made
 
     def check(self, backbone: Backbone) -> None:
         """Refuses more steps than the backbone's noise process has, and too long a prompt.
@@ -112,8 +153,9 @@ class Sampler:
             backbone: Whose process and tokenizers are used.
 
         Raises:
-            UserError: If there are more, if the negative prompt is longer than it takes, or if the
-                backbone's scheduler has settings that no solver takes.
+            UserError: If there are more, if the negative prompt is longer than it takes, if the
+                backbone cannot draw in this size, or if its scheduler has settings that no solver
+                takes.
         """
         most = backbone.process.steps
         if self.steps > most:
@@ -122,17 +164,24 @@ class Sampler:
                 "schedule"
             )
         try:
-            backbone.process.solver(self.steps, torch.device("cpu"), self.stochastic)
+            self._solver(backbone, torch.device("cpu"))
         except (ImportError, ValueError, NotImplementedError) as error:
             raise UserError(
                 f"the scheduler of {backbone.source} cannot be drawn with ({first_line(error)}); "
                 "mend scheduler/scheduler_config.json, or install what it needs"
             ) from error
+        self._latent_shape(backbone)
         check_words(self.negative_prompt, "Sampler.negative_prompt")
         try:
             backbone.tokenize([self.negative_prompt])
         except UserError as error:
             raise UserError(f"Sampler.negative_prompt: {error}") from error
+
+    def _solver(self, backbone: Backbone, device: torch.device) -> Solver:
+        return backbone.process.solver(self.steps, device, self.stochastic, self.solver)
+
+    def _latent_shape(self, backbone: Backbone) -> tuple[int, int, int]:
+        return backbone.latent_shape if self.size is None else backbone.latent_shape_of(*self.size)
 
     def _negative(self, backbone: Backbone) -> TextStates | None:
         if backbone.embeds_guidance or self.guidance == 1:
@@ -163,15 +212,30 @@ class Sampler:
             The images, in the order of the requests.
         """
         if not requests:
-            size = backbone.resolution
-            return Drawings(torch.empty(0, 3, size, size, dtype=torch.uint8), [])
-        text = backbone.encode([request.prompt for request in requests])
-        condition = conditioning.infer(text, reference, weight)
-        negative = self._negative(backbone)
-        solver = backbone.process.solver(self.steps, device, self.stochastic)
+            width, height = self.size or (backbone.resolution, backbone.resolution)
+            return Drawings(torch.empty(0, 3, height, width, dtype=torch.uint8), [])
+        with backbone.folded():
+            text = backbone.encode([request.prompt for request in requests])
+            condition = conditioning.infer(text, reference, weight)
+            latents = self._solved(backbone, condition, requests, device)
+        with backbone.autoencoder(device) as autoencoder:
+            pixels = autoencoder.decode(backbone.unscale_latents(latents))
+        finite = bool(pixels.isfinite().all())
+        return Drawings(to_uint8(pixels).cpu(), list(requests), finite)
+
+    def _solved(
+        self,
+        backbone: Backbone,
+        condition: TextStates,
+        requests: Sequence[DrawingRequest],
+        device: torch.device,
+    ) -> Tensor:
+        """The latents that each request's noise becomes, `B C h w`."""
+        negative, shape = self._negative(backbone), self._latent_shape(backbone)
+        solver = self._solver(backbone, device)
 
         def noise(step: int) -> Tensor:
-            drawn = [drawing_noise(request, backbone.latent_shape, step) for request in requests]
+            drawn = [drawing_noise(request, shape, step) for request in requests]
             return torch.stack(drawn).to(device)
 
         latents = solver.start(noise(0))
@@ -180,6 +244,4 @@ class Sampler:
             prediction = backbone.guided(noisy, times, condition, negative, self.guidance)
             added = noise(step) if self.stochastic else None
             latents = solver.step(prediction, time, latents, added)
-        with backbone.autoencoder(device) as autoencoder:
-            pixels = autoencoder.decode(backbone.unscale_latents(latents))
-        return Drawings(to_uint8(pixels).cpu(), list(requests))
+        return latents

@@ -32,10 +32,12 @@ LAYERS = (
     ("callbacks",),
     ("runs",),
     ("export",),
+    ("loaded",),
+    ("doctor",),
     ("benchmark",),
     ("commands",),
     ("cli",),
-    ("__main__",),
+    ("api", "__main__"),
 )
 LAYER = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 PLAIN = ("models", "processes", "backbones", "losses", "sampling", "metrics", "evaluation")

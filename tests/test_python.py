@@ -1,4 +1,4 @@
-"""The example of docs/python.md, run as it stands there with tiny models, and what it leaves."""
+"""The examples of docs/python.md, run as they stand there with tiny models, and what they leave."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,8 @@ def example(
     tmp_path_factory: pytest.TempPathFactory, tiny_models: TinyModels
 ) -> tuple[Workspace, dict[str, Any]]:
     """The folder that the example ran in, and its names."""
-    match = re.search(r"```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    section = PAGE.read_text().split("## With Lightning's Trainer")[1]
+    match = re.search(r"```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     assert match is not None
     workspace = make_workspace(tmp_path_factory.mktemp("python"), tiny_models)
     code = match[1].replace('"mini"', repr(str(tiny_models.pipeline)))

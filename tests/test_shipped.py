@@ -1,11 +1,12 @@
 """The shipped configs, from a folder that has none."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from idgen.cli import main
+from idgen.cli import COMMANDS, main
 from idgen.shipped import config_file, shipped_configs, with_shipped_configs
 
 
@@ -64,7 +65,24 @@ def test_init_lays_all_of_them_out(empty: Path) -> None:
     assert Path("base.yaml") in names
     assert {path.relative_to(laid_out) for path in laid_out.rglob("*") if path.is_file()} == names
     assert all((laid_out / n).read_bytes() == (shipped / n).read_bytes() for n in names)
-    assert list((empty / "here").iterdir()) == [laid_out]
+    assert {path.name for path in (empty / "here").iterdir()} == {"configs", "photos", "README.md"}
+    assert list((empty / "here" / "photos").iterdir()) == []
+    readme = (empty / "here" / "README.md").read_text()
+    assert len(readme.splitlines()) == 5
+    # What it tells the reader to use is there.
+    named = set(re.findall(r"configs/[\w/]+\.yaml", readme))
+    assert named
+    assert all((empty / "here" / name).is_file() for name in named)
+    assert set(re.findall(r"`idgen (\w+)", readme)) <= COMMANDS.keys()
+
+
+def test_init_leaves_a_readme_and_photos_that_are_there(empty: Path) -> None:
+    (empty / "photos").mkdir()
+    (empty / "photos" / "0.png").write_bytes(b"mine")
+    (empty / "README.md").write_text("mine")
+    assert main(["init", "."]) == 0
+    assert (empty / "README.md").read_text() == "mine"
+    assert (empty / "photos" / "0.png").read_bytes() == b"mine"
 
 
 def test_init_overwrites_nothing(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:

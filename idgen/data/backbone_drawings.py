@@ -174,6 +174,6 @@ def drawn_by(backbone: Backbone, sampler: Sampler, **fields: str | int) -> str:
     return fingerprint_fields(
         backbone=backbone.identity,
         sampler=type(sampler).__name__,
-        settings=json.dumps(vars(sampler), sort_keys=True),
+        settings=json.dumps(sampler.settings, sort_keys=True),
         **fields,
     )

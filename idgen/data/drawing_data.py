@@ -54,11 +54,19 @@ class DrawingData(L.LightningDataModule):
             UserError: If some cannot be used.
         """
         self.test_suite = test
-        self.validation_prompts = self._read_prompts(validation)
-        self.test_prompts = self._read_prompts(test)
-        self.predict_prompts = self._read_prompts(predict)
+        self.validation_prompts = self.read_prompts(validation)
+        self.test_prompts = self.read_prompts(test)
+        self.predict_prompts = self.read_prompts(predict)
 
-    def _read_prompts(self, suite: Suite) -> Prompts:
+    def read_prompts(self, suite: Suite) -> Prompts:
+        """Prompts of a suite as the backbone reads them.
+
+        Args:
+            suite: A suite's name, a file, or prompts with [V] in them.
+
+        Raises:
+            UserError: If one cannot be used.
+        """
         if isinstance(suite, str):
             live, noun = self.subject.live, self.subject.class_noun
             suite = read_suite(suite, live=live, class_noun=noun)

@@ -198,7 +198,7 @@ class Evaluator:
             photo_segmenter=taken_apart_by,
             segmenter=None if segmenter is None else segmenter.identity,
             inpainter=None if segmenter is None else suite.inpainter.identity,
-            sampler={"name": type(sampler).__name__, **vars(sampler)},
+            sampler={"name": type(sampler).__name__, **sampler.settings},
             drawing_seed=suite.drawing_seed,
             prompts=suite.prompts_identity,
             images_per_prompt=suite.images_per_prompt,

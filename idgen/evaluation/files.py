@@ -32,7 +32,7 @@ def metrics_content(evaluation: Evaluation, suite: Suite, drawer: Drawer) -> dic
         "method": drawer.method,
         "backbone": drawer.backbone,
         "backbone_identity": drawer.backbone_identity,
-        "sampler": vars(suite.sampler),
+        "sampler": suite.sampler.settings,
         "drawing_seed": suite.drawing_seed,
         "protocol": None if protocol is None else protocol.to_json(),
         "idgen_version": __version__,

@@ -3,6 +3,7 @@
 from idgen.processes.background_noise import FadingBackground
 from idgen.processes.process import NoisedLatents, NoiseProcess, Solver
 from idgen.processes.rectified_flow import RectifiedFlow
+from idgen.processes.solver_kind import SolverKind
 from idgen.processes.variance_preserving import Prediction, VariancePreserving
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "Prediction",
     "RectifiedFlow",
     "Solver",
+    "SolverKind",
     "VariancePreserving",
 ]

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from idgen.processes.solver_kind import SolverKind
+
 
 class NoisedLatents(NamedTuple):
     """Latents at times of their noise process, and what a denoiser is to make of them.
@@ -31,14 +33,15 @@ class Solver:
         stochastic: Whether each step takes fresh noise.
     """
 
-    def __init__(self, scheduler: Any, stochastic: bool = False) -> None:
+    def __init__(self, scheduler: Any, stochastic: bool = False, **settings: float) -> None:
         """Takes a scheduler whose times are set.
 
         Args:
             scheduler: One of diffusers.
             stochastic: Whether each of its steps takes noise.
+            **settings: What else each step is told.
         """
-        self._scheduler = scheduler
+        self._scheduler, self._settings = scheduler, settings
         self.times: Tensor = scheduler.timesteps
         self.stochastic = stochastic
 
@@ -66,7 +69,8 @@ class Solver:
             noise: Standard normal, `B C h w`; for stochastic solvers alone.
         """
         added = {"variance_noise": noise} if self.stochastic else {}
-        moved: Tensor = self._scheduler.step(prediction, time, latents, **added).prev_sample
+        told = {**self._settings, **added}
+        moved: Tensor = self._scheduler.step(prediction, time, latents, **told).prev_sample
         return moved
 
 
@@ -87,13 +91,20 @@ class NoiseProcess(ABC):
         """
 
     @abstractmethod
-    def solver(self, steps: int, device: torch.device, stochastic: bool = False) -> Solver:
+    def solver(
+        self,
+        steps: int,
+        device: torch.device,
+        stochastic: bool = False,
+        kind: SolverKind | None = None,
+    ) -> Solver:
         """Makes what drawings are solved with.
 
         Args:
             steps: How many, 1 to `steps`.
             device: Where latents are.
             stochastic: Whether to solve the reverse-time SDE, which adds noise at every step.
+            kind: How; None for the process's own way.
 
         Raises:
             UserError: If the process cannot do that.

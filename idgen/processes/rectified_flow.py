@@ -9,6 +9,7 @@ from torch import Tensor
 
 from idgen.errors import UserError
 from idgen.processes.process import NoisedLatents, NoiseProcess, Solver
+from idgen.processes.solver_kind import SolverKind
 from idgen.processes.variance_preserving import spread_evenly
 
 
@@ -67,10 +68,21 @@ class RectifiedFlow(NoiseProcess):
             places = torch.sigmoid(self.logit_mean + self.logit_std * normal).float()
         return self.shift * places / (1 + (self.shift - 1) * places)
 
-    def solver(self, steps: int, device: torch.device, stochastic: bool = False) -> Solver:
+    def solver(
+        self,
+        steps: int,
+        device: torch.device,
+        stochastic: bool = False,
+        kind: SolverKind | None = None,
+    ) -> Solver:
         """Euler steps along the velocity."""
         from diffusers import FlowMatchEulerDiscreteScheduler
 
+        if kind not in (None, SolverKind.euler):
+            raise UserError(
+                f"Sampler.solver: rectified flow is solved by euler, not by {kind.value}; leave it "
+                "out"
+            )
         if stochastic:
             raise UserError(
                 "Sampler.stochastic: rectified flow is solved as an ODE; set it to false"

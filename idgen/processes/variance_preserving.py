@@ -9,7 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from idgen.errors import UserError
 from idgen.processes.process import NoisedLatents, NoiseProcess, Solver
+from idgen.processes.solver_kind import SolverKind
+
+_SCHEDULERS = {
+    SolverKind.dpm: "DPMSolverMultistepScheduler",
+    SolverKind.ddim: "DDIMScheduler",
+    SolverKind.euler: "EulerDiscreteScheduler",
+    SolverKind.heun: "HeunDiscreteScheduler",
+    SolverKind.unipc: "UniPCMultistepScheduler",
+}
 
 
 class Prediction(Enum):
@@ -73,16 +83,34 @@ class VariancePreserving(NoiseProcess):
         alpha_bar = self.alphas_cumprod.to(times.device)[times].view(-1, 1, 1, 1)
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
-    def solver(self, steps: int, device: torch.device, stochastic: bool = False) -> Solver:
-        """DPM-Solver++ (Lu et al. 2022), of the ODE or of the SDE (Song et al. 2021)."""
-        from diffusers import DPMSolverMultistepScheduler
+    def solver(
+        self,
+        steps: int,
+        device: torch.device,
+        stochastic: bool = False,
+        kind: SolverKind | None = None,
+    ) -> Solver:
+        """DPM-Solver++ (Lu et al. 2022) if nothing else is asked for.
 
-        algorithm = "sde-dpmsolver++" if stochastic else "dpmsolver++"
-        scheduler = DPMSolverMultistepScheduler.from_config(
-            dict(self.scheduler), algorithm_type=algorithm
-        )
+        It solves the ODE or the SDE (Song et al. 2021), and so does DDIM, with eta 0 or 1; the
+        others solve the ODE alone.
+        """
+        import diffusers
+
+        kind = kind or SolverKind.dpm
+        if stochastic and kind not in (SolverKind.dpm, SolverKind.ddim):
+            raise UserError(
+                f"Sampler.solver: {kind.value} solves the ODE alone; set stochastic to false, or "
+                "take dpm or ddim"
+            )
+        # Latents are not within [-1, 1], to which some schedulers clip by default.
+        name, settings = _SCHEDULERS[kind], {**self.scheduler, "clip_sample": False}
+        if kind is SolverKind.dpm:
+            settings["algorithm_type"] = "sde-dpmsolver++" if stochastic else "dpmsolver++"
+        scheduler = getattr(diffusers, name).from_config(settings)
         scheduler.set_timesteps(steps, device=device)
-        return Solver(scheduler, stochastic)
+        told = {"eta": float(stochastic)} if kind is SolverKind.ddim else {}
+        return Solver(scheduler, stochastic, **told)
 
 
 def spread_evenly(batch: int, device: torch.device) -> Tensor:

@@ -137,7 +137,7 @@ def _identified(built: Namespace, limit: float | None) -> Identified:
         photo_segmenter=of_photos.identity,
         segmenter=(fidelity.segmenter or of_photos).identity,
         inpainter=data.preparation.inpainter.identity,
-        sampler={"name": type(module.sampler).__name__, **vars(module.sampler)},
+        sampler={"name": type(module.sampler).__name__, **module.sampler.settings},
         drawing_seed=data.drawing_seed,
         prompts=suite_identity(data.test_suite),
         images_per_prompt=data.test_images,

@@ -23,6 +23,7 @@ def quieten() -> None:
         ".*sync_dist=True.*",
         ".*LeafSpec.*",
         ".*in eval mode at the start of training.*",
+        ".*defined a `validation_step` but have no `val_dataloader`.*",
         ".*custom batch sampler.*",
         # A resumed run goes on in its folder.
         ".*Checkpoint directory .* exists and is not empty.*",

@@ -233,7 +233,8 @@ def test_sample_names_its_own_options(trained: Workspace, refusal: Refusal, tmp_
         assert f"error: {option}" in refusal(*command, *more, f"{option}={value}")
     for name in ("no.ckpt", "null"):  # null is a word of YAML
         assert f"error: CKPT: there is no file {name};" in refusal("sample", name, *command[2:])
-    assert "photo 'null' does not exist" in refusal(*command, "--reference=null")
+    assert "null' does not exist" in (said := refusal(*command, "--reference=null"))
+    assert "error: --reference: photo" in said
 
 
 def test_a_test_that_would_draw_nothing(

@@ -58,6 +58,14 @@ class CombinedTuning(Tuning):
                 stack.enter_context(part.off(backbone))
             yield
 
+    @contextmanager
+    def folded(self, backbone: Backbone) -> Iterator[None]:
+        """Folds what each of them adds."""
+        with ExitStack() as stack:
+            for part in self.parts:
+                stack.enter_context(part.folded(backbone))
+            yield
+
     def words(self, subject: SubjectWords) -> tuple[str, ...]:
         """Theirs."""
         return tuple(word for part in self.parts for word in part.words(subject))

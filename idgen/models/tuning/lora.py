@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ class LoraTuning(Tuning):
         text_rank: int = 4,
         text_targets: Sequence[str] = TEXT_ATTENTION,
         dropout: float = 0.0,
+        rank_dropout: float = 0.0,
+        dora: bool = False,
     ) -> None:
         """Sets sizes and places.
 
@@ -39,12 +42,17 @@ class LoraTuning(Tuning):
             text_rank: r in the text encoder; 0 leaves it frozen.
             text_targets: Ends of the names of the text encoder's layers.
             dropout: Dropout on the LoRA input.
+            rank_dropout: With which probability each of the r directions is left out for a row of
+                a training batch, as in kohya's sd-scripts; the others are made larger for it.
+            dora: Whether each layer's direction and magnitude are trained apart (Liu et al. 2024).
 
         Raises:
             ValueError: If a size is out of range.
         """
         if rank < 1 or text_rank < 0 or not 0 <= dropout < 1:
             raise ValueError("rank must be 1 or more, text_rank 0 or more, dropout in [0, 1)")
+        if not 0 <= rank_dropout < 1:
+            raise ValueError("rank_dropout must be in [0, 1)")
         if alpha is not None and not (alpha > 0 and math.isfinite(alpha)):
             raise ValueError("alpha must be finite and above 0, or null for a scale of 1")
         self.rank = rank
@@ -53,6 +61,8 @@ class LoraTuning(Tuning):
         self.text_rank = text_rank
         self.text_targets = list(text_targets)
         self.dropout = dropout
+        self.rank_dropout = rank_dropout
+        self.dora = dora
         # What it has been attached to, so that `off` need not look for it.
         self._layers: list[Any] = []
 
@@ -63,9 +73,10 @@ class LoraTuning(Tuning):
 
     @property
     def definition(self) -> dict[str, Any]:
-        """The scale of what is added, which no shape tells."""
+        """The scale of what is added, which no shape tells, and whether it is DoRA."""
         ranks = {"rank": self.rank, "text_rank": self.text_rank}
-        return {f"alpha / {key}": self._scale(rank) for key, rank in ranks.items() if rank}
+        scales = {f"alpha / {key}": self._scale(rank) for key, rank in ranks.items() if rank}
+        return {**scales, "dora": True} if self.dora else scales
 
     @property
     def can_be_off(self) -> bool:
@@ -88,6 +99,25 @@ class LoraTuning(Tuning):
             # peft makes an enabled layer's weights trainable, even those that were not.
             for weight, flag in trained.items():
                 weight.requires_grad_(flag)
+
+    @contextmanager
+    def folded(self, backbone: Backbone) -> Iterator[None]:
+        """W + (alpha / r) B A in place of W: one product a layer instead of three."""
+        kept: list[tuple[Any, nn.Parameter, torch.Tensor]] = []
+        try:
+            with _exactly(backbone.device.type):
+                for layer in self._layers:
+                    weight = layer.get_base_layer().weight
+                    kept.append((layer, weight, weight.data))
+                    weight.data = weight.data.clone()
+                    layer.merge()
+            yield
+        finally:
+            # Not peft's `unmerge`: to take away what was added would leave its rounding behind.
+            for layer, weight, original in kept:
+                weight.data = original
+                layer.merged_adapters.clear()
+                layer._caches.clear()
 
     def _scale(self, rank: int) -> float:
         return 1.0 if self.alpha is None else self.alpha / rank
@@ -123,14 +153,42 @@ class LoraTuning(Tuning):
             lora_alpha=rank if self.alpha is None else self.alpha,
             target_modules=list(targets),
             lora_dropout=self.dropout,
+            use_dora=self.dora,
         )
         inject_adapter_in_model(config, module)
-        self._layers += [layer for layer in module.modules() if isinstance(layer, BaseTunerLayer)]
+        layers: list[Any] = [m for m in module.modules() if isinstance(m, BaseTunerLayer)]
+        self._layers += layers
+        if self.rank_dropout:
+            drop = partial(_drop_directions, self.rank_dropout)
+            for layer in layers:
+                for down in layer.lora_A.values():
+                    down.register_forward_hook(drop)
         for weight in others:
             weight.requires_grad_(True)
         for weight in module.parameters():
             if weight.requires_grad:
                 weight.data = weight.data.to(torch.float32)
+
+
+def _drop_directions(
+    share: float, down: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
+) -> torch.Tensor:
+    """A x with some of its r directions left out, others in each row, while training."""
+    if not down.training:
+        return output
+    # Of a convolution the channels are the second axis, of a linear layer the last.
+    axis = 1 if isinstance(down, nn.Conv2d) else output.ndim - 1
+    shape = [1] * output.ndim
+    shape[0], shape[axis] = output.shape[0], output.shape[axis]
+    kept = torch.rand(shape, device=output.device) >= share
+    return output * (kept / (1 - share)).to(output.dtype)
+
+
+@contextmanager
+def _exactly(device: str) -> Iterator[None]:
+    """Without autocast, which would round B A, and with weights that may be trained on later."""
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
+        yield
 
 
 def _check_rank(module: nn.Module, rank: int, layers: Sequence[nn.Module], parameter: str) -> None:

@@ -4,7 +4,7 @@ import copy
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import Size, nn
@@ -79,6 +79,17 @@ class Tuning(ABC):
             NotImplementedError: If `can_be_off` is false.
         """
         raise NotImplementedError(f"{self.name} overwrites what it trains")
+
+    def folded(self, backbone: Backbone) -> AbstractContextManager[None]:
+        """What it adds to frozen weights, laid into copies of them, for drawing alone.
+
+        Afterwards the frozen weights are what they were, to the bit. Nothing is trained inside, and
+        `off` is not used there.
+
+        Args:
+            backbone: What was attached to.
+        """
+        return nullcontext()
 
     @property
     def name(self) -> str:

@@ -1,0 +1,1 @@
+"""Models out of their runs, ready to draw: a checkpoint, an export, or a bare backbone."""

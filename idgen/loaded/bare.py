@@ -1,0 +1,54 @@
+"""A backbone that nothing was trained into, ready to draw."""
+
+from pathlib import Path
+
+import torch
+
+from idgen.backbones.backbone import Backbone
+from idgen.data.prompts import without_token
+from idgen.loaded.model import LoadedModel, ModelRecord
+from idgen.models.conditioning import Conditioning, TextOnly
+from idgen.sampling import Sampler
+from idgen.sources import is_mini
+
+
+class BareModel(LoadedModel):
+    """The frozen model alone. Prompts are drawn without [V], from the same noise as with it."""
+
+    def __init__(self, backbone: Backbone, name: str) -> None:
+        """Takes a backbone without weights.
+
+        Args:
+            backbone: Not loaded yet.
+            name: For captions.
+        """
+        self.name, self.backbone = name, backbone
+        self.sampler = Sampler()
+        self._conditioning = TextOnly(backbone.features)
+        path = absolute_source(backbone.source)
+        self.record = ModelRecord("backbone", path, backbone.identity, path, backbone.identity)
+
+    @property
+    def conditioning(self) -> Conditioning:
+        """f_s alone."""
+        return self._conditioning
+
+    def spoken(self, prompt: str) -> tuple[str, str]:
+        """The prompt without [V]."""
+        words = without_token(prompt)
+        return words, words
+
+    def check(self) -> None:
+        """Checks that the weights are there."""
+        self.backbone.check()
+
+    def load(self, device: torch.device) -> None:
+        """Loads the backbone."""
+        self.backbone.load()
+        self.backbone.eval().to(device)
+
+
+def absolute_source(source: str) -> str:
+    """A name that means the same from any folder."""
+    path = Path(source).expanduser()
+    return str(path.absolute()) if path.is_dir() and not is_mini(source) else source
