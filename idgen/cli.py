@@ -27,7 +27,10 @@ COMMANDS = {
 }
 _LIGHT_COMMANDS = ("init",)
 _TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
-_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+_NUMBERS = (
+    *("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"),
+    *("NODE_RANK", "GROUP_RANK", "MASTER_PORT"),
+)
 DEBUG_VARIABLE = "IDGEN_DEBUG"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -119,7 +122,7 @@ def _run(command: str = "--help", *, options: list[str]) -> int:
     if command == "--version":
         print(f"idgen {__version__}")
         return 0
-    _check_ranks()
+    _check_numbers()
     # What imports make is no garbage; to look through it again and again takes a tenth of a start.
     gc.disable()
     try:
@@ -131,11 +134,11 @@ def _run(command: str = "--help", *, options: list[str]) -> int:
     return function(with_shipped_configs(options))
 
 
-def _check_ranks() -> None:
-    """Refuses ranks in the environment that are no numbers, at which Lightning's import fails."""
-    for name in _RANKS:
-        if not (rank := os.environ.get(name, "0")).isdecimal():
-            raise UserError(f"{name}={rank} in the environment is no number; unset it")
+def _check_numbers() -> None:
+    """Refuses what a launcher would set to numbers and is none, at which Lightning fails."""
+    for name in _NUMBERS:
+        if not (value := os.environ.get(name, "0")).isdecimal():
+            raise UserError(f"{name}={value} in the environment is no number; unset it")
 
 
 def _function(command: str) -> Callable[[list[str]], int]:

@@ -34,13 +34,20 @@ def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]
     assert "did you mean 'fit'?" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("rank", ["abc", "", "-1"])
+@pytest.mark.parametrize(
+    ("name", "rank"),
+    [
+        *(("LOCAL_RANK", rank) for rank in ("abc", "", "-1")),
+        ("NODE_RANK", "a"),
+        ("MASTER_PORT", "a"),
+    ],
+)
 def test_a_rank_that_is_no_number_is_refused_before_imports(
-    rank: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, rank: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("LOCAL_RANK", rank)
+    monkeypatch.setenv(name, rank)
     assert main(["fit", "--config", "configs/base.yaml"]) == 2
-    assert f"LOCAL_RANK={rank} in the environment is no number" in capsys.readouterr().err
+    assert f"{name}={rank} in the environment is no number" in capsys.readouterr().err
 
 
 def test_module_runs_as_a_command() -> None:

@@ -6,7 +6,8 @@ import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from types import UnionType
+from typing import Any, NoReturn, Union, get_args, get_origin
 
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -47,6 +48,9 @@ class OneLineParser(LightningArgumentParser):
         """Notes the class, and takes what its base does."""
         self.roots.append(class_type)
         added: list[str] = super().add_class_arguments(class_type, *args, **options)
+        for action in self._actions:
+            if hasattr(action, "_typehint"):
+                action._typehint = _whole_numbers_first(action._typehint)
         return added
 
     def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
@@ -124,6 +128,20 @@ class OneLineParser(LightningArgumentParser):
                 yield key.split(".")[-1]
         for part in configurable_parts(self._all_roots()):
             yield from inspect.signature(part).parameters
+
+
+def _whole_numbers_first(hint: Any) -> Any:
+    """A union of types in which int stands before float, so that 1 is read as 1, and not as 1.0.
+
+    For Lightning's limits these are one batch and all of them. It writes int first, but `typing`
+    may hand it a union that another library made before in the other order.
+    """
+    kinds = get_args(hint)
+    if get_origin(hint) not in (Union, UnionType) or not {int, float} <= set(kinds):
+        return hint
+    if kinds.index(int) < kinds.index(float):
+        return hint
+    return Union[tuple(sorted(kinds, key=lambda kind: kind is not int))]  # noqa: UP007
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import math
 import lightning as L
 from jsonargparse import Namespace
 from lightning import Trainer
+from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler, Timer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from idgen.errors import UserError
@@ -32,18 +33,7 @@ def check_trainer_values(trainer: Namespace) -> None:
     Raises:
         UserError: If one is out of range.
     """
-    interval, gathered = trainer.val_check_interval, trainer.accumulate_grad_batches
-    if gathered > 1 and not (interval is None or isinstance(interval, int) or interval == 1.0):
-        raise UserError(
-            f"--trainer.val_check_interval: {interval} may fall between two steps of the optimizer "
-            f"where trainer.accumulate_grad_batches is {gathered}; give a whole number of steps"
-        )
-    batches = trainer.limit_train_batches
-    if gathered > 1 and isinstance(batches, int) and batches % gathered:
-        raise UserError(
-            f"--trainer.limit_train_batches: {batches} is no multiple of "
-            f"trainer.accumulate_grad_batches, {gathered}: the last step of an epoch would be cut"
-        )
+    _check_windows(trainer)
     for name, least in _LEAST.items():
         value = trainer.get(name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -53,6 +43,76 @@ def check_trainer_values(trainer: Namespace) -> None:
         if not (value >= least and math.isfinite(value)):
             whole = "a number from" if name == "gradient_clip_val" else "a whole number from"
             raise UserError(f"--trainer.{name}: {value} is not {whole} {least} on; change it")
+
+
+def _check_windows(trainer: Namespace) -> None:
+    """Refuses what would cut a window of gathered gradients, or validate in the midst of one."""
+    gathered = trainer.accumulate_grad_batches
+    if gathered <= 1:
+        return
+    interval = trainer.val_check_interval
+    if not (interval is None or isinstance(interval, int) or interval == 1.0):
+        raise UserError(
+            f"--trainer.val_check_interval: {interval} may fall between two steps of the optimizer "
+            f"where trainer.accumulate_grad_batches is {gathered}; give a whole number of steps"
+        )
+    for name, all_of_them in (("limit_train_batches", 1.0), ("overfit_batches", 0.0)):
+        batches = trainer.get(name)
+        if batches is None or (isinstance(batches, float) and batches == all_of_them):
+            continue
+        if isinstance(batches, float) or batches % gathered:
+            raise UserError(
+                f"--trainer.{name}: {batches} is no multiple of "
+                f"trainer.accumulate_grad_batches, {gathered}: the last step of an epoch would be "
+                "cut; give a whole number of batches that is one"
+            )
+
+
+def check_end(trainer: L.Trainer) -> None:
+    """Refuses a fit that nothing ends.
+
+    Raises:
+        UserError: If it has no number of steps or epochs, no time, and no callback that stops it.
+    """
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    stops = any(isinstance(callback, (EarlyStopping, Timer)) for callback in callbacks)
+    if trainer.max_steps < 0 and trainer.max_epochs == -1 and not stops:
+        raise UserError(
+            "--trainer.max_steps: nothing ends this run; set it, such as to 1000, or max_epochs, "
+            "or max_time"
+        )
+
+
+def check_callbacks(trainer: L.Trainer) -> None:
+    """Refuses callbacks of Lightning's under which a run could not go on to the bit.
+
+    Raises:
+        UserError: If there is one.
+    """
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    if any(isinstance(callback, GradientAccumulationScheduler) for callback in callbacks):
+        raise UserError(
+            "--trainer.callbacks: GradientAccumulationScheduler changes how many batches a step of "
+            "the optimizer takes, so that checkpoints would fall between two; leave it out, and "
+            "set trainer.accumulate_grad_batches"
+        )
+
+
+def expected_steps(trainer: L.Trainer, steps_per_epoch: int) -> int | None:
+    """How many steps of the optimizer a fit takes if it comes to its end; None if that is open.
+
+    Args:
+        trainer: The run's.
+        steps_per_epoch: Of the optimizer, where nothing limits an epoch.
+    """
+    gathered, limit = trainer.accumulate_grad_batches, trainer.limit_train_batches
+    batches = steps_per_epoch * gathered
+    # As Lightning has it: a share is rounded down.
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    known = [trainer.max_steps] if trainer.max_steps >= 0 else []
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        known.append(trainer.max_epochs * math.ceil(batches / gathered))
+    return min(known, default=None)
 
 
 def check_trainer_builds(trainer: Namespace) -> None:
