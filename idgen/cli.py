@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import errno
 import gc
+import io
 import os
 import signal
 import sys
@@ -71,7 +72,8 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 if cells of a benchmark failed; 2 for an error the user can mend; 130
         after Ctrl-C; 141 if whoever read the output stopped; 143 after SIGTERM.
     """
-    arguments = list(sys.argv[1:] if args is None else args)
+    arguments = [_as_utf8(arg) for arg in (sys.argv[1:] if args is None else args)]
+    _print_anything()
     named = " ".join(["idgen", *arguments[:1]])
     try:
         return _flushed(arguments)
@@ -95,6 +97,21 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{named}: interrupted", file=sys.stderr)
         return 130
+
+
+def _as_utf8(argument: str) -> str:
+    """An argument, read as UTF-8 where the machine's encoding could not tell what it says."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(argument).decode(errors="replace")
+    return argument
+
+
+def _print_anything() -> None:
+    """Replaces letters that a terminal's encoding lacks, at which a progress bar would fail."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # stderr escapes them by itself
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _flushed(arguments: list[str]) -> int:

@@ -126,8 +126,9 @@ class Optimization:
             steps: Of the whole run, those before a resumed one's start included.
 
         Raises:
-            UserError: If the schedule ends before the last of them.
+            UserError: If the schedule ends before the last of them, or where `check` raises one.
         """
+        self.check()
         if self.scheduler is None or steps < 1:
             return
         schedule = self.scheduler(self.optimizer([_unimportant()]))

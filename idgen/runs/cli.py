@@ -276,6 +276,8 @@ def _backbone(module: PersonalizationModule) -> Backbone:
 
 def _class_noun(photos: str | None, class_noun: str) -> str:
     """The class noun, of a demo subject too."""
+    if photos is not None and not photos.strip():
+        raise UserError("--data.subject.photos is blank; name a folder")
     if photos is None:
         raise UserError(
             "--data.subject.photos: name a folder of photos, or give --config FILE, such as "

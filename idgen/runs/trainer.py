@@ -5,7 +5,16 @@ import math
 import lightning as L
 from jsonargparse import Namespace
 from lightning import Trainer
-from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler, Timer
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BatchSizeFinder,
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    ModelPruning,
+    StochasticWeightAveraging,
+    Timer,
+)
 from lightning.pytorch.trainer.states import TrainerFn
 
 from idgen.errors import UserError
@@ -21,6 +30,28 @@ _LEAST = {
     "num_sanity_val_steps": -1,
     "min_steps": 0,
     "min_epochs": 0,
+}
+
+
+# Callbacks of Lightning's that a run cannot keep its word with.
+_REFUSED: dict[type[L.Callback], str] = {
+    GradientAccumulationScheduler: (
+        "changes how many batches a step of the optimizer takes, so that checkpoints would fall "
+        "between two; leave it out, and set trainer.accumulate_grad_batches"
+    ),
+    BatchSizeFinder: (
+        "would train with another batch size than the config that is stored; leave it out, and set "
+        "data.batch_size"
+    ),
+    LearningRateFinder: (
+        "would train with another rate than the config that is stored; leave it out, and set the "
+        "optimizer's lr"
+    ),
+    BackboneFinetuning: "would freeze what is trained in the backbone, then train all of it",
+    ModelPruning: "would prune the frozen backbone too; leave it out",
+    StochasticWeightAveraging: (
+        "replaces the schedule and does not resume to the bit; take EMAWeightAveraging"
+    ),
 }
 
 
@@ -84,18 +115,15 @@ def check_end(trainer: L.Trainer) -> None:
 
 
 def check_callbacks(trainer: L.Trainer) -> None:
-    """Refuses callbacks of Lightning's under which a run could not go on to the bit.
+    """Refuses callbacks of Lightning's under which a run would not be what its config says.
 
     Raises:
         UserError: If there is one.
     """
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    if any(isinstance(callback, GradientAccumulationScheduler) for callback in callbacks):
-        raise UserError(
-            "--trainer.callbacks: GradientAccumulationScheduler changes how many batches a step of "
-            "the optimizer takes, so that checkpoints would fall between two; leave it out, and "
-            "set trainer.accumulate_grad_batches"
-        )
+    for kind, reason in _REFUSED.items():
+        if any(isinstance(callback, kind) for callback in callbacks):
+            raise UserError(f"--trainer.callbacks: {kind.__name__} {reason}")
 
 
 def expected_steps(trainer: L.Trainer, steps_per_epoch: int) -> int | None:

@@ -61,13 +61,23 @@ def test_an_epoch_cuts_no_step(
     assert not workspace.run.exists()
 
 
-def test_windows_that_change_are_refused(
-    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("GradientAccumulationScheduler", "scheduling={0: 2}"),
+        ("BatchSizeFinder", "steps_per_trial=1"),
+        ("LearningRateFinder", "num_training_steps=2"),
+        ("BackboneFinetuning", "unfreeze_backbone_at_epoch=1"),
+        ("ModelPruning", "pruning_fn=l1_unstructured"),
+        ("StochasticWeightAveraging", "swa_lrs=0.1"),
+    ],
+)
+def test_callbacks_under_which_a_run_is_not_what_its_config_says(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], name: str, argument: str
 ) -> None:
-    scheduler = "lightning.pytorch.callbacks.GradientAccumulationScheduler"
-    options = (f"--trainer.callbacks+={scheduler}", "--trainer.callbacks.scheduling={0: 2}")
-    assert workspace.fit(*options) == 2
-    assert "--trainer.callbacks: GradientAccumulationScheduler" in capsys.readouterr().err
+    callback = f"--trainer.callbacks+=lightning.pytorch.callbacks.{name}"
+    assert workspace.fit(callback, f"--trainer.callbacks.{argument}") == 2
+    assert f"--trainer.callbacks: {name} " in capsys.readouterr().err
     assert not workspace.run.exists()
 
 
