@@ -178,7 +178,7 @@ class IdgenCLI(PartsCLI):
             super().instantiate_classes()
             check_launch(self.trainer.world_size, self.trainer.num_nodes)
             if self.command == "fit":
-                check_callbacks(self.trainer)
+                check_callbacks(self.trainer.callbacks)  # type: ignore[attr-defined]
                 check_end(self.trainer)
                 check_monitors(self.trainer.callbacks, self.model)  # type: ignore[attr-defined]
                 self._settle_fit()

@@ -1,6 +1,7 @@
 """The trainer's own settings: what they may be, and what is said of them before and after."""
 
 import math
+from collections.abc import Iterable
 
 import lightning as L
 from jsonargparse import Namespace
@@ -114,16 +115,19 @@ def check_end(trainer: L.Trainer) -> None:
         )
 
 
-def check_callbacks(trainer: L.Trainer) -> None:
+def check_callbacks(callbacks: Iterable[L.Callback]) -> None:
     """Refuses callbacks of Lightning's under which a run would not be what its config says.
+
+    Args:
+        callbacks: The trainer's.
 
     Raises:
         UserError: If there is one.
     """
-    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    for kind, reason in _REFUSED.items():
-        if any(isinstance(callback, kind) for callback in callbacks):
-            raise UserError(f"--trainer.callbacks: {kind.__name__} {reason}")
+    for callback in callbacks:
+        for kind, reason in _REFUSED.items():
+            if isinstance(callback, kind):
+                raise UserError(f"--trainer.callbacks: {kind.__name__} {reason}")
 
 
 def expected_steps(trainer: L.Trainer, steps_per_epoch: int) -> int | None:
@@ -143,11 +147,14 @@ def expected_steps(trainer: L.Trainer, steps_per_epoch: int) -> int | None:
     return min(known, default=None)
 
 
-def check_trainer_builds(trainer: Namespace) -> None:
-    """Builds a trainer with these settings, for nothing but what it refuses.
+def check_trainer_builds(trainer: Namespace) -> L.Trainer:
+    """Builds a trainer with these settings, for what it refuses and says of itself.
 
     Args:
         trainer: Its section of a config, built.
+
+    Returns:
+        The trainer, without logger and callbacks.
 
     Raises:
         MisconfigurationException: If Lightning refuses one.
@@ -156,7 +163,7 @@ def check_trainer_builds(trainer: Namespace) -> None:
     check_trainer_values(trainer)
     held = HeldLines()
     try:
-        Trainer(**{**vars(trainer), "logger": False, "callbacks": None})
+        return Trainer(**{**vars(trainer), "logger": False, "callbacks": None})
     finally:
         held.drop()
 
