@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import errno
 import gc
+import io
 import os
 import signal
 import sys
@@ -29,7 +30,10 @@ COMMANDS = {
 }
 _LIGHT_COMMANDS = ("init",)
 _TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
-_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+_NUMBERS = (
+    *("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"),
+    *("NODE_RANK", "GROUP_RANK", "MASTER_PORT"),
+)
 DEBUG_VARIABLE = "IDGEN_DEBUG"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -70,7 +74,8 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 if cells of a benchmark failed; 2 for an error the user can mend; 130
         after Ctrl-C; 141 if whoever read the output stopped; 143 after SIGTERM.
     """
-    arguments = list(sys.argv[1:] if args is None else args)
+    arguments = [_as_utf8(arg) for arg in (sys.argv[1:] if args is None else args)]
+    _print_anything()
     named = " ".join(["idgen", *arguments[:1]])
     try:
         return _flushed(arguments)
@@ -94,6 +99,21 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{named}: interrupted", file=sys.stderr)
         return 130
+
+
+def _as_utf8(argument: str) -> str:
+    """An argument, read as UTF-8 where the machine's encoding could not tell what it says."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(argument).decode(errors="replace")
+    return argument
+
+
+def _print_anything() -> None:
+    """Replaces letters that a terminal's encoding lacks, at which a progress bar would fail."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # stderr escapes them by itself
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _flushed(arguments: list[str]) -> int:
@@ -121,7 +141,7 @@ def _run(name: str = "--help", *, options: list[str]) -> int:
     if name == "--version":
         print(f"idgen {__version__}")
         return 0
-    _check_ranks()
+    _check_numbers()
     # What imports make is no garbage; to look through it again and again takes a tenth of a start.
     gc.disable()
     try:
@@ -133,11 +153,11 @@ def _run(name: str = "--help", *, options: list[str]) -> int:
     return function(with_shipped_configs(options))
 
 
-def _check_ranks() -> None:
-    """Refuses ranks in the environment that are no numbers, at which Lightning's import fails."""
-    for name in _RANKS:
-        if not (rank := os.environ.get(name, "0")).isdecimal():
-            raise UserError(f"{name}={rank} in the environment is no number; unset it")
+def _check_numbers() -> None:
+    """Refuses what a launcher would set to numbers and is none, at which Lightning fails."""
+    for name in _NUMBERS:
+        if not (value := os.environ.get(name, "0")).isdecimal():
+            raise UserError(f"{name}={value} in the environment is no number; unset it")
 
 
 def command(name: str) -> Callable[[list[str]], int]:

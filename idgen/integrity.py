@@ -13,8 +13,8 @@ from torch import Tensor
 from idgen.errors import UserError
 
 WEIGHTS_ALONE = (
-    "the checkpoint holds weights alone, and no state of optimizer and loops to train on from; "
-    "draw with it, or train on from another"
+    "the checkpoint holds weights alone, and no sound state of optimizer and loops to train on "
+    "from; draw with it, or train on from another"
 )
 
 
@@ -83,10 +83,18 @@ def check_trained(weights: Mapping[str, Tensor], digest: str | None) -> None:
 def can_go_on(checkpoint: Mapping[str, Any]) -> bool:
     """Whether a checkpoint holds what it takes to train on, and not weights alone."""
     states, loops = checkpoint.get("optimizer_states"), checkpoint.get("loops")
-    whole = isinstance(states, list) and all("param_groups" in state for state in states)
+    whole = isinstance(states, list) and all(map(_is_state, states))
     counted = isinstance(loops, Mapping) and "fit_loop" in loops
     schedules = isinstance(checkpoint.get("lr_schedulers"), list)
     return bool(states) and whole and counted and schedules
+
+
+def _is_state(state: Any) -> bool:
+    """Whether this is an optimizer's state, with moments that are numbers."""
+    if not isinstance(state, Mapping) or not {"param_groups", "state"} <= state.keys():
+        return False
+    moments = [value for of_one in state["state"].values() for value in of_one.values()]
+    return all(value.isfinite().all() for value in moments if isinstance(value, Tensor))
 
 
 def weight_names(path: Path) -> list[str]:

@@ -4,7 +4,6 @@ import math
 from contextlib import ExitStack
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
@@ -159,20 +158,23 @@ class PersonalizationModule(TrainedModule):
             )
         self.objective.check_photos(count)
 
-    def check_length(self, trainer: L.Trainer) -> None:
-        """Refuses noise that fades over a run whose length is not known.
+    def check_length(self, steps: int | None, trained: int = 0) -> None:
+        """Refuses what does not fit the length of the run.
 
         Args:
-            trainer: The run's.
+            steps: Of the whole run; None where it is not known.
+            trained: Those of them that a resumed run has behind it.
 
         Raises:
-            UserError: If it is so.
+            UserError: If the background's noise fades over a run whose length is not known, or the
+                schedule is shorter than the run.
         """
-        if self.background_noise is not None and trainer.max_steps < 0 and trainer.max_epochs == -1:
+        if self.background_noise is not None and steps is None:
             raise UserError(
                 "trainer.max_steps: the background's noise fades over the whole run, whose length "
                 "is not known; set max_steps, or leave background_noise out"
             )
+        self.optimization.check_length(max(steps or 0, trained))
 
     def check_class_images(self, given: bool) -> None:
         """Refuses a term about class images without them, and class images without such a term.
@@ -359,6 +361,20 @@ class PersonalizationModule(TrainedModule):
 
     def _trained(self) -> list[torch.nn.Parameter]:
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Steps the schedule.
+
+        Raises:
+            UserError: If it ends here, which is known before only of a run whose length is.
+        """
+        try:
+            super().lr_scheduler_step(scheduler, metric)
+        except ValueError as error:
+            raise UserError(
+                f"scheduler: it ends at step {self.global_step}, and the run does not ({error}); "
+                "make it longer, or set trainer.max_steps; the checkpoints are those from before"
+            ) from error
 
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and the schedule of its rate."""

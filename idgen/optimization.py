@@ -140,6 +140,33 @@ class Optimization:
         if self.scheduler is not None:
             self._check_scheduler(self.scheduler, optimizer)
 
+    def check_length(self, steps: int) -> None:
+        """Refuses a schedule that cannot be stepped so often, such as a OneCycleLR that is shorter.
+
+        Args:
+            steps: Of the whole run, those before a resumed one's start included.
+
+        Raises:
+            UserError: If the schedule ends before the last of them, or where `check` raises one.
+        """
+        self.check()
+        if self.scheduler is None or steps < 1:
+            return
+        schedule = self.scheduler(self.optimizer([_unimportant()]))
+        if isinstance(schedule, ReduceLROnPlateau):
+            return
+        # Straight to the last step: a long run has too many to take each of them.
+        schedule.last_epoch = steps - 1
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                schedule.step()
+        except Exception as error:  # schedules refuse a step in many ways
+            raise UserError(
+                f"scheduler: it cannot be stepped {steps} times, which is the length of the run "
+                f"({_reason(error)}); make it longer, or trainer.max_steps smaller"
+            ) from error
+
     def _check_scheduler(
         self, factory: LRSchedulerCallable, optimizer: torch.optim.Optimizer
     ) -> None:

@@ -51,6 +51,11 @@ def model_folder(
     folder = local_folder(name, part)
     if folder is not None:
         return folder
+    if Path(name).expanduser().is_file():
+        raise UserError(
+            f"{parameter}: {name!r} is a file; give a model folder (diffusers makes one of a "
+            "pipeline in one file: from_single_file, then save_pretrained)"
+        )
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         mini = "" if part is None else f"{MINI!r}, "
         raise UserError(

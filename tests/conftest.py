@@ -15,9 +15,6 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # Not the user's own; what it remembers of unchanged files holds from run to run.
 os.environ.setdefault("IDGEN_CACHE", str(Path(tempfile.gettempdir()) / "idgen-tests-cache"))
 
-# First: typing hands on the order of whoever said Optional[Union[int, float]] before. Where float
-# came first, limit_test_batches 1 becomes 1.0, which is all of them.
-import lightning  # noqa: F401
 import torch
 
 from idgen.backbones import StableDiffusionBackbone

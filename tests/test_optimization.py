@@ -1,9 +1,11 @@
 """The optimizer and its schedule, built for parameters."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.cli import ReduceLROnPlateau as PlateauOfLightning
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, ReduceLROnPlateau
 
 from idgen.errors import UserError
@@ -61,3 +63,24 @@ def test_a_schedule_that_ends_before_the_run_goes_on_is_refused() -> None:
     short = Optimization(SGD, partial(OneCycleLR, max_lr=0.1, total_steps=3))
     with pytest.raises(UserError, match="scheduler: it cannot stand at step 4"):
         short.resumed(SGD([weight]), 4)
+
+
+@pytest.mark.parametrize("steps", [3, 10**6])
+def test_a_schedule_shorter_than_the_run_is_refused_before_it(steps: int) -> None:
+    schedule = Optimization(SGD, partial(OneCycleLR, max_lr=0.1, total_steps=steps))
+    schedule.check_length(steps)
+    with pytest.raises(UserError, match=f"scheduler: it cannot be stepped {steps + 1} times"):
+        schedule.check_length(steps + 1)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        None,
+        partial(LinearLR, total_iters=2),
+        partial(CosineAnnealingLR, T_max=3),
+        partial(PlateauOfLightning, monitor="val/dino"),
+    ],
+)
+def test_a_schedule_without_an_end_fits_any_run(schedule: Any) -> None:
+    Optimization(SGD, schedule).check_length(50)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import idgen
 from idgen.cli import COMMANDS, main
 from idgen.shipped import config_file, shipped_configs, with_shipped_configs
 
@@ -101,3 +102,9 @@ def test_init_without_one_folder_is_refused(
     assert main(["init", *options]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not list(empty.iterdir())
+
+
+def test_the_model_card_states_the_licence_of_the_weights() -> None:
+    card = Path(idgen.__file__).parent / "mini" / "weights" / "MODEL_CARD.md"
+    (licence,) = (line for line in card.read_text().splitlines() if line.startswith("Licence: "))
+    assert "Apache-2.0" in licence

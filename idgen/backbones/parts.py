@@ -1,6 +1,7 @@
 """Pipeline folders: where one is, what its parts are, and how they are read and loaded."""
 
 import json
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -18,6 +19,11 @@ from idgen.sources import is_mini, model_folder
 _INDEX = "model_index.json"
 _CONFIGS = (_INDEX, "*/config.json", "tokenizer*/*", "scheduler/*")
 _STEMS = ("diffusion_pytorch_model", "model")
+# A variant stands behind the shard's number on the hub, before it in what the libraries save.
+_SHARD = r"-\d{5}-of-\d{5}"
+_NAME = re.compile(
+    rf"(?P<stem>{'|'.join(_STEMS)})(?:{_SHARD})?(?:\.(?P<variant>[^.]+?))?(?:{_SHARD})?\.safetensors"
+)
 _LORA = "pytorch_lora_weights.safetensors"
 _TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
 
@@ -57,13 +63,23 @@ class PipelineFolder:
         self.source = source
         self._revision, self._variant, self._parameter = revision, variant, parameter
         self._networks = dict(networks)
+        self._named_loras: set[Path] = set()
         self.folder = model_folder(
             source, parameter=parameter, part="pipeline", revision=revision, patterns=_CONFIGS
         )
-        absent = [part for part in (*networks, *others) if not (self.folder / part).is_dir()]
-        if not (self.folder / _INDEX).is_file() or absent:
-            what = ", ".join(absent) if absent else _INDEX
-            raise self.refused(f"{self.folder} is no pipeline folder: {what} missing")
+        self._check_parts((*networks, *others))
+
+    def _check_parts(self, parts: Sequence[str]) -> None:
+        """Refuses a folder without model_index.json, and a family of other parts by its name."""
+        absent = ", ".join(part for part in parts if not (self.folder / part).is_dir())
+        if not (self.folder / _INDEX).is_file():
+            raise self.refused(f"{self.folder} is no pipeline folder: {_INDEX} missing")
+        if absent:
+            family = self.index.get("_class_name", "pipeline of another kind")
+            raise self.refused(
+                f"{self.folder} ({family}) has no {absent}; a backbone of this kind takes folders "
+                f"with {', '.join(parts)}"
+            )
 
     def refused(self, reason: str) -> UserError:
         """An error about this folder, which names the parameter."""
@@ -133,16 +149,22 @@ class PipelineFolder:
 
     # Weights
 
+    @property
+    def _is_local(self) -> bool:
+        """Whether it was named by a folder, and not by a hub id."""
+        return self.folder.is_relative_to(Path(self.source).expanduser()) or is_mini(self.source)
+
     def fetch(self) -> None:
         """Downloads the weights of a hub id that are not on this machine yet.
 
         Raises:
             UserError: If they cannot be fetched.
         """
-        if self.folder.is_relative_to(Path(self.source).expanduser()) or is_mini(self.source):
+        if self._is_local:
             return
         dot = f".{self._variant}" if self._variant else ""
-        names = [f"{s}{m}{dot}.safetensors" for s in _STEMS for m in ("", "-?????-of-?????")]
+        ends = {dot, f"-?????-of-?????{dot}", f"{dot}-?????-of-?????"}
+        names = [f"{stem}{end}.safetensors" for stem in _STEMS for end in sorted(ends)]
         names += [f"{stem}.safetensors.index{dot}.json" for stem in _STEMS]
         patterns = [*_CONFIGS, *(f"{part}/{name}" for part in self._networks for name in names)]
         # The same snapshot, unless the hub has moved on since: then what was fetched last counts.
@@ -159,9 +181,8 @@ class PipelineFolder:
         folder = self.folder / part
         found: dict[str | None, list[Path]] = {}
         for path in sorted(folder.glob("*.safetensors")):
-            stem, *middle = path.name.removesuffix(".safetensors").split(".")
-            if stem.split("-")[0] in _STEMS and len(middle) < 2:
-                found.setdefault(middle[0] if middle else None, []).append(path)
+            if (name := _NAME.fullmatch(path.name)) is not None:
+                found.setdefault(name["variant"], []).append(path)
         only = self._variant is None and len(found) == 1
         variant = next(iter(found)) if only else self._variant
         if variant in found:
@@ -175,14 +196,21 @@ class PipelineFolder:
         stem = _STEMS[self._networks[part].startswith("transformers.")]
         other = [p.name for p in folder.glob("*.bin")] if folder.is_dir() else []
         hint = f"{other[0]} is a pickle, which is not read" if other else "fetch the folder again"
+        if not self._is_local:
+            hint = "if the hub has a variant alone, such as fp16, set variant to it"
         raise self.refused(f"the weights {folder / stem}.safetensors are missing; {hint}")
 
     def _whole(self, files: list[Path]) -> list[Path]:
         """The files, if no shard is missing that their index names."""
-        stem, _, variant = files[0].name.removesuffix(".safetensors").partition(".")
-        dot = f".{variant}" if variant else ""
-        index = files[0].with_name(f"{stem.split('-')[0]}.safetensors.index{dot}.json")
-        if len(files) > 1 or "-of-" in stem:
+        first = _NAME.fullmatch(files[0].name)
+        assert first is not None
+        dot = f".{first['variant']}" if first["variant"] else ""
+        index = files[0].with_name(f"{first['stem']}.safetensors.index{dot}.json")
+        if len(files) > 1 or "-of-" in files[0].name:
+            if not index.is_file():
+                raise self.refused(
+                    f"{index} is missing, which says what is in the shards; fetch it"
+                )
             named = set(self._json(index).get("weight_map", {}).values())
             for name in sorted(named - {path.name for path in files}):
                 raise self.refused(f"the weights {index.with_name(name)} are missing; fetch them")
@@ -200,7 +228,8 @@ class PipelineFolder:
                 self._check_plain(path)
         for place in (".", *self._networks):
             lora = self.folder / place / _LORA
-            if lora.is_file():
+            if lora.is_file() and lora not in self._named_loras:
+                self._named_loras.add(lora)
                 warnings.warn(
                     f"{lora} is not used: the backbone is the plain weights beside it; to train "
                     "on both, merge them first (diffusers: fuse_lora, then save_pretrained)",
@@ -244,14 +273,15 @@ class PipelineFolder:
         Raises:
             UserError: If weights are missing, damaged, or do not fit.
         """
-        variant = self.weight_files(part)[0].name.removesuffix(".safetensors").partition(".")[2]
+        name = _NAME.fullmatch(self.weight_files(part)[0].name)
+        assert name is not None
         try:
             model, info = _class(self._networks[part]).from_pretrained(
                 self.folder,
                 subfolder=part,
                 torch_dtype=dtype,
                 use_safetensors=True,
-                variant=variant or None,
+                variant=name["variant"],
                 output_loading_info=True,
             )
         except Exception as error:  # damaged files fail in many ways

@@ -15,6 +15,17 @@ from idgen.sources import MINI
 _TWINS = {768: "ViT-L-14 (openai)", 1024: "ViT-H-14 (laion2b_s32b_b79k)"}
 
 
+# Settings of a U-Net that takes more than latents, a time and text, or other text.
+_INPUTS_OF_OTHERS = (
+    "addition_embed_type",
+    "class_embed_type",
+    "num_class_embeds",
+    "encoder_hid_dim",
+    "encoder_hid_dim_type",
+    "time_cond_proj_dim",
+)
+
+
 class StableDiffusionBackbone(PipelineBackbone):
     """A frozen pipeline of one CLIP text encoder, a U-Net and a KL autoencoder.
 
@@ -79,9 +90,7 @@ class StableDiffusionBackbone(PipelineBackbone):
         wanted = (
             ("vae/config.json", "latent_channels", vae, unet.get("in_channels")),
             ("text_encoder/config.json", "hidden_size", text, width),
-            ("unet/config.json", "addition_embed_type", unet, None),
-            ("unet/config.json", "class_embed_type", unet, None),
-            ("unet/config.json", "time_cond_proj_dim", unet, None),
+            *(("unet/config.json", key, unet, None) for key in _INPUTS_OF_OTHERS),
         )
         family = self.pipeline.index.get("_class_name", "a pipeline of another kind")
         for file, key, config, needed in wanted:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,6 +104,10 @@ def _step_of(row: dict[str, str]) -> int | None:
 def image_file(request: DrawingRequest) -> Path:
     """A drawing's file, from the folder that the tables are in."""
     words = re.sub(r"[^\w]+", "-", request.prompt).strip("-")[:60]
+    try:
+        os.fsencode(words)
+    except UnicodeEncodeError:  # a machine whose file names are not UTF-8
+        words = re.sub(r"[^A-Za-z0-9_-]+", "", words)
     return Path("images") / f"{request.prompt_index:03d}-{words}-{request.number}.png"
 
 

@@ -61,6 +61,12 @@ class Origin:
                 f"the checkpoint was trained with {key} {settings[key]}, this config has {value}; "
                 "use the checkpoint's own config (--ckpt_path alone), or start a new run without it"
             )
+        if made["backbone"] != self.backbone and made["backbone_source"] == self.backbone_source:
+            raise UserError(
+                f"the files of the backbone {self.backbone_source!r} have changed since the "
+                "checkpoint was trained on them; bring those back, or set backbone.source to a "
+                "folder that has them"
+            )
         if made["backbone"] != self.backbone:
             raise UserError(
                 f"the checkpoint was trained on the backbone {made['backbone_source']!r}, whose "

@@ -19,7 +19,7 @@ from idgen.runs.folder import ROOT_KEY
 from idgen.runs.stored import StoredRun
 
 
-def check_launch(processes: int) -> None:
+def check_launch(processes: int, nodes: int) -> None:
     """Refuses an environment that makes this process one of several that nobody has launched.
 
     A launcher sets more than a rank: the address of the first process at least. With a rank left
@@ -27,10 +27,19 @@ def check_launch(processes: int) -> None:
 
     Args:
         processes: How many the trainer runs on.
+        nodes: On how many machines.
 
     Raises:
         UserError: If there is such a variable.
     """
+    # Lightning takes the first of these two that is there; one process asks for neither.
+    node = next((name for name in ("NODE_RANK", "GROUP_RANK") if name in os.environ), None)
+    if processes > 1 and node is not None and int(os.environ[node]) >= nodes:
+        raise UserError(
+            f"{node}={os.environ[node]} is set in the environment, but trainer.num_nodes is "
+            f"{nodes}: the run would wait for other processes for ever; unset it, or set "
+            "--trainer.num_nodes to the number of machines"
+        )
     # Lightning takes a rank from the last two too: Slurm's, and IBM's jsrun's.
     alone = ("SLURM_PROCID", "JSM_NAMESPACE_RANK") if processes == 1 else ()
     for name in ("RANK", "LOCAL_RANK", *alone):

@@ -21,7 +21,7 @@ from idgen.callbacks.progress import TrainingProgress
 from idgen.callbacks.termination import GracefulTermination
 from idgen.data.datamodule import SubjectDataModule
 from idgen.data.subject import Subject
-from idgen.errors import UserError
+from idgen.errors import UserError, first_line
 from idgen.evaluation.fidelity import FidelityScores
 from idgen.evaluation.recorder import DrawingRecorder
 from idgen.module import PersonalizationModule
@@ -40,7 +40,14 @@ from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
 from idgen.runs.quiet import HeldLines, quiet_writers
 from idgen.runs.resuming import Start, settle
 from idgen.runs.stored import RunConfig, StoredRun, whole_config
-from idgen.runs.trainer import check_trainer_values, untrained_note, waiting_note
+from idgen.runs.trainer import (
+    check_callbacks,
+    check_end,
+    check_trainer_values,
+    expected_steps,
+    untrained_note,
+    waiting_note,
+)
 from idgen.threads import share_cores
 
 _TRAINER_DEFAULTS: dict[str, Any] = {
@@ -169,9 +176,10 @@ class IdgenCLI(PartsCLI):
         """Builds the parts once, and refuses what does not go together; see `check_parts`."""
         with one_line_errors():
             super().instantiate_classes()
-            check_launch(self.trainer.world_size)
+            check_launch(self.trainer.world_size, self.trainer.num_nodes)
             if self.command == "fit":
-                self.model.check_length(self.trainer)
+                check_callbacks(self.trainer.callbacks)  # type: ignore[attr-defined]
+                check_end(self.trainer)
                 check_monitors(self.trainer.callbacks, self.model)  # type: ignore[attr-defined]
                 self._settle_fit()
             else:
@@ -193,6 +201,9 @@ class IdgenCLI(PartsCLI):
         writes nothing until they have: all find the same.
         """
         start = self._start()
+        trained = 0 if start.stored is None else start.stored.step
+        steps = expected_steps(self.trainer, self.datamodule.steps_per_epoch)
+        self.model.check_length(steps, trained)
         if self.trainer.is_global_zero:
             self.folder.check_writable()
         self._check_parts(start.stored)
@@ -249,7 +260,10 @@ class IdgenCLI(PartsCLI):
         if self.command == "fit":
             callbacks.append(OneHistory())
         kwargs["callbacks"] = [*callbacks, EvaluateDrawings(built.fidelity, built.drawings)]
-        made = super().instantiate_trainer(**kwargs)
+        try:
+            made = super().instantiate_trainer(**kwargs)
+        except RuntimeError as error:  # Lightning's about what launches processes, such as Slurm
+            raise UserError(f"trainer: {first_line(error, 200)}") from error
         threads = share_cores(made.num_devices)
         if self.command == "fit":
             rank_zero_info(threads)
@@ -262,6 +276,8 @@ def _backbone(module: PersonalizationModule) -> Backbone:
 
 def _class_noun(photos: str | None, class_noun: str) -> str:
     """The class noun, of a demo subject too."""
+    if photos is not None and not photos.strip():
+        raise UserError("--data.subject.photos is blank; name a folder")
     if photos is None:
         raise UserError(
             "--data.subject.photos: name a folder of photos, or give --config FILE, such as "

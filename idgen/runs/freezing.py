@@ -19,7 +19,7 @@ from idgen.runs.cli import PartsCLI
 from idgen.runs.monitors import check_monitors
 from idgen.runs.parser import keys_in_errors, one_line_errors
 from idgen.runs.stored import STORED
-from idgen.runs.trainer import check_trainer_builds
+from idgen.runs.trainer import check_callbacks, check_trainer_builds, expected_steps
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,10 @@ class BuiltRun:
         parts = self.parts
         with keys_in_errors(lambda: self.config), one_line_errors():
             check_precision(self.config)
-            check_trainer_builds(parts.trainer)
+            trainer = check_trainer_builds(parts.trainer)
+            check_callbacks(_listed(parts.trainer.callbacks))
             check_monitors(_listed(parts.trainer.callbacks), parts.model)
+            parts.model.check_length(expected_steps(trainer, parts.data.steps_per_epoch))
             check_parts(parts.model, parts.data, parts.fidelity, "fit")
 
 

@@ -6,7 +6,8 @@ import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from types import UnionType
+from typing import Any, NoReturn, Union, get_args, get_origin
 
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -16,7 +17,12 @@ from idgen.errors import UserError
 from idgen.runs.building import mark, part_of
 from idgen.runs.keys import with_key
 from idgen.runs.parts import configurable_parts, nearest_class
-from idgen.runs.reading import check_config, check_options, checked_files
+from idgen.runs.reading import (
+    check_config,
+    check_options,
+    checked_files,
+    options_with_values,
+)
 
 _UNKNOWN = (
     re.compile(r"Key ['\"](?P<key>[\w.+-]+)['\"] is not expected"),
@@ -26,6 +32,9 @@ _UNKNOWN = (
     re.compile(r"No action for key ['\"](?P<key>[\w.+-]+)['\"]"),
     re.compile(r"does not accept nested key ['\"](?P<key>[\w.+-]+)['\"]"),
 )
+
+
+_OF_KEY = re.compile(r'Parser key "(?P<key>[\w.+-]+)"')
 
 
 class OneLineParser(LightningArgumentParser):
@@ -41,12 +50,17 @@ class OneLineParser(LightningArgumentParser):
         self.roots: list[Any] = []
         self.commands: list[OneLineParser] = []
         self._file = "--config"
+        self._keys_of: dict[str, set[str]] = {}
+        self._options: set[str] = set()
         super().__init__(*args, **{"allow_abbrev": False} | options)
 
     def add_class_arguments(self, class_type: type, *args: Any, **options: Any) -> list[str]:
         """Notes the class, and takes what its base does."""
         self.roots.append(class_type)
         added: list[str] = super().add_class_arguments(class_type, *args, **options)
+        for action in self._actions:
+            if hasattr(action, "_typehint"):
+                action._typehint = _whole_numbers_first(action._typehint)
         return added
 
     def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
@@ -61,6 +75,7 @@ class OneLineParser(LightningArgumentParser):
             return super().parse_args(args, *others, **options)
         for parser in (self, *self.commands):
             check_options(args or (), parser.sections())
+        self._options = {option.lstrip("-") for option, _ in options_with_values(args or ())}
         with checked_files():
             return super().parse_args(args, *others, **options)
 
@@ -76,7 +91,8 @@ class OneLineParser(LightningArgumentParser):
         """Parses a config; refuses one that jsonargparse would drop parts of."""
         if self.exit_on_error:
             top = {key.split(".")[0] for key in vars(self.get_defaults())}
-            check_config(content, self._file, top, self.sections())
+            config = check_config(content, self._file, top, self.sections())
+            self._keys_of[self._file] = set(_keys_in(config))
         return super().parse_string(content, *others, **options)
 
     def sections(self) -> dict[str, str]:
@@ -100,7 +116,19 @@ class OneLineParser(LightningArgumentParser):
         own = next((c for c in _causes(ex) if isinstance(c, UserError)), None) if ex else None
         if own is not None:
             raise own
-        raise UserError(_shorten(message) + self._suggestion(message)) from ex
+        raise UserError(
+            self._place(message) + _shorten(message) + self._suggestion(message)
+        ) from ex
+
+    def _place(self, message: str) -> str:
+        """The config file that has the key which an error is about, where one alone has it."""
+        match = next((m for m in (p.search(message) for p in (*_UNKNOWN, _OF_KEY)) if m), None)
+        if match is None or any(option.startswith(match["key"]) for option in self._options):
+            return ""
+        keys_of = {f: k for parser in (self, *self.commands) for f, k in parser._keys_of.items()}
+        inside = f".{match['key']}"
+        found = [file for file, keys in keys_of.items() if any(k.endswith(inside) for k in keys)]
+        return f"{found[0]}: " if len(found) == 1 else ""
 
     def _suggestion(self, message: str) -> str:
         match = next((m for m in (p.search(message) for p in _UNKNOWN) if m), None)
@@ -124,6 +152,31 @@ class OneLineParser(LightningArgumentParser):
                 yield key.split(".")[-1]
         for part in configurable_parts(self._all_roots()):
             yield from inspect.signature(part).parameters
+
+
+def _whole_numbers_first(hint: Any) -> Any:
+    """A union of types in which int stands before float, so that 1 is read as 1, and not as 1.0.
+
+    For Lightning's limits these are one batch and all of them. It writes int first, but `typing`
+    may hand it a union that another library made before in the other order.
+    """
+    kinds = get_args(hint)
+    if get_origin(hint) not in (Union, UnionType) or not {int, float} <= set(kinds):
+        return hint
+    if kinds.index(int) < kinds.index(float):
+        return hint
+    return Union[tuple(sorted(kinds, key=lambda kind: kind is not int))]  # noqa: UP007
+
+
+def _keys_in(config: Any, key: str = "") -> Iterator[str]:
+    """All keys of a config with those above them, each with a dot in front."""
+    if isinstance(config, dict):
+        for name, inside in config.items():
+            yield f"{key}.{name}"
+            yield from _keys_in(inside, f"{key}.{name}")
+    elif isinstance(config, list):
+        for inside in config:
+            yield from _keys_in(inside, key)
 
 
 @contextmanager

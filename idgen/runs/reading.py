@@ -94,7 +94,9 @@ def _is_file(path: pathlib.Path) -> bool:
         return False
 
 
-def check_config(text: str, name: str, keys: Set[str], sections: Mapping[str, str]) -> None:
+def check_config(
+    text: str, name: str, keys: Set[str], sections: Mapping[str, str]
+) -> dict[str, Any]:
     """Refuses a config that is none, or is another command's, or whose sections are no sections.
 
     Args:
@@ -103,19 +105,23 @@ def check_config(text: str, name: str, keys: Set[str], sections: Mapping[str, st
         keys: The parser's keys at the top.
         sections: Those that have keys of their own, at any depth, each with one as an example.
 
+    Returns:
+        What it holds, nested.
+
     Raises:
         UserError: In one line that names the file and the key.
     """
-    config = load_yaml(text, name)
-    if config is None:
+    held = load_yaml(text, name)
+    if held is None:
         raise UserError(f"{name} is empty; give it keys, such as {min(keys)!r}")
-    config = nested(config, name)
+    config = nested(held, name)
     check_kind(config, name, keys)
     if "config" in config and "config" not in sections:
         raise UserError(f"{name}: a config cannot name another; give --config several times")
     folder = pathlib.Path(name).absolute().parent
     for key, value in config.items():
         _check_section(value, str(key), f"{name}: ", sections, folder)
+    return config
 
 
 def nested(config: Any, name: str) -> dict[str, Any]:

@@ -217,11 +217,17 @@ def read_stored_run(ckpt_path: str | None) -> StoredRun | None:
     named = isinstance(weights, dict) and all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in weights.items()
     )
-    if not named or not isinstance(step, int) or "pytorch-lightning_version" not in checkpoint:
+    if (
+        not named
+        or not isinstance(step, int)
+        or step < 0
+        or "pytorch-lightning_version" not in checkpoint
+    ):
         raise UserError(
             f"--ckpt_path: {path} holds no weights or no step; it is no whole checkpoint"
         )
     assert isinstance(weights, dict)
+    assert isinstance(step, int)
     try:
         check_trained(weights, made.get("weights_digest"))
     except UserError as error:

@@ -1,10 +1,21 @@
 """The trainer's own settings: what they may be, and what is said of them before and after."""
 
 import math
+from collections.abc import Iterable
 
 import lightning as L
 from jsonargparse import Namespace
 from lightning import Trainer
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BatchSizeFinder,
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    ModelPruning,
+    StochasticWeightAveraging,
+    Timer,
+)
 from lightning.pytorch.trainer.states import TrainerFn
 
 from idgen.errors import UserError
@@ -23,6 +34,28 @@ _LEAST = {
 }
 
 
+# Callbacks of Lightning's that a run cannot keep its word with.
+_REFUSED: dict[type[L.Callback], str] = {
+    GradientAccumulationScheduler: (
+        "changes how many batches a step of the optimizer takes, so that checkpoints would fall "
+        "between two; leave it out, and set trainer.accumulate_grad_batches"
+    ),
+    BatchSizeFinder: (
+        "would train with another batch size than the config that is stored; leave it out, and set "
+        "data.batch_size"
+    ),
+    LearningRateFinder: (
+        "would train with another rate than the config that is stored; leave it out, and set the "
+        "optimizer's lr"
+    ),
+    BackboneFinetuning: "would freeze what is trained in the backbone, then train all of it",
+    ModelPruning: "would prune the frozen backbone too; leave it out",
+    StochasticWeightAveraging: (
+        "replaces the schedule and does not resume to the bit; take EMAWeightAveraging"
+    ),
+}
+
+
 def check_trainer_values(trainer: Namespace) -> None:
     """Refuses numbers that the trainer would stumble over once it runs.
 
@@ -32,18 +65,7 @@ def check_trainer_values(trainer: Namespace) -> None:
     Raises:
         UserError: If one is out of range.
     """
-    interval, gathered = trainer.val_check_interval, trainer.accumulate_grad_batches
-    if gathered > 1 and not (interval is None or isinstance(interval, int) or interval == 1.0):
-        raise UserError(
-            f"--trainer.val_check_interval: {interval} may fall between two steps of the optimizer "
-            f"where trainer.accumulate_grad_batches is {gathered}; give a whole number of steps"
-        )
-    batches = trainer.limit_train_batches
-    if gathered > 1 and isinstance(batches, int) and batches % gathered:
-        raise UserError(
-            f"--trainer.limit_train_batches: {batches} is no multiple of "
-            f"trainer.accumulate_grad_batches, {gathered}: the last step of an epoch would be cut"
-        )
+    _check_windows(trainer)
     for name, least in _LEAST.items():
         value = trainer.get(name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -55,11 +77,84 @@ def check_trainer_values(trainer: Namespace) -> None:
             raise UserError(f"--trainer.{name}: {value} is not {whole} {least} on; change it")
 
 
-def check_trainer_builds(trainer: Namespace) -> None:
-    """Builds a trainer with these settings, for nothing but what it refuses.
+def _check_windows(trainer: Namespace) -> None:
+    """Refuses what would cut a window of gathered gradients, or validate in the midst of one."""
+    gathered = trainer.accumulate_grad_batches
+    if gathered <= 1:
+        return
+    interval = trainer.val_check_interval
+    if not (interval is None or isinstance(interval, int) or interval == 1.0):
+        raise UserError(
+            f"--trainer.val_check_interval: {interval} may fall between two steps of the optimizer "
+            f"where trainer.accumulate_grad_batches is {gathered}; give a whole number of steps"
+        )
+    for name, all_of_them in (("limit_train_batches", 1.0), ("overfit_batches", 0.0)):
+        batches = trainer.get(name)
+        if batches is None or (isinstance(batches, float) and batches == all_of_them):
+            continue
+        if isinstance(batches, float) or batches % gathered:
+            raise UserError(
+                f"--trainer.{name}: {batches} is no multiple of "
+                f"trainer.accumulate_grad_batches, {gathered}: the last step of an epoch would be "
+                "cut; give a whole number of batches that is one"
+            )
+
+
+def check_end(trainer: L.Trainer) -> None:
+    """Refuses a fit that nothing ends.
+
+    Raises:
+        UserError: If it has no number of steps or epochs, no time, and no callback that stops it.
+    """
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    stops = any(isinstance(callback, (EarlyStopping, Timer)) for callback in callbacks)
+    if trainer.max_steps < 0 and trainer.max_epochs == -1 and not stops:
+        raise UserError(
+            "--trainer.max_steps: nothing ends this run; set it, such as to 1000, or max_epochs, "
+            "or max_time"
+        )
+
+
+def check_callbacks(callbacks: Iterable[L.Callback]) -> None:
+    """Refuses callbacks of Lightning's under which a run would not be what its config says.
+
+    Args:
+        callbacks: The trainer's.
+
+    Raises:
+        UserError: If there is one.
+    """
+    for callback in callbacks:
+        for kind, reason in _REFUSED.items():
+            if isinstance(callback, kind):
+                raise UserError(f"--trainer.callbacks: {kind.__name__} {reason}")
+
+
+def expected_steps(trainer: L.Trainer, steps_per_epoch: int) -> int | None:
+    """How many steps of the optimizer a fit takes if it comes to its end; None if that is open.
+
+    Args:
+        trainer: The run's.
+        steps_per_epoch: Of the optimizer, where nothing limits an epoch.
+    """
+    gathered, limit = trainer.accumulate_grad_batches, trainer.limit_train_batches
+    batches = steps_per_epoch * gathered
+    # As Lightning has it: a share is rounded down.
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    known = [trainer.max_steps] if trainer.max_steps >= 0 else []
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        known.append(trainer.max_epochs * math.ceil(batches / gathered))
+    return min(known, default=None)
+
+
+def check_trainer_builds(trainer: Namespace) -> L.Trainer:
+    """Builds a trainer with these settings, for what it refuses and says of itself.
 
     Args:
         trainer: Its section of a config, built.
+
+    Returns:
+        The trainer, without logger and callbacks.
 
     Raises:
         MisconfigurationException: If Lightning refuses one.
@@ -68,7 +163,7 @@ def check_trainer_builds(trainer: Namespace) -> None:
     check_trainer_values(trainer)
     held = HeldLines()
     try:
-        Trainer(**{**vars(trainer), "logger": False, "callbacks": None})
+        return Trainer(**{**vars(trainer), "logger": False, "callbacks": None})
     finally:
         held.drop()
 

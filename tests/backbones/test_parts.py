@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel
 
 from idgen.backbones import StableDiffusionBackbone, SubjectWords
 from idgen.errors import UserError
@@ -39,6 +41,32 @@ def shard(folder: Path) -> None:
     assert len(list((folder / "unet").glob(f"{UNET}-*-of-*.safetensors"))) > 1
 
 
+def shard_variant(folder: Path) -> None:
+    """As diffusers saves it: the number of the shard behind the variant."""
+    rename_to_variant(folder, "fp16")
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet", variant="fp16")
+    (folder / "unet" / f"{UNET}.fp16.safetensors").unlink()
+    unet.save_pretrained(folder / "unet", max_shard_size="20KB", variant="fp16")
+    assert len(list((folder / "unet").glob(f"{UNET}.fp16-*-of-*.safetensors"))) > 1
+    text = CLIPTextModel.from_pretrained(folder / "text_encoder", variant="fp16")
+    (folder / "text_encoder" / "model.fp16.safetensors").unlink()
+    text.save_pretrained(folder / "text_encoder", max_shard_size="20KB", variant="fp16")
+    assert len(list((folder / "text_encoder").glob("model.fp16-*-of-*.safetensors"))) > 1
+
+
+def shard_variant_of_the_hub(folder: Path) -> None:
+    """As many repositories have it: the variant behind the number of the shard."""
+    shard_variant(folder)
+    index = folder / "unet" / f"{UNET}.safetensors.index.fp16.json"
+    content = index.read_text()
+    for path in (folder / "unet").glob(f"{UNET}.fp16-*.safetensors"):
+        number = path.name.removeprefix(f"{UNET}.fp16").removesuffix(".safetensors")
+        name = f"{UNET}{number}.fp16.safetensors"
+        content = content.replace(path.name, name)
+        path.rename(path.with_name(name))
+    index.write_text(content)
+
+
 def assert_same_weights(folder: Path, other: Path) -> None:
     first, second = (StableDiffusionBackbone(str(path)) for path in (folder, other))
     for backbone in (first, second):
@@ -49,7 +77,15 @@ def assert_same_weights(folder: Path, other: Path) -> None:
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
-@pytest.mark.parametrize("change", [shard, lambda folder: rename_to_variant(folder, "fp16")])
+@pytest.mark.parametrize(
+    "change",
+    [
+        shard,
+        lambda folder: rename_to_variant(folder, "fp16"),
+        shard_variant,
+        shard_variant_of_the_hub,
+    ],
+)
 def test_weights_in_shards_or_of_one_variant_alone_are_taken(
     folder: Path, tiny_pipeline: Path, change: Callable[[Path], None]
 ) -> None:
@@ -77,10 +113,11 @@ def test_several_variants_without_a_name_are_refused(folder: Path) -> None:
         StableDiffusionBackbone(str(folder)).check()
 
 
-def test_each_shard_is_part_of_the_identity(folder: Path) -> None:
-    shard(folder)
+@pytest.mark.parametrize("change", [shard, shard_variant])
+def test_each_shard_is_part_of_the_identity(folder: Path, change: Callable[[Path], None]) -> None:
+    change(folder)
     before = StableDiffusionBackbone(str(folder)).identity
-    last = max((folder / "unet").glob(f"{UNET}-*.safetensors"))
+    last = max((folder / "unet").glob(f"{UNET}*-of-*.safetensors"))
     content = bytearray(last.read_bytes())
     content[-1] ^= 1
     last.write_bytes(content)
@@ -101,6 +138,9 @@ def test_pickled_weights_alone_are_refused(folder: Path) -> None:
         ("class_embed_type", "timestep"),
         ("time_cond_proj_dim", 256),
         ("in_channels", 9),
+        ("num_class_embeds", 10),
+        ("encoder_hid_dim_type", "text_proj"),
+        ("encoder_hid_dim", 64),
     ],
 )
 def test_other_families_are_refused_by_their_own_name(folder: Path, key: str, value: Any) -> None:
@@ -111,6 +151,29 @@ def test_other_families_are_refused_by_their_own_name(folder: Path, key: str, va
     index.write_text(json.dumps(named))
     with pytest.raises(UserError, match=r"StableDiffusionBackbone\.source: .*SomeOtherPipeline"):
         StableDiffusionBackbone(str(folder))
+
+
+def test_a_family_of_other_parts_is_named_too(folder: Path) -> None:
+    (folder / "unet").rename(folder / "transformer")
+    index = folder / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": "FluxPipeline"}))
+    with pytest.raises(UserError, match=r"\(FluxPipeline\) has no unet"):
+        StableDiffusionBackbone(str(folder))
+
+
+def test_a_pipeline_in_one_file_says_how_it_becomes_a_folder(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    save_file({"a": torch.ones(1)}, file)
+    with pytest.raises(UserError, match=r"is a file; .*from_single_file"):
+        StableDiffusionBackbone(str(file))
+
+
+def test_shards_without_their_index_are_refused(folder: Path) -> None:
+    shard(folder)
+    index = folder / "unet" / f"{UNET}.safetensors.index.json"
+    index.unlink()
+    with pytest.raises(UserError, match=f"{index.name} is missing"):
+        StableDiffusionBackbone(str(folder)).check()
 
 
 def test_a_variant_that_is_not_there_is_named(folder: Path) -> None:
@@ -137,8 +200,12 @@ def test_a_missing_shard_is_named_before_work(folder: Path) -> None:
 
 def test_a_lora_beside_the_weights_is_named(folder: Path) -> None:
     save_file({"a": torch.ones(1)}, folder / "pytorch_lora_weights.safetensors")
+    backbone = StableDiffusionBackbone(str(folder))
     with pytest.warns(UserWarning, match=r"pytorch_lora_weights\.safetensors is not used"):
-        StableDiffusionBackbone(str(folder)).check()
+        backbone.check()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _ = backbone.pipeline.identity()  # once is enough
 
 
 @pytest.mark.parametrize("key", ["lora_A.default.weight", "lora.down.weight"])
@@ -163,6 +230,9 @@ def test_all_shards_of_a_variant_are_downloaded(
         "text_encoder/model{}.safetensors",
     ]
     on_the_hub = [name.format(dot) for name in wanted for dot in ("", ".fp16", ".non_ema")]
+    # As diffusers saves shards of a variant.
+    saved = [f"unet/{UNET}.{{}}-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    on_the_hub += [name.format(other) for name in saved for other in ("fp16", "non_ema")]
     on_the_hub += ["v1-5-pruned.safetensors", "safety_checker/model.safetensors"]
     on_the_hub += [f"unet/{UNET}.bin", "unet/config.json", "scheduler/scheduler_config.json"]
     fetched: list[str] = []
@@ -175,7 +245,9 @@ def test_all_shards_of_a_variant_are_downloaded(
     StableDiffusionBackbone("owner/sharded", variant=variant).pipeline.fetch()
     dot = "" if variant is None else f".{variant}"
     configs = {"unet/config.json", "scheduler/scheduler_config.json"}
-    assert set(fetched) == {name.format(dot) for name in wanted} | configs
+    asked = [*wanted, *(saved if variant else ())]
+    expected = {n.format(variant if n in saved else dot) for n in asked} | configs
+    assert set(fetched) == expected
 
 
 def test_half_a_backbone_is_never_taken_for_a_whole_one(folder: Path) -> None:

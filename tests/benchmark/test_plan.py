@@ -311,6 +311,12 @@ def test_dreambench_names_its_subjects_and_their_lists(
     assert prompts == {"dog6": ["a [V] dog in the snow"], "vase": ["a [V] vase on the beach"]}
 
 
+SHORT_SCHEDULE = {
+    "class_path": "torch.optim.lr_scheduler.OneCycleLR",
+    "init_args": {"max_lr": 0.1, "total_steps": 1},
+}
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "said"),
     [
@@ -323,6 +329,7 @@ def test_dreambench_names_its_subjects_and_their_lists(
         ("trainer.fast_dev_run", True, "trainer.fast_dev_run: it leaves no checkpoint"),
         ("trainer.limit_train_batches", 0, "limit_train_batches: nothing would be trained"),
         ("model.tuning.init_args.rank", 4096, "4096 is more than the layer"),
+        ("model.scheduler", SHORT_SCHEDULE, "scheduler: it cannot be stepped 2 times"),
     ],
 )
 def test_settings_that_every_cell_would_fail_with(

@@ -89,6 +89,31 @@ def test_what_would_be_dropped_or_never_end(
     assert said in line
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nope: 1", "'nope'"),
+        ("trainer: {max_stepz: 1}", "'trainer.max_stepz'; did you mean 'trainer.max_steps'?"),
+        ("data: {validation_images: many}", "data.validation_images"),
+        ("fidelity: {clip: {init_args: {nope: 1}}}", "'nope'"),
+    ],
+)
+def test_the_config_that_has_the_key_is_named(
+    workspace: Workspace, refusal: Refusal, text: str, said: str
+) -> None:
+    overlay = workspace.folder / "overlay.yaml"
+    overlay.write_text(text)
+    settings = workspace.settings()
+    del settings["data"]["validation_images"]
+    workspace.write(settings)
+    config = f"--config={workspace.config}"
+    line = refusal("fit", config, f"--config={overlay}")
+    assert f"error: {overlay}: " in line
+    assert said in line
+    # What an option says is the option's.
+    assert str(overlay) not in refusal("fit", config, "--data.validation_images=many")
+
+
 def test_a_value_of_the_command_line_with_a_key_twice(
     workspace: Workspace, refusal: Refusal
 ) -> None:

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from idgen.cli import main
+from idgen.module import PersonalizationModule
 from tests.workspace import TinyModels, Workspace, make_workspace
 
+ONE = ("max_lr=0.02", "total_steps=2")
 SCHEDULE = "--model.scheduler=torch.optim.lr_scheduler."
 
 
@@ -81,3 +83,26 @@ def test_another_optimizer_is_refused(
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "holds the state of torch.optim.adamw.AdamW" in said
     assert last.read_bytes() == before
+
+
+def test_a_schedule_that_ends_before_the_run_is_refused_before_work(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = (f"{SCHEDULE}OneCycleLR", *(f"--model.scheduler.init_args.{value}" for value in ONE))
+    refused = workspace.fit(*short, "--trainer.max_steps=3")
+    assert refused == 2
+    assert "--model.scheduler: it cannot be stepped 3 times" in capsys.readouterr().err
+    assert not workspace.run.exists()
+    by_epochs = ("--trainer.max_steps=-1", "--trainer.max_epochs=1", "--data.steps_per_epoch=3")
+    assert workspace.fit(*short, *by_epochs) == 2
+    assert "--model.scheduler: it cannot be stepped 3 times" in capsys.readouterr().err
+    last = fit(workspace, 2, "run", *short)
+    with monkeypatch.context() as patched:
+        patched.setattr(PersonalizationModule, "configure_model", None)
+        assert resume(last, 3) == 2
+        # Its length is open: the steps that are behind it are known.
+        shorter = "--model.scheduler.init_args.total_steps=1"
+        assert resume(last, -1, "--trainer.max_time=00:01:00:00", shorter) == 2
+    assert "--model.scheduler: it cannot be stepped 2 times" in capsys.readouterr().err
+    assert resume(last, -1, "--trainer.max_time=00:01:00:00") == 2
+    assert "--model.scheduler: it ends at step 3" in capsys.readouterr().err

@@ -43,6 +43,10 @@ def to_nan(checkpoint: dict[str, Any]) -> None:
     checkpoint["idgen"].pop("weights_digest", None)
 
 
+def moment_to_nan(checkpoint: dict[str, Any]) -> None:
+    checkpoint["optimizer_states"][0]["state"][0]["exp_avg"].fill_(torch.nan)
+
+
 def test_a_flipped_bit_anywhere_in_the_file(trained: Workspace, tmp_path: Path) -> None:
     content = trained.last.read_bytes()
     whole = torch.load(trained.last, weights_only=True)
@@ -92,7 +96,9 @@ def test_parts_of_another_kind(
         "no weights": lambda c: c["state_dict"].update({next(iter(c["state_dict"])): [1]}),
         "no whole": lambda c: c.pop("pytorch-lightning_version"),
         "weights alone": lambda c: c.pop("lr_schedulers"),
-        "no state of optimizer": lambda c: c.update(optimizer_states=[{}]),
+        "no sound state": lambda c: c.update(optimizer_states=[{}]),
+        "no sound state of optimizer": moment_to_nan,
+        "no step": lambda c: c.update(global_step=-4),
         "optimizer and loops": lambda c: c.update(loops={"a": 1}),
     }
     root = f"--trainer.default_root_dir={tmp_path / 'new'}"

@@ -191,6 +191,28 @@ def test_a_rank_left_in_the_environment(
     assert trained.last.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["NODE_RANK", "GROUP_RANK"])
+def test_a_rank_of_a_node_left_in_the_environment(
+    workspace: Workspace, said: Said, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It would wait for the processes of a first node for ever."""
+    monkeypatch.setenv(name, "1")
+    # A trainer sets it for the whole process; other tests are of the first rank.
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    assert workspace.fit("--trainer.devices=2") == 2
+    assert f"{name}=1 is set in the environment, but trainer.num_nodes is 1" in said()
+    assert not workspace.run.exists()
+
+
+def test_what_slurm_cannot_launch(
+    workspace: Workspace, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_JOB_NAME", "job")
+    assert workspace.fit() == 2
+    assert "--ntasks-per-node=2" in said()
+
+
 def test_an_older_checkpoint_does_not_rewind_the_run(workspace: Workspace, said: Said) -> None:
     assert workspace.fit("--checkpoint.keep=2") == 0
     older = workspace.last.with_name("best-step000002.ckpt")

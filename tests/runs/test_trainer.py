@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from lightning import Trainer
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.callbacks import EarlyStopping
 
 from idgen.cli import main
-from idgen.runs.trainer import untrained_note, waiting_note
+from idgen.runs.trainer import check_end, expected_steps, untrained_note, waiting_note
 from tests.workspace import Workspace
 
 
@@ -48,10 +49,77 @@ def test_validation_never_falls_between_steps_of_the_optimizer(
     assert not workspace.run.exists()
 
 
-def test_an_epoch_cuts_no_step(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ("--trainer.limit_train_batches=5", "--trainer.accumulate_grad_batches=2")
-    assert workspace.fit(*options) == 2
-    assert "--trainer.limit_train_batches: 5 is no multiple" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "limit", ["limit_train_batches=5", "limit_train_batches=0.5", "overfit_batches=1"]
+)
+def test_an_epoch_cuts_no_step(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], limit: str
+) -> None:
+    assert workspace.fit(f"--trainer.{limit}", "--trainer.accumulate_grad_batches=2") == 2
+    name, _, value = limit.partition("=")
+    assert f"--trainer.{name}: {value} is no multiple" in capsys.readouterr().err
+    assert not workspace.run.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("GradientAccumulationScheduler", "scheduling={0: 2}"),
+        ("BatchSizeFinder", "steps_per_trial=1"),
+        ("LearningRateFinder", "num_training_steps=2"),
+        ("BackboneFinetuning", "unfreeze_backbone_at_epoch=1"),
+        ("ModelPruning", "pruning_fn=l1_unstructured"),
+        ("StochasticWeightAveraging", "swa_lrs=0.1"),
+    ],
+)
+def test_callbacks_under_which_a_run_is_not_what_its_config_says(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], name: str, argument: str
+) -> None:
+    callback = f"--trainer.callbacks+=lightning.pytorch.callbacks.{name}"
+    assert workspace.fit(callback, f"--trainer.callbacks.{argument}") == 2
+    assert f"--trainer.callbacks: {name} " in capsys.readouterr().err
+    assert not workspace.run.exists()
+
+
+def test_a_run_that_nothing_ends_is_refused(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert workspace.fit("--trainer.max_steps=-1") == 2
+    assert "--trainer.max_steps: nothing ends this run" in capsys.readouterr().err
+    assert not workspace.run.exists()
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        {"max_steps": 5},
+        {"max_epochs": 2},
+        {"max_time": "00:00:01:00"},
+        {"callbacks": [EarlyStopping("val/dino")]},
+    ],
+)
+def test_a_run_that_something_ends(ends: dict[str, Any]) -> None:
+    limits = {"max_epochs": -1, **ends}
+    check_end(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **limits))
+
+
+@pytest.mark.parametrize(
+    ("limits", "steps"),
+    [
+        ({"max_epochs": -1}, None),
+        ({"max_epochs": -1, "max_steps": 7}, 7),
+        ({"max_epochs": 2}, 20),
+        ({"max_epochs": 2, "max_steps": 7}, 7),
+        ({"max_epochs": 2, "limit_train_batches": 4}, 8),
+        ({"max_epochs": 2, "limit_train_batches": 0.5}, 10),
+        ({"max_epochs": 2, "accumulate_grad_batches": 4}, 20),
+        ({"max_epochs": 2, "accumulate_grad_batches": 4, "limit_train_batches": 8}, 4),
+        ({"fast_dev_run": True}, 1),
+    ],
+)
+def test_how_many_steps_a_run_takes(limits: dict[str, Any], steps: int | None) -> None:
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **limits)
+    assert expected_steps(trainer, 10) == steps
 
 
 def test_a_fit_that_trains_nothing_says_so(
