@@ -96,6 +96,34 @@ def _segment(picture: Picture, cues: ColourCues, prompts: Prompts | None, long_s
     return mask
 
 
+def regrown(picture: Picture, guess: Mask, prompts: Prompts, long_side: int = 512) -> Mask:
+    """A mask `H W` that another segmenter guessed, as the user's prompts mend it.
+
+    GrabCut starts from the guess with the points and the box put in; where the guess is empty, from
+    the box, or from what is coloured like the points.
+
+    Args:
+        picture: `H W 3`.
+        guess: `H W`.
+        prompts: In pixels of the picture.
+        long_side: Pixels; a larger picture is worked on at this size.
+    """
+    height, width = picture.shape[:2]
+    seeds = Seeds.of(prompts, slice(0, height), slice(0, width))
+    small = _reduced(picture, long_side)
+    size = (small.shape[1], small.shape[0])
+    lab: Picture = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
+    inner = cv2.resize(guess.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
+    if not guess.any():
+        inner = centre_prior(*lab.shape[:2], spread=0.4, middle=seeds.middle) > 0.5
+    trimap = np.where(inner, MAYBE_SUBJECT, MAYBE_GROUND).astype(np.uint8)
+    outcome = _grabcut(lab, seeds.draw(trimap, lab), _ITERATIONS)
+    if outcome is None:
+        return guess
+    fine = _tidy(outcome, seeds, opening=0.008)
+    return _enlarged(fine, small, picture) if small is not picture else fine
+
+
 def _best_outcome(cues: ColourCues, seeds: Seeds) -> Mask | None:
     best, best_score = None, -np.inf
     for guess in _first_guesses(cues):

@@ -14,7 +14,7 @@ from idgen.masks import Mask, Picture
 from idgen.pages.rendering import render_page
 from idgen.prepare.captioners.caption_files import SheetCaption
 
-PAGE_VERSION = 4
+PAGE_VERSION = 5
 """Part of the page's key: raise it when the page changes."""
 
 _SIDE = 480
@@ -34,6 +34,7 @@ class SheetRow:
         background: `H W 3`.
         warnings: What looks wrong.
         caption: Its prompt, to be edited.
+        source: What its mask was taken from; empty where that is not known.
     """
 
     name: str
@@ -42,6 +43,7 @@ class SheetRow:
     background: Picture
     warnings: list[str]
     caption: SheetCaption
+    source: str = ""
 
 
 def draw_contact_page(rows: Iterable[SheetRow], key: str) -> bytes:
@@ -59,6 +61,7 @@ def draw_contact_page(rows: Iterable[SheetRow], key: str) -> bytes:
             "name": row.name,
             "share": f"{100 * row.mask.mean():.0f}",
             "warnings": row.warnings,
+            "source": row.source,
             "caption": row.caption._asdict(),
             "pictures": {
                 "photo": _sized(row.photo),
