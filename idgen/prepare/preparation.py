@@ -132,23 +132,24 @@ class Preparation:
         self.resolution = resolution
         self.views = views
         self.skip_bad = skip_bad
-        self._segmenters: dict[bool, OwnMasks] = {}
+        self._segmenters: dict[Segmenter, OwnMasks] = {}
         self._class_noun: str | None = None
         self._decoded: set[str] = set()
         self._said: set[str] = set()
 
-    def segmenter_for(self, backbone: LatentBackbone) -> Segmenter:
+    def segmenter_for(self, backbone: LatentBackbone) -> OwnMasks:
         """What finds the subject, wherever a photo does not bring its own mask (`OwnMasks`).
 
         The mini segment-anything knows the drawn world alone, as the mini backbone does; photos
         for a real backbone are real.
         """
-        mini = self.segmenter is None and is_mini(backbone.source)
-        if mini not in self._segmenters:
-            inner = self.segmenter or (DrawnOrPhotoSegmenter(self._auto) if mini else self._auto)
-            # Kept, since it remembers the hash of its weights.
-            self._segmenters[mini] = OwnMasks(inner)
-        return self._segmenters[mini]
+        inner = self.segmenter or (self._of_mini if is_mini(backbone.source) else self._auto)
+        # Kept, since it remembers which photos bring a mask.
+        return self._segmenters.setdefault(inner, OwnMasks(inner))
+
+    @cached_property
+    def _of_mini(self) -> DrawnOrPhotoSegmenter:
+        return DrawnOrPhotoSegmenter(self._auto)
 
     @cached_property
     def _auto(self) -> AutoSegmenter:
@@ -247,7 +248,7 @@ class Preparation:
         own = [(s, photo) for s, photo in work if segmenter.key(photo) == self._auto.key(photo)]
         if not own:
             return
-        if isinstance(self._segmenters.get(True), OwnMasks) and self._segmenters[True] is segmenter:
+        if segmenter is self._segmenters.get(self._of_mini):
             _log.warning(
                 "%s holds photographs, and the mini models know the drawn world alone: give the "
                 "backbone that is to be trained, as in --config configs/backbone/sd21.yaml",

@@ -28,6 +28,7 @@ from idgen.prepare.index import KINDS, Index, Kind, LeftOut, PreparedPhoto
 from idgen.prepare.inpainters.inpainter import Inpaint, Inpainter
 from idgen.prepare.photos import Photo, UnfitPhotoError
 from idgen.prepare.progress import PreparationProgress
+from idgen.prepare.segmenters.prompts import prompts_of
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.sheet.page import SheetRow, draw_contact_page
 from idgen.prepare.sheet.review import Look, look_of, mask_warnings, set_warnings
@@ -270,6 +271,7 @@ def finish(state: State) -> None:
                 warned,
                 state.caption(target),
                 state.said_of_mask(target)[0],
+                prompts_of(target.photo),
             )
             for target, warned in zip(state.targets, warnings, strict=True)
         )

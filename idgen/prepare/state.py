@@ -21,6 +21,7 @@ from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.memory import Memory
 from idgen.prepare.photos import Photo, UnfitPhotoError
 from idgen.prepare.segmenters.finding import Finding
+from idgen.prepare.segmenters.prompts import prompts_of
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.sheet.page import PAGE_VERSION, page_key
 from idgen.prepare.sheet.review import REVIEW_VERSION
@@ -308,9 +309,10 @@ class State:
     def sheet_key(self) -> str:
         """The key that the contact sheet carries: all that it shows counts."""
         own = [shown_caption(target.photo, self.photos) for target in self.targets]
+        said = [prompts_of(target.photo) for target in self.targets]
         rows = [
-            (target.photo.name, sorted(target.keys.items()), caption)
-            for target, caption in zip(self.targets, own, strict=True)
+            (target.photo.name, sorted(target.keys.items()), caption, prompts and str(prompts))
+            for target, caption, prompts in zip(self.targets, own, said, strict=True)
         ]
         return fingerprint_fields(page=PAGE_VERSION, review=REVIEW_VERSION, rows=json.dumps(rows))
 

@@ -83,10 +83,11 @@ def _segment(picture: Picture, cues: ColourCues, prompts: Prompts | None, long_s
     rows, columns = without_bars(picture)
     inner = picture[rows, columns]
     seeds = Seeds.of(prompts or Prompts(), rows, columns)
-    coarse = _best_outcome(cues, seeds)
+    outcomes = _outcomes(cues, seeds)
     mask = np.zeros(picture.shape[:2], dtype=np.bool_)
-    if coarse is None:
+    if not outcomes:
         return mask
+    coarse = outcomes[0][1]
     small = _reduced(inner, long_side)
     size = (small.shape[1], small.shape[0])
     guess = cv2.resize(coarse.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
@@ -124,17 +125,18 @@ def regrown(picture: Picture, guess: Mask, prompts: Prompts, long_side: int = 51
     return _enlarged(fine, small, picture) if small is not picture else fine
 
 
-def _best_outcome(cues: ColourCues, seeds: Seeds) -> Mask | None:
-    best, best_score = None, -np.inf
+def _outcomes(cues: ColourCues, seeds: Seeds) -> list[tuple[float, Mask]]:
+    """The small picture's masks from all first guesses, with their scores, the best first."""
+    found = []
     for guess in _first_guesses(cues):
         outcome = _grabcut(cues.lab, seeds.draw(guess, cues.lab), _ITERATIONS)
-        if outcome is None:
-            continue
-        for mask in (_tidy(outcome, seeds), _tidy(outcome, seeds, closing=0.12)):
-            score = score_mask(mask, cues, seeds.middle)
-            if score > best_score:
-                best, best_score = mask, score
-    return best
+        if outcome is not None:
+            for mask in (_tidy(outcome, seeds), _tidy(outcome, seeds, closing=0.12)):
+                score = score_mask(mask, cues, seeds.middle)
+                if score > -np.inf:
+                    found.append((score, mask))
+    # Stable: of equal ones the first guess's.
+    return sorted(found, key=lambda scored: -scored[0])
 
 
 def _first_guesses(cues: ColourCues) -> Iterator[NDArray[np.uint8]]:

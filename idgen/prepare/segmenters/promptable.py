@@ -120,9 +120,9 @@ class MetaNetwork(PromptableNetwork):
 
 
 class TransformersNetwork(PromptableNetwork):
-    """SAM, SAM-HQ, SAM 2, EdgeTAM or SAM 3's tracker, as transformers has them.
+    """SAM, SAM 2 or EdgeTAM, as transformers has them.
 
-    The first two see a picture in the left top of a square, the others see it stretched to one.
+    SAM sees a picture in the left top of a square, the others see it stretched to one.
     """
 
     def __init__(self, model: Any, image_processor: Any) -> None:
@@ -155,12 +155,8 @@ class TransformersNetwork(PromptableNetwork):
         return int(height * scale + 0.5), int(width * scale + 0.5)
 
     def _ask(self, several: bool, **prompts: Tensor) -> Answer:
-        embeddings = self._embeddings
-        if isinstance(embeddings, list | tuple) and isinstance(embeddings[-1], list):
-            embeddings, inner = embeddings[:-1], embeddings[-1]  # SAM-HQ's
-            prompts["intermediate_embeddings"] = inner
-            embeddings = embeddings[0]
-        given = list(embeddings) if isinstance(embeddings, list | tuple) else embeddings
+        given = self._embeddings
+        given = list(given) if isinstance(given, list | tuple) else given
         outputs = self._model(image_embeddings=given, multimask_output=several, **prompts)
         return outputs.pred_masks[0].float(), outputs.iou_scores[0].float()
 
