@@ -98,7 +98,7 @@ def test_own_masks_reach_the_contact_sheet_and_keep_their_soft_edge(
     np.testing.assert_array_equal(subject.mask(own), subject.mask(alpha))
     with Image.open(subject.path(own, "masks")) as kept:
         np.testing.assert_array_equal(np.asarray(kept), soft)
-    shares = subject.views().subject_mask
+    shares = subject.load_views().subject_mask
     halves = (shares > 0.4) & (shares < 0.6)
     assert halves[:4].any()
     assert parts.is_fresh(photos, tmp_path / "out", TinyBackbone())

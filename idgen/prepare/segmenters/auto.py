@@ -117,6 +117,11 @@ class AutoSegmenter(PromptedSegmenter):
         return self.saliency.identity
 
     @property
+    def parts(self) -> list[str]:
+        """Names of the parts that are at hand."""
+        return list(self._here)
+
+    @property
     def is_grabcut(self) -> bool:
         """Whether nothing better than GrabCut is at hand."""
         return not self._here.keys() & {"saliency", "sam"}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
-from idgen.masks import Mask, Picture
+from idgen.masks import Mask, Picture, overlap
 from idgen.prepare.photos import Photo
 from idgen.prepare.segmenters.colour_cues import (
     ColourCues,
@@ -20,6 +20,7 @@ from idgen.prepare.segmenters.colour_cues import (
     histogram,
     without_bars,
 )
+from idgen.prepare.segmenters.finding import Find, Finding
 from idgen.prepare.segmenters.prompts import PromptedSegmenter, Prompts, prompts_of
 from idgen.prepare.segmenters.seeds import GROUND, MAYBE_GROUND, MAYBE_SUBJECT, SUBJECT, Seeds
 from idgen.prepare.segmenters.segmenter import Segment
@@ -28,6 +29,8 @@ _VERSION = 1
 _COARSE_SIDE = 192
 _ITERATIONS = 3
 _PIECE = 0.10
+_STEADY = 0.73
+"""Below it most masks of photographs are wrong; see docs/preparation.md."""
 
 
 class GrabCutSegmenter(PromptedSegmenter):
@@ -57,20 +60,31 @@ class GrabCutSegmenter(PromptedSegmenter):
     @contextmanager
     def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:
         """Nothing to load; the first call of what it yields looks at the whole set."""
+        with self.finding(device, photos) as find:
+            yield lambda photo: find(photo).mask
+
+    @contextmanager
+    def finding(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Find]:
+        """The same; a mask is doubtful where other first guesses end elsewhere."""
         # The user's prompts have no say here: one photo's must not change another's mask.
         ordered = sorted(photos, key=lambda photo: photo.digest)
         pictures = cache(lambda: [_coarse(photo) for photo in ordered])
         cues = cache(lambda: find_cues(pictures()))
 
-        def segment(photo: Photo) -> Mask:
+        def find(photo: Photo) -> Finding:
             digests = [own.digest for own in ordered]
             if photo.digest in digests:
                 own = cues()[digests.index(photo.digest)]
             else:
                 own = find_cues([*pictures(), _coarse(photo)])[-1]
-            return _segment(photo.pixels(), own, prompts_of(photo), self.long_side)
+            prompts = prompts_of(photo)
+            mask, steady = _segment(photo.pixels(), own, prompts, self.long_side)
+            if prompts is not None:
+                return Finding(mask, "GrabCut, your prompts")
+            doubt = f"GrabCut's other first guesses end elsewhere (mean IoU {steady:.2f})"
+            return Finding(mask, self.title, (doubt,) if steady < _STEADY else ())
 
-        yield segment
+        yield find
 
 
 def _coarse(photo: Photo) -> Picture:
@@ -78,15 +92,17 @@ def _coarse(photo: Photo) -> Picture:
     return _reduced(picture[without_bars(picture)], _COARSE_SIDE)
 
 
-def _segment(picture: Picture, cues: ColourCues, prompts: Prompts | None, long_side: int) -> Mask:
-    """The subject's mask, `H W`; empty where no colours stand out."""
+def _segment(
+    picture: Picture, cues: ColourCues, prompts: Prompts | None, long_side: int
+) -> tuple[Mask, float]:
+    """The subject's mask, `H W`, empty where no colours stand out; and how steady it is."""
     rows, columns = without_bars(picture)
     inner = picture[rows, columns]
     seeds = Seeds.of(prompts or Prompts(), rows, columns)
     outcomes = _outcomes(cues, seeds)
     mask = np.zeros(picture.shape[:2], dtype=np.bool_)
     if not outcomes:
-        return mask
+        return mask, 1.0
     coarse = outcomes[0][1]
     small = _reduced(inner, long_side)
     size = (small.shape[1], small.shape[0])
@@ -94,7 +110,24 @@ def _segment(picture: Picture, cues: ColourCues, prompts: Prompts | None, long_s
     lab: Picture = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
     fine = _along_outline(lab, guess, seeds)
     mask[rows, columns] = _enlarged(fine, small, inner) if small is not inner else fine
-    return mask
+    return mask, steadiness(outcomes)
+
+
+def steadiness(outcomes: Sequence[tuple[float, Mask]]) -> float:
+    """How alike the outcomes of all first guesses are to the best, in [0, 1].
+
+    The mean IoU of the others with it, each weighted by `exp(its score - the best score)`: what
+    ends elsewhere counts if it would have been nearly as good.
+
+    Args:
+        outcomes: Scores (`score_mask`) and masks `H W`, the best first.
+    """
+    (best, mask), *others = outcomes
+    if not others:
+        return 1.0
+    weights = np.exp([score - best for score, _ in others])
+    same = [overlap(mask, other) for _, other in others]
+    return float(np.dot(weights, same) / weights.sum())
 
 
 def regrown(picture: Picture, guess: Mask, prompts: Prompts, long_side: int = 512) -> Mask:
