@@ -88,21 +88,16 @@ def test_own_masks_reach_the_contact_sheet_and_keep_their_soft_edge(
     subject = parts.run(photos, tmp_path / "out", TinyBackbone(), CPU, False)
     page = (tmp_path / "out" / "contact_sheet.html").read_text()
     assert [photo.name for photo in subject.photos] == ["00.png", "01.png", "02.png"]
-    assert [page.count(f"mask: {source}") for source in ("00_mask.png", "the photo", "Centre")] == [
-        1,
-        1,
-        1,
-    ]
-    own, alpha, centre = subject.photos
+    for source in ("00_mask.png", "the photo", "Centre"):
+        assert page.count(f"mask: {source}") == 1
+    own, alpha, _ = subject.photos
     np.testing.assert_array_equal(subject.mask(own), soft >= 128)
     np.testing.assert_array_equal(subject.mask(own), subject.mask(alpha))
     with Image.open(subject.path(own, "masks")) as kept:
         np.testing.assert_array_equal(np.asarray(kept), soft)
-    shares = subject.load_views().subject_mask
-    halves = (shares > 0.4) & (shares < 0.6)
-    assert halves[:4].any()
+    plain = subject.load_views().subject_mask[0]  # a square of 40 pixels a side
+    assert float(plain.mean()) * 40 * 40 == pytest.approx(soft.sum() / 255, rel=0.02)
     assert parts.is_fresh(photos, tmp_path / "out", TinyBackbone())
-    assert centre.name == "02.png"
 
 
 def test_the_default_is_said_in_one_line_when_masks_are_made(

@@ -102,15 +102,16 @@ class SaliencyWeights:
         Raises:
             UserError: If the file is no network that takes a picture and gives a map.
         """
-        runtime = onnxruntime()
+        path, runtime = self.path, onnxruntime()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
+        options.enable_cpu_mem_arena = False  # it would keep gigabytes between photos
         wanted = ["CUDAExecutionProvider"] if device.type == "cuda" else []
         here = set(runtime.get_available_providers())
         providers = [*(name for name in wanted if name in here), "CPUExecutionProvider"]
         try:
-            session = runtime.InferenceSession(str(self.path), options, providers=providers)
+            session = runtime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # the runtime's own errors share no base class
             raise self._no_network(first_line(error, 100)) from error
         inputs, outputs = session.get_inputs(), session.get_outputs()
