@@ -149,7 +149,7 @@ def regrown(picture: Picture, guess: Mask, prompts: Prompts, long_side: int = 51
     lab: Picture = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
     inner = cv2.resize(guess.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
     if not guess.any():
-        inner = centre_prior(*lab.shape[:2], spread=0.4, middle=seeds.middle) > 0.5
+        inner = centre_prior(lab.shape[0], lab.shape[1], spread=0.4, middle=seeds.middle) > 0.5
     trimap = np.where(inner, MAYBE_SUBJECT, MAYBE_GROUND).astype(np.uint8)
     outcome = _grabcut(lab, seeds.draw(trimap, lab), _ITERATIONS)
     if outcome is None:

@@ -169,5 +169,5 @@ def _as_input(picture: Picture, family: Family, side: int) -> NDArray[np.float32
     if family == "isnet":
         values -= 0.5
     else:
-        values = (values - np.float32(_MEAN)) / np.float32(_SPREAD)
+        values = (values - np.array(_MEAN, np.float32)) / np.array(_SPREAD, np.float32)
     return np.ascontiguousarray(values.transpose(2, 0, 1)[None], dtype=np.float32)
