@@ -74,7 +74,7 @@ def measure(segmenter: Segmenter, folder: Path, work: Path) -> list[Measured]:
                     seconds = time.process_time() - start
                     keep(segmenter, photo, work, found, seconds)
                     kept[photo.digest] = (found.mask, list(found.doubts), seconds)
-    rows = [(photo, *found) for photo in photos if (found := kept[photo.digest]) is not None]
+    rows = [(photo, *held) for photo in photos if (held := kept[photo.digest]) is not None]
     beside = _set_warnings(rows)
     return [
         Measured(

@@ -16,6 +16,7 @@ from idgen.prepare import (
     GrabCutSegmenter,
     Photo,
     SaliencySegmenter,
+    Sam2Segmenter,
     find_photos,
 )
 from idgen.prepare.segmenters.auto import _Look
@@ -25,6 +26,7 @@ from idgen.prepare.segmenters.promptable import Answer, PromptableNetwork
 from idgen.prepare.segmenters.prompts import PROMPTS, Box
 from idgen.prepare.segmenters.saliency import SalienceMap
 from tests.prepare.pictures import CPU, one_line, picture, red, save_pictures
+from tests.prepare.segmenters.tiny_detector import save_grounding_dino
 from tests.prepare.segmenters.tiny_saliency import save_network
 from tests.prepare.segmenters.tiny_sam import save_sam2
 
@@ -186,8 +188,6 @@ def test_saliency_and_sam_2_together(tmp_path: Path) -> None:
     network = save_network(tmp_path / "n.onnx", 64)
     folder = save_pictures(tmp_path / "dog", 1, 2)
     (folder / PROMPTS).write_text("2.png: {box: [10, 10, 40, 30]}")
-    from idgen.prepare import Sam2Segmenter
-
     sam = Sam2Segmenter(str(save_sam2(tmp_path / "sam2")))
     auto = AutoSegmenter(SaliencySegmenter(str(network)), sam=sam)
     photos = find_photos(folder)
@@ -199,6 +199,24 @@ def test_saliency_and_sam_2_together(tmp_path: Path) -> None:
     with auto.loaded(CPU, photos) as segment:
         np.testing.assert_array_equal(segment(photos[0]), first.mask)
     assert auto.key(photos[0]) != auto.key(photos[1])
+
+
+def test_all_three_together_by_their_real_classes(tmp_path: Path) -> None:
+    """Grounding DINO and SAM 2 have random weights, so what they say is only used, not right."""
+    network = save_network(tmp_path / "n.onnx", 64)
+    detector = BoxDetector(str(save_grounding_dino(tmp_path / "dino")), threshold=0.0)
+    sam = Sam2Segmenter(str(save_sam2(tmp_path / "sam2")))
+    auto = AutoSegmenter(SaliencySegmenter(str(network)), detector, sam, class_noun="Dog")
+    photos = find_photos(save_pictures(tmp_path / "dog", 1))
+    with detector.loaded(CPU) as detect:
+        box = detect(photos[0].pixels(), "dog")
+    assert box is not None
+    with auto.finding(CPU, photos) as find:
+        found = find(photos[0])
+    assert auto.parts == ["saliency", "detector", "sam"]
+    assert found.source in ("saliency in the noun's box", "SAM")
+    assert found.mask.shape == (40, 56)
+    assert auto.key(photos[0]) != auto.identity
 
 
 def test_nothing_at_hand_is_grabcut(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_logits_and_shares_give_the_same(tmp_path: Path, photos: list[Photo]) ->
         path = save_network(tmp_path / f"{logits}.onnx", 64, logits=logits)
         with SaliencySegmenter(str(path), "isnet").network(CPU) as salience:
             values.append(salience(photos[0].pixels()))
-    np.testing.assert_allclose(*values, atol=1e-5)
+    np.testing.assert_allclose(values[0], values[1], atol=1e-5)
 
 
 def test_a_network_that_finds_nothing_gives_an_empty_mask(
