@@ -2,6 +2,7 @@
 
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,8 +14,46 @@ Picture: TypeAlias = NDArray[np.uint8]
 Mask: TypeAlias = NDArray[np.bool_]
 """`H W`, True on the subject."""
 
+Matte: TypeAlias = NDArray[np.uint8]
+"""`H W`, how much of each pixel the subject covers: 0 to 255."""
+
+HALF = 128
+"""A matte's pixels are the subject's from here on."""
+
 _MARGIN = 0.1
 _GREY = 127
+
+
+def overlap(one: Mask, other: Mask) -> float:
+    """Intersection over union of two masks `H W`; 1 where both are empty."""
+    union = int((one | other).sum())
+    return int((one & other).sum()) / union if union else 1.0
+
+
+def tidy(mask: Mask, smallest: float = 0.01) -> Mask:
+    """Removes islands and fills holes of a mask `H W` that are small beside it.
+
+    Args:
+        mask: `H W`.
+        smallest: What stays, as a part of the mask's area.
+    """
+    threshold = smallest * float(mask.sum())
+    for value in (False, True):
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(
+            (mask == value).astype(np.uint8), connectivity=8
+        )
+        areas = stats[:, cv2.CC_STAT_AREA]
+        gone = [number for number in range(1, count) if areas[number] < threshold]
+        if value and len(gone) == count - 1 and gone:
+            gone.remove(1 + int(areas[1:].argmax()))
+        mask = np.where(np.isin(labels, gone), not value, mask)
+    return np.asarray(mask, dtype=np.bool_)
+
+
+def reduced_size(height: int, width: int, long_side: int) -> tuple[int, int]:
+    """Height and width of a picture whose longer side is that at most."""
+    scale = min(1.0, long_side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def cut_out(picture: Picture, mask: Mask) -> Tensor:

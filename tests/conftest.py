@@ -12,6 +12,9 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+# Whatever models the user has must not change a result.
+os.environ.setdefault("HF_HOME", str(Path(tempfile.gettempdir()) / "idgen-tests-no-models"))
+os.environ.setdefault("REMBG_HOME", os.environ["HF_HOME"])
 # Not the user's own; what it remembers of unchanged files holds from run to run.
 os.environ.setdefault("IDGEN_CACHE", str(Path(tempfile.gettempdir()) / "idgen-tests-cache"))
 

@@ -2,6 +2,9 @@
 
 ``python -m tools.segmentation`` draws held-out subjects, five photos each, gives each subject's
 photos to every segmenter without any prompt, and prints a table of the IoU with the exact masks.
+
+``python -m tools.segmentation --photos FOLDER --network FILE --by-eye TABLE`` does so on real
+photos, against a network's masks and what a person noted (`tools.photo_masks`).
 """
 
 import argparse
@@ -17,6 +20,7 @@ from rich.table import Table
 from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.mini.subjects import MiniSubject, sample_subject, write_subject
 from idgen.prepare import GrabCutSegmenter, SamSegmenter, Segmenter, find_photos
+from tools.photo_masks import print_photo_tables
 
 
 def segmenters(noun: str) -> dict[str, Segmenter]:
@@ -58,8 +62,17 @@ def main() -> None:
     parser.add_argument("--subjects", type=int, default=50, help="held-out subjects")
     parser.add_argument("--first", type=int, default=0, help="number of the first subject")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--photos", type=Path, help="real photos, a folder a subject")
+    parser.add_argument("--network", type=Path, help="an .onnx file, the reference on photos")
+    parser.add_argument("--by-eye", type=Path, help="which masks a person finds right")
+    parser.add_argument("--work", type=Path, default=Path("masks"), help="keeps photos' masks")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.photos is not None:
+        if arguments.network is None:
+            parser.error("--photos needs --network")
+        print_photo_tables(arguments.photos, arguments.network, arguments.work, arguments.by_eye)
+        return
     names = arguments.only or known
     results: dict[str, list[float]] = {name: [] for name in names}
     numbers = range(arguments.first, arguments.first + arguments.subjects)

@@ -9,6 +9,7 @@ from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
 from idgen.module import PersonalizationModule
 from idgen.prepare import MaskFiles
+from idgen.prepare.segmenters.own_masks import without_own
 from idgen.prepare.segmenters.segmenter import Segmenter
 
 
@@ -45,6 +46,7 @@ def drawing_segmenter(config: Mapping[str, Any], of_photos: Segmenter) -> dict[s
     Raises:
         UserError: If that takes mask files, which drawings have not.
     """
+    of_photos = without_own(of_photos)
     preparation = config["data"]["preparation"] or {"init_args": {}}
     given = config["fidelity"]["segmenter"] or preparation["init_args"].get("segmenter")
     if config["fidelity"]["segmenter"] is None and isinstance(of_photos, MaskFiles):

@@ -72,7 +72,9 @@ def _prepare(parts: Namespace, subject: dict[str, Any]) -> int:
             raise UserError(f"{name} is blank; name a folder")
     output = None if parts.output is None else Path(parts.output).expanduser()
     if parts.folder is None:
-        return _prepare_one(parts, _photos_of_config(subject), output, subject)
+        named = _subject_of_config(subject)
+        parts.preparation.look_for(named.class_noun)
+        return _prepare_one(parts, named.photos_folder, output, subject)
     folder = Path(parts.folder).expanduser()
     segmenter = parts.preparation.segmenter
     masks = segmenter.folder if isinstance(segmenter, MaskFiles) else None
@@ -173,11 +175,11 @@ def _mapping(path: Path, parent: Mapping[str, Any], key: str, within: str = "") 
     return found or {}
 
 
-def _photos_of_config(subject: dict[str, Any]) -> Path:
-    photos = subject.get("photos")
+def _subject_of_config(subject: dict[str, Any]) -> Subject:
+    photos, noun = subject.get("photos"), subject.get("class_noun")
     if photos is None:
         raise UserError("name a folder of photos: idgen prepare FOLDER --output DIR")
-    return Subject(photos, class_noun="").photos_folder
+    return Subject(photos, class_noun=noun if isinstance(noun, str) else "")
 
 
 def _prepare_one(

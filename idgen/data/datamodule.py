@@ -109,6 +109,7 @@ class SubjectDataModule(DrawingData):
         self.subject = subject
         self.backbone = backbone
         self.preparation = preparation or Preparation()
+        self.preparation.look_for(subject.class_noun)
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
         self.validation_images = validation_images

@@ -143,16 +143,16 @@ class SceneImages:
             sampler,
             self.batch_size,
             backbone,
-            self._preparation(preparation),
+            self._preparation(preparation, class_noun),
             class_noun,
             filled(self.prompt, class_noun, "data.scenes.prompt"),
         )
 
-    def _preparation(self, preparation: Preparation) -> Preparation:
+    def _preparation(self, preparation: Preparation, class_noun: str) -> Preparation:
         segmenter = self.segmenter or preparation.segmenter
         if isinstance(segmenter, MaskFiles):
             segmenter = segmenter.others
-        return Preparation(
+        parts = Preparation(
             segmenter=segmenter,
             inpainter=preparation.inpainter,
             image_encoder=preparation.image_encoder,
@@ -161,6 +161,8 @@ class SceneImages:
             # Where the subject cannot be found in an image, there are others.
             skip_bad=True,
         )
+        parts.look_for(class_noun)
+        return parts
 
 
 class SceneFolder(BackboneDrawings):

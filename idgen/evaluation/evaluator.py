@@ -23,6 +23,7 @@ from idgen.evaluation.suite import Suite
 from idgen.metrics.balance import balance
 from idgen.mini.truth import TRUE_MASKS, MiniTruth, Shown
 from idgen.prepare import MaskFiles, Segmenter
+from idgen.prepare.segmenters.own_masks import without_own
 from idgen.prepare.segmenters.segmenter import of_drawings
 from idgen.sampling import Drawings
 
@@ -145,7 +146,7 @@ class Evaluator:
 
     def _load_segmenter(self, suite: Suite, device: torch.device) -> Segmenter | None:
         """Loads what takes drawings apart, and returns what finds the subject in them."""
-        segmenter = self.fidelity.segmenter or suite.segmenter
+        segmenter = without_own(self.fidelity.segmenter or suite.segmenter)
         if isinstance(segmenter, MaskFiles):
             self._say_undefined(
                 "drawings have no mask files; give fidelity.segmenter, such as "

@@ -8,15 +8,18 @@ from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.inpainters.opencv import OpenCVInpainter
 from idgen.prepare.photos import Photo, find_photos, lone_photo_note, read_photo, subject_name
 from idgen.prepare.preparation import Outcome, Preparation
+from idgen.prepare.segmenters.auto import AutoSegmenter
 from idgen.prepare.segmenters.detector import BoxDetector
 from idgen.prepare.segmenters.grabcut import GrabCutSegmenter
 from idgen.prepare.segmenters.mask_files import MaskFiles
-from idgen.prepare.segmenters.sam import SamSegmenter
+from idgen.prepare.segmenters.saliency import SaliencySegmenter
+from idgen.prepare.segmenters.sam import Sam2Segmenter, SamSegmenter
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.subject import PreparedSubject, SubjectViews
 from idgen.prepare.subject_folders import find_subjects
 
 __all__ = [
+    "AutoSegmenter",
     "BoxDetector",
     "Captioner",
     "ClipCaptioner",
@@ -29,6 +32,8 @@ __all__ = [
     "Photo",
     "Preparation",
     "PreparedSubject",
+    "SaliencySegmenter",
+    "Sam2Segmenter",
     "SamSegmenter",
     "Segmenter",
     "SubjectViews",

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from idgen.errors import UserError, first_line
 from idgen.masks import Picture
+from idgen.prepare.masks_beside import masks_beside
 from idgen.prepare.memory import Memory
 
 SMALLEST_SIDE = 32
@@ -102,6 +104,18 @@ class Photo:
 
         return read() if self.memory is None else self.memory.get(self.digest, read).copy()
 
+    def alpha(self) -> NDArray[np.uint8] | None:
+        """Its own alpha channel, `H W`, turned as `pixels` is; None where it has none.
+
+        Raises:
+            UserError: If the file cannot be read, or its content is no longer `digest`.
+        """
+        with _named_errors(self.path), _opened(self._bytes()) as image:
+            if not image.has_transparency_data:
+                return None
+            upright = ImageOps.exif_transpose(image)
+            return np.asarray(upright.convert("RGBA").getchannel("A"))
+
 
 def subject_name(folder: Path) -> str:
     """What a subject is called: as its folder of photos is given, a link by its own name.
@@ -116,9 +130,9 @@ def find_photos(
 ) -> list[Photo]:
     """Finds the photos of one subject and checks every one of them.
 
-    Hidden files, folders and notes (.txt, .yaml, .yml, .json, .md) are passed over; every other
-    file has to be an image, whatever its suffix, and of a content of its own: a copy would count
-    its photo twice.
+    Hidden files, folders, notes (.txt, .yaml, .yml, .json, .md) and masks that lie beside their
+    photos (`masks_beside`) are passed over; every other file has to be an image, whatever its
+    suffix, and of a content of its own: a copy would count its photo twice.
 
     Args:
         folder: A folder of photos.
@@ -134,6 +148,9 @@ def find_photos(
             all of them are named, with reason and mend.
     """
     paths = [path for path in visible_entries(folder) if not os.path.isdir(path)]
+    beside = masks_beside(path.name for path in paths)
+    masks = {name for names in beside.values() for name in names}
+    paths = [path for path in paths if path.name not in masks]
     if not paths:
         raise UserError(f"no photo in {folder}; put 3 to 6 photos of the subject there")
     found: dict[str, Photo] = {}

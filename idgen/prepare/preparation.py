@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -27,8 +28,10 @@ from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.inpainters.opencv import OpenCVInpainter
 from idgen.prepare.memory import Memory
 from idgen.prepare.photos import Photo, UnfitPhotoError, find_photos, lone_photo_note, subject_name
-from idgen.prepare.segmenters.grabcut import GrabCutSegmenter
-from idgen.prepare.segmenters.sam import SamSegmenter
+from idgen.prepare.segmenters.auto import AutoSegmenter
+from idgen.prepare.segmenters.drawn_or_photo import DrawnOrPhotoSegmenter
+from idgen.prepare.segmenters.own_masks import OwnMasks
+from idgen.prepare.segmenters.saliency_weights import INSTALL
 from idgen.prepare.segmenters.segmenter import Segmenter, maskable
 from idgen.prepare.stages import Stages, checked_mask
 from idgen.prepare.state import State, list_targets
@@ -96,8 +99,8 @@ class Preparation:
         """Puts the parts together; no model is loaded yet.
 
         Args:
-            segmenter: Finds the subject; None for the mini segment-anything with the mini
-                backbone, and for GrabCut, which needs no weights, with any other.
+            segmenter: Finds the subject where the user has no mask; None for `AutoSegmenter`, and
+                with the mini backbone for the mini segment-anything on drawn pictures.
             inpainter: Takes it out; None for OpenCV's.
             image_encoder: E_I, the image twin of the backbone's text encoder; None for the mini
                 one.
@@ -129,21 +132,32 @@ class Preparation:
         self.resolution = resolution
         self.views = views
         self.skip_bad = skip_bad
-        self._defaults: dict[bool, Segmenter] = {}
+        self._segmenters: dict[Segmenter, OwnMasks] = {}
+        self._class_noun: str | None = None
         self._decoded: set[str] = set()
         self._said: set[str] = set()
 
-    def segmenter_for(self, backbone: LatentBackbone) -> Segmenter:
-        """What finds the subject: the segmenter that was given, or the backbone's default.
+    def segmenter_for(self, backbone: LatentBackbone) -> OwnMasks:
+        """What finds the subject, wherever a photo does not bring its own mask (`OwnMasks`).
 
         The mini segment-anything knows the drawn world alone, as the mini backbone does; photos
-        for a real backbone are real, and without a checkpoint GrabCut does better on them.
+        for a real backbone are real.
         """
-        if self.segmenter is not None:
-            return self.segmenter
-        mini = is_mini(backbone.source)
-        # Kept, since it remembers the hash of its weights.
-        return self._defaults.setdefault(mini, SamSegmenter() if mini else GrabCutSegmenter())
+        inner = self.segmenter or (self._of_mini if is_mini(backbone.source) else self._auto)
+        # Kept, since it remembers which photos bring a mask.
+        return self._segmenters.setdefault(inner, OwnMasks(inner))
+
+    @cached_property
+    def _of_mini(self) -> DrawnOrPhotoSegmenter:
+        return DrawnOrPhotoSegmenter(self._auto)
+
+    @cached_property
+    def _auto(self) -> AutoSegmenter:
+        return AutoSegmenter(class_noun=self._class_noun)
+
+    def look_for(self, class_noun: str) -> None:
+        """Says what the subject is, before any work, for a segmenter that was not given."""
+        self._class_noun = class_noun or None
 
     def plan(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> list[str]:
         """Names what is missing or stale, without changing anything.
@@ -221,12 +235,35 @@ class Preparation:
                 except UserError as error:
                     looked[at] = error
             states = [state for at in lacking if isinstance(state := looked[at], State)]
-            if self.segmenter is None and isinstance(segmenter, GrabCutSegmenter):
-                _say_that_it_is_grabcut(states)
+            if self.segmenter is None:
+                self._say_what_is_default(states, segmenter)
             left_out = self._left_out if self.skip_bad else None
             stages = Stages(states, device, progress and bool(states), left_out)
             stages.run(segmenter, self.inpainter, self.captioner, backbone, self.image_encoder)
         return [self._outcome(state, *pair) for state, pair in zip(looked, subjects, strict=True)]
+
+    def _say_what_is_default(self, states: Sequence[State], segmenter: Segmenter) -> None:
+        """Says, before it makes masks, that GrabCut was not asked for, or mini models no photos."""
+        work = [(state, target.photo) for state in states for target in state.lacking("masks")]
+        own = [(s, photo) for s, photo in work if segmenter.key(photo) == self._auto.key(photo)]
+        if not own:
+            return
+        if segmenter is self._segmenters.get(self._of_mini):
+            _log.warning(
+                "%s holds photographs, and the mini models know the drawn world alone: give the "
+                "backbone that is to be trained, as in --config configs/backbone/sd21.yaml",
+                own[0][0].photos_folder,
+            )
+        if self._auto.is_grabcut:
+            folders = list(dict.fromkeys(state.store.folder for state, _ in own))
+            sheets = f"{folders[0] / CONTACT_PAGE}{' and its like' if len(folders) > 1 else ''}"
+            _log.warning(
+                "masks by GrabCut, which tells colours apart and is wrong on about one photo in "
+                "three: look at %s; for better ones %s, or set preparation.segmenter (%s)",
+                sheets,
+                INSTALL,
+                "; ".join(self._auto.missing),
+            )
 
     def _outcome(self, state: State | UserError, photos: Path, output: Path) -> Outcome:
         name = subject_name(photos)
@@ -381,15 +418,3 @@ class Preparation:
     def _warn_of_one(self, state: State) -> None:
         if len(state.targets) == 1:
             self._warn(lone_photo_note(state.photos_folder))
-
-
-def _say_that_it_is_grabcut(states: Sequence[State]) -> None:
-    """Says, before it makes masks, that GrabCut was not asked for."""
-    lacking = [state.store.folder for state in states if state.lacking("masks")]
-    if lacking:
-        sheets = f"{lacking[0] / CONTACT_PAGE}{' and its like' if len(lacking) > 1 else ''}"
-        _log.warning(
-            "masks by GrabCut, which tells colours apart and needs no weights: look at %s; "
-            "for others set preparation.segmenter (SamSegmenter, MaskFiles)",
-            sheets,
-        )

@@ -8,14 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from idgen.backbones.backbone import Autoencoder
 from idgen.devices import free
 from idgen.errors import UserError
-from idgen.masks import Mask, Picture
+from idgen.masks import Mask, Matte, Picture
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.captioners.captioner import Captioner, Describe
 from idgen.prepare.features import (
@@ -29,6 +28,7 @@ from idgen.prepare.index import KINDS, Index, Kind, LeftOut, PreparedPhoto
 from idgen.prepare.inpainters.inpainter import Inpaint, Inpainter
 from idgen.prepare.photos import Photo, UnfitPhotoError
 from idgen.prepare.progress import PreparationProgress
+from idgen.prepare.segmenters.prompts import prompts_of
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.sheet.page import SheetRow, draw_contact_page
 from idgen.prepare.sheet.review import Look, look_of, mask_warnings, set_warnings
@@ -111,11 +111,12 @@ class Stages:
             work = [(state, target) for target in state.lacking("masks")]
             if not work:
                 continue
-            with state.guarded(), segmenter.loaded(self.device, state.photos) as segment:
+            with state.guarded(), segmenter.finding(self.device, state.photos) as find:
                 for _, target in self._stepped(work, "masks"):
                     with state.trying(target, "masks"):
-                        mask = checked_mask(segment(target.photo))
-                        state.keep(target, "masks", mask.astype(np.uint8) * 255)
+                        found = find(target.photo)
+                        checked_mask(found.mask)
+                        state.keep_mask(target, found)
             free(self.device)
         self._settle()
 
@@ -123,7 +124,7 @@ class Stages:
         """Backgrounds of the photos that lack one."""
 
         def read(state: State, target: Target) -> tuple[Picture, Mask]:
-            return target.photo.pixels(), state.mask(target)
+            return target.photo.pixels(), state.hole(target)
 
         def make(inpaint: Inpaint, pictures: tuple[Picture, Mask]) -> Picture:
             return inpaint(*pictures)
@@ -144,17 +145,17 @@ class Stages:
     def _latents(self, backbone: LatentBackbone) -> None:
         """Latents of the photos that lack them, and the subject's share of each of their places."""
 
-        def read(state: State, target: Target) -> tuple[list[Tensor], Mask, list[Frame]]:
+        def read(state: State, target: Target) -> tuple[list[Tensor], Matte, list[Frame]]:
             frames = state.frames(target)
-            return state.views(target.photo.pixels(), frames), state.mask(target), frames
+            return state.views(target.photo.pixels(), frames), state.matte(target), frames
 
         def make(
-            autoencoder: Autoencoder, inputs: tuple[list[Tensor], Mask, list[Frame]]
+            autoencoder: Autoencoder, inputs: tuple[list[Tensor], Matte, list[Frame]]
         ) -> dict[str, Tensor]:
-            views, mask, frames = inputs
+            views, matte, frames = inputs
             found = [p for b in views for p in encode_latents(autoencoder, b.to(self.device))]
             mean, log_variance = (torch.stack(part) for part in zip(*found, strict=True))
-            shares = [show_mask(mask, frame, *mean.shape[-2:]) for frame in frames]
+            shares = [show_mask(matte, frame, *mean.shape[-2:]) for frame in frames]
             return {
                 "latent_mean": mean,
                 "latent_log_variance": log_variance,
@@ -269,6 +270,8 @@ def finish(state: State) -> None:
                 state.background(target),
                 warned,
                 state.caption(target),
+                state.said_of_mask(target)[0],
+                prompts_of(target.photo),
             )
             for target, warned in zip(state.targets, warnings, strict=True)
         )
@@ -305,6 +308,6 @@ def _warnings(state: State, looks: list[Look]) -> list[list[str]]:
     names = [target.photo.name for target in state.targets]
     beside_others = set_warnings(names, looks, torch.stack(subjects))
     return [
-        mask_warnings(state.mask(target)) + warned
+        state.said_of_mask(target)[1] + mask_warnings(state.mask(target)) + warned
         for target, warned in zip(state.targets, beside_others, strict=True)
     ]

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
-from idgen.masks import Mask, Picture
+from idgen.masks import HALF, Mask, Matte, Picture
 from idgen.prepare.captioners.caption_files import SheetCaption, shown_caption
 from idgen.prepare.captioners.captioner import Captioner
 from idgen.prepare.features import FeatureRecipe
@@ -19,6 +20,8 @@ from idgen.prepare.index import FEATURES, KINDS, Index, Kind, LeftOut, PreparedF
 from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.memory import Memory
 from idgen.prepare.photos import Photo, UnfitPhotoError
+from idgen.prepare.segmenters.finding import Finding
+from idgen.prepare.segmenters.prompts import prompts_of
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.sheet.page import PAGE_VERSION, page_key
 from idgen.prepare.sheet.review import REVIEW_VERSION
@@ -31,11 +34,14 @@ from idgen.prepare.store import (
     features_bytes,
     is_whole_png,
     png_bytes,
+    png_note,
     read_caption,
     read_png,
 )
 from idgen.prepare.views import Frame, batches, frames_of, show
 
+_TRACE = 16
+"""Of a matte's 255: what is less is no trace of the subject."""
 _NOUNS = {"masks": "mask", "backgrounds": "background", "captions": "caption"}
 _MENDS = {
     "captions": "captions of your own go in NAME.txt beside the photos",
@@ -173,6 +179,14 @@ class State:
         asked = (target for target in self.targets if kind in target.keys)
         return [target for target in asked if target.keys[kind] not in self.held[kind]]
 
+    def keep_mask(self, target: Target, found: Finding) -> None:
+        """Writes a photo's mask, and in it what was said of it."""
+        key = target.keys["masks"]
+        note = json.dumps([found.source, *found.doubts])
+        self.store.write(self.path(target, "masks"), png_bytes(found.pixels, key, note))
+        self._memory.put(key, found.pixels)
+        self.held["masks"].add(key)
+
     def keep(self, target: Target, kind: Kind, made: Picture | str | dict[str, Tensor]) -> None:
         """Writes a photo's file of a kind: a picture, a caption, or tensors."""
         key = target.keys[kind]
@@ -295,9 +309,10 @@ class State:
     def sheet_key(self) -> str:
         """The key that the contact sheet carries: all that it shows counts."""
         own = [shown_caption(target.photo, self.photos) for target in self.targets]
+        said = [prompts_of(target.photo) for target in self.targets]
         rows = [
-            (target.photo.name, sorted(target.keys.items()), caption)
-            for target, caption in zip(self.targets, own, strict=True)
+            (target.photo.name, sorted(target.keys.items()), caption, prompts and str(prompts))
+            for target, caption, prompts in zip(self.targets, own, said, strict=True)
         ]
         return fingerprint_fields(page=PAGE_VERSION, review=REVIEW_VERSION, rows=json.dumps(rows))
 
@@ -307,7 +322,21 @@ class State:
 
     def mask(self, target: Target) -> Mask:
         """A photo's mask, `H W`, which has to be there."""
-        return self._picture(target, "masks") >= 128
+        return np.asarray(self.matte(target) >= HALF)
+
+    def matte(self, target: Target) -> Matte:
+        """The same with its soft edge, where it has one; nobody may change it."""
+        return self._picture(target, "masks")
+
+    def hole(self, target: Target) -> Mask:
+        """What has to be painted out, `H W`: the mask and all of its soft edge."""
+        return np.asarray(self.matte(target) >= _TRACE)
+
+    def said_of_mask(self, target: Target) -> tuple[str, list[str]]:
+        """What a photo's mask was taken from, and what makes it doubtful."""
+        note = png_note(self.path(target, "masks"))
+        source, *doubts = json.loads(note) if note else [""]
+        return source, doubts
 
     def background(self, target: Target) -> Picture:
         """A photo's background, `H W 3`, which has to be there; nobody may change it."""

@@ -26,6 +26,7 @@ INDEX = "index.json"
 CONTACT_PAGE = "contact_sheet.html"
 _LOCK = ".idgen-prepare.lock"
 _KEY = "idgen-key"
+_NOTE = "idgen-note"
 _DIGITS = 20
 """Of a key, in a file's name; the file carries all of it."""
 
@@ -134,10 +135,12 @@ def _reader(kind: Kind) -> Callable[[Path], str | None]:
     return png_key if kind in PICTURES else features_key
 
 
-def png_bytes(pixels: NDArray[np.uint8], key: str) -> bytes:
-    """A PNG file, of pixels `H W` or `H W 3`, that carries the key it was made under."""
+def png_bytes(pixels: NDArray[np.uint8], key: str, note: str = "") -> bytes:
+    """A PNG file, of pixels `H W` or `H W 3`, that carries the key it was made under and a note."""
     text = PngInfo()
     text.add_text(_KEY, key)
+    if note:
+        text.add_itxt(_NOTE, note)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", pnginfo=text, compress_level=2)
     return buffer.getvalue()
@@ -151,6 +154,15 @@ def png_key(path: Path) -> str | None:
     except Exception:  # anything wrong means: not one of ours
         return None
     return key if isinstance(key, str) else None
+
+
+def png_note(path: Path) -> str:
+    """The note that a PNG file carries; empty if it carries none. Reads its head only."""
+    try:
+        with opened_picture(path) as image:
+            return str(image.info.get(_NOTE, ""))
+    except Exception as error:  # decoders raise all kinds on damaged input
+        raise _stale(path) from error
 
 
 def is_whole_png(path: Path) -> bool:

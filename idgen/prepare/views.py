@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from idgen.masks import Mask, Picture
+from idgen.masks import Mask, Matte, Picture
 
 VERSION = 2
 """Part of every feature's key: raise it when a view's pixels change."""
@@ -198,19 +198,20 @@ def show(image: Picture, frame: Frame, resolution: int) -> Tensor:
     return (pixels.flip(-1) if frame.flip else pixels).contiguous()
 
 
-def show_mask(mask: Mask, frame: Frame, height: int, width: int) -> Tensor:
+def show_mask(mask: Mask | Matte, frame: Frame, height: int, width: int) -> Tensor:
     """Which share of each place the subject takes in a view: means over the places' areas.
 
     Beyond the photo, where a view shows its mirror image, there is no subject.
 
     Args:
-        mask: `H W`, of the photo.
+        mask: `H W`, of the photo; a matte counts soft edges as the share that they are.
         frame: The square.
         height: h, places from top to bottom, such as the latents'.
         width: w, places from left to right; the result is `1 h w`, float32 in [0, 1].
     """
-    cut = cut_square(mask.astype(np.uint8), frame.left, frame.top, frame.side, beyond="constant")
-    shares = cv2.resize(cut.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    values = mask.astype(np.uint8) * 255 if mask.dtype == np.bool_ else mask.astype(np.uint8)
+    cut = cut_square(values, frame.left, frame.top, frame.side, beyond="constant")
+    shares = cv2.resize(cut.astype(np.float32) / 255, (width, height), interpolation=cv2.INTER_AREA)
     subject = torch.from_numpy(shares).clamp(0, 1)[None]
     return (subject.flip(-1) if frame.flip else subject).contiguous()
 

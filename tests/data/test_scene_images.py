@@ -8,7 +8,8 @@ from idgen.data.scene_images import SceneFolder, SceneImages, SceneRows, usual_s
 from idgen.data.stream import EndlessOrder
 from idgen.errors import UserError
 from idgen.mini.wishes import asked_for
-from idgen.prepare import GrabCutSegmenter, MaskFiles, Preparation, SamSegmenter
+from idgen.prepare import AutoSegmenter, GrabCutSegmenter, MaskFiles, Preparation, SamSegmenter
+from idgen.prepare.segmenters.own_masks import without_own
 from idgen.sampling import Sampler
 from tests.prepare.parts import CentreSegmenter, CountingInpainter, PoolingEncoder
 from tests.tiny import save_pipeline
@@ -109,10 +110,10 @@ def test_masks_of_photos_are_no_masks_of_drawings(pipeline: Path, tmp_path: Path
     def segmenter(**given: object) -> object:
         photos = MaskFiles(tmp_path, **given)  # type: ignore[arg-type]
         parts = folder(pipeline, tmp_path, Preparation(photos)).preparation
-        return parts.segmenter_for(backbone)
+        return without_own(parts.segmenter_for(backbone))
 
     assert isinstance(segmenter(others=SamSegmenter()), SamSegmenter)
-    assert isinstance(segmenter(), GrabCutSegmenter)
+    assert isinstance(segmenter(), AutoSegmenter)
 
 
 @pytest.mark.parametrize("prompt", ["a [V] dog", "a sks dog in the snow", " "])

@@ -3,11 +3,20 @@
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from idgen import files
 from idgen.errors import UserError
-from idgen.prepare import GrabCutSegmenter, Preparation, SamSegmenter
+from idgen.prepare import (
+    AutoSegmenter,
+    GrabCutSegmenter,
+    Preparation,
+    SamSegmenter,
+    find_photos,
+)
+from idgen.prepare.segmenters.own_masks import without_own
 from idgen.prepare.segmenters.prompts import PROMPTS
 from tests.prepare.parts import (
     CPU,
@@ -18,6 +27,7 @@ from tests.prepare.parts import (
     contents,
     save_photo,
 )
+from tests.prepare.pictures import picture
 
 
 def by_default() -> Preparation:
@@ -26,16 +36,68 @@ def by_default() -> Preparation:
 
 def test_the_segmenter_that_is_given_is_taken() -> None:
     given, backbone = CentreSegmenter(), TinyBackbone()
-    assert Preparation(given, None, PoolingEncoder()).segmenter_for(backbone) is given
+    assert Preparation(given, None, PoolingEncoder()).segmenter_for(backbone).others is given
 
 
-def test_the_mini_backbone_has_the_mini_sam_and_others_grabcut() -> None:
+def test_the_mini_backbone_has_the_mini_sam_and_others_what_is_at_hand() -> None:
     backbone = TinyBackbone()
-    assert isinstance(by_default().segmenter_for(backbone), GrabCutSegmenter)
+    found = by_default().segmenter_for(backbone)
+    assert isinstance(found.others, AutoSegmenter)
+    assert found.identity == GrabCutSegmenter().identity  # no weights are at hand here
     backbone.source = "mini"
     mini = by_default().segmenter_for(backbone)
-    assert isinstance(mini, SamSegmenter)
-    assert mini.checkpoint == "mini"
+    assert mini.identity == SamSegmenter().identity
+    assert isinstance(without_own(mini), SamSegmenter)
+
+
+def test_the_mini_models_leave_photographs_to_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(picture(1, 240, 320)).save(photos / "photo.png")
+    Image.fromarray(picture(2, 64, 64)).save(photos / "drawn.png")
+    backbone = TinyBackbone()
+    backbone.source = "mini"
+    parts = by_default()
+    with caplog.at_level(logging.WARNING, "idgen"):
+        parts.run(photos, tmp_path / "out", backbone, CPU, False)
+    said, grabcut = caplog.messages
+    assert f"{photos} holds photographs, and the mini models know the drawn world" in said
+    assert grabcut.startswith("masks by GrabCut")
+    assert "wrong on about one photo in three" in grabcut
+    assert "pip install 'idgen[masks]'" in grabcut
+    drawn, photo = find_photos(photos)
+    segmenter = parts.segmenter_for(backbone)
+    assert segmenter.key(drawn) == SamSegmenter().key(drawn)
+    assert segmenter.key(photo) == GrabCutSegmenter().key(photo)
+
+
+def test_own_masks_reach_the_contact_sheet_and_keep_their_soft_edge(
+    photos: Path, tmp_path: Path
+) -> None:
+    soft = np.zeros((40, 48), np.uint8)
+    soft[8:30, 10:30] = 255
+    soft[8:30, 30:34] = 128
+    Image.fromarray(soft).save(photos / "00_mask.png")
+    with Image.open(photos / "01.png") as image:
+        layers = image.convert("RGB")
+    layers.putalpha(Image.fromarray(soft))
+    layers.save(photos / "01.png")
+    parts = Preparation(CentreSegmenter(), CountingInpainter(), PoolingEncoder())
+    subject = parts.run(photos, tmp_path / "out", TinyBackbone(), CPU, False)
+    page = (tmp_path / "out" / "contact_sheet.html").read_text()
+    assert [photo.name for photo in subject.photos] == ["00.png", "01.png", "02.png"]
+    for source in ("00_mask.png", "the photo", "Centre"):
+        assert page.count(f"mask: {source}") == 1
+    own, alpha, _ = subject.photos
+    np.testing.assert_array_equal(subject.mask(own), soft >= 128)
+    np.testing.assert_array_equal(subject.mask(own), subject.mask(alpha))
+    with Image.open(subject.path(own, "masks")) as kept:
+        np.testing.assert_array_equal(np.asarray(kept), soft)
+    plain = subject.load_views().subject_mask[0]  # a square of 40 pixels a side
+    assert float(plain.mean()) * 40 * 40 == pytest.approx(soft.sum() / 255, rel=0.02)
+    assert parts.is_fresh(photos, tmp_path / "out", TinyBackbone())
 
 
 def test_the_default_is_said_in_one_line_when_masks_are_made(

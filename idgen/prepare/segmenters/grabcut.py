@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
-from idgen.masks import Mask, Picture
+from idgen.masks import Mask, Picture, overlap
 from idgen.prepare.photos import Photo
 from idgen.prepare.segmenters.colour_cues import (
     ColourCues,
@@ -20,6 +20,7 @@ from idgen.prepare.segmenters.colour_cues import (
     histogram,
     without_bars,
 )
+from idgen.prepare.segmenters.finding import Find, Finding
 from idgen.prepare.segmenters.prompts import PromptedSegmenter, Prompts, prompts_of
 from idgen.prepare.segmenters.seeds import GROUND, MAYBE_GROUND, MAYBE_SUBJECT, SUBJECT, Seeds
 from idgen.prepare.segmenters.segmenter import Segment
@@ -28,6 +29,8 @@ _VERSION = 1
 _COARSE_SIDE = 192
 _ITERATIONS = 3
 _PIECE = 0.10
+_STEADY = 0.73
+"""Below it most masks of photographs are wrong; see docs/preparation.md."""
 
 
 class GrabCutSegmenter(PromptedSegmenter):
@@ -57,20 +60,31 @@ class GrabCutSegmenter(PromptedSegmenter):
     @contextmanager
     def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:
         """Nothing to load; the first call of what it yields looks at the whole set."""
+        with self.finding(device, photos) as find:
+            yield lambda photo: find(photo).mask
+
+    @contextmanager
+    def finding(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Find]:
+        """The same; a mask is doubtful where other first guesses end elsewhere."""
         # The user's prompts have no say here: one photo's must not change another's mask.
         ordered = sorted(photos, key=lambda photo: photo.digest)
         pictures = cache(lambda: [_coarse(photo) for photo in ordered])
         cues = cache(lambda: find_cues(pictures()))
 
-        def segment(photo: Photo) -> Mask:
+        def find(photo: Photo) -> Finding:
             digests = [own.digest for own in ordered]
             if photo.digest in digests:
                 own = cues()[digests.index(photo.digest)]
             else:
                 own = find_cues([*pictures(), _coarse(photo)])[-1]
-            return _segment(photo.pixels(), own, prompts_of(photo), self.long_side)
+            prompts = prompts_of(photo)
+            mask, steady = _segment(photo.pixels(), own, prompts, self.long_side)
+            if prompts is not None:
+                return Finding(mask, "GrabCut, your prompts")
+            doubt = f"GrabCut's other first guesses end elsewhere (mean IoU {steady:.2f})"
+            return Finding(mask, self.title, (doubt,) if steady < _STEADY else ())
 
-        yield segment
+        yield find
 
 
 def _coarse(photo: Photo) -> Picture:
@@ -78,35 +92,84 @@ def _coarse(photo: Photo) -> Picture:
     return _reduced(picture[without_bars(picture)], _COARSE_SIDE)
 
 
-def _segment(picture: Picture, cues: ColourCues, prompts: Prompts | None, long_side: int) -> Mask:
-    """The subject's mask, `H W`; empty where no colours stand out."""
+def _segment(
+    picture: Picture, cues: ColourCues, prompts: Prompts | None, long_side: int
+) -> tuple[Mask, float]:
+    """The subject's mask, `H W`, empty where no colours stand out; and how steady it is."""
     rows, columns = without_bars(picture)
     inner = picture[rows, columns]
     seeds = Seeds.of(prompts or Prompts(), rows, columns)
-    coarse = _best_outcome(cues, seeds)
+    outcomes = _outcomes(cues, seeds)
     mask = np.zeros(picture.shape[:2], dtype=np.bool_)
-    if coarse is None:
-        return mask
+    if not outcomes:
+        return mask, 1.0
+    coarse = outcomes[0][1]
     small = _reduced(inner, long_side)
     size = (small.shape[1], small.shape[0])
     guess = cv2.resize(coarse.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
     lab: Picture = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
     fine = _along_outline(lab, guess, seeds)
     mask[rows, columns] = _enlarged(fine, small, inner) if small is not inner else fine
-    return mask
+    return mask, steadiness(outcomes)
 
 
-def _best_outcome(cues: ColourCues, seeds: Seeds) -> Mask | None:
-    best, best_score = None, -np.inf
+def steadiness(outcomes: Sequence[tuple[float, Mask]]) -> float:
+    """How alike the outcomes of all first guesses are to the best, in [0, 1].
+
+    The mean IoU of the others with it, each weighted by `exp(its score - the best score)`: what
+    ends elsewhere counts if it would have been nearly as good.
+
+    Args:
+        outcomes: Scores (`score_mask`) and masks `H W`, the best first.
+    """
+    (best, mask), *others = outcomes
+    if not others:
+        return 1.0
+    weights = np.exp([score - best for score, _ in others])
+    same = [overlap(mask, other) for _, other in others]
+    return float(np.dot(weights, same) / weights.sum())
+
+
+def regrown(picture: Picture, guess: Mask, prompts: Prompts, long_side: int = 512) -> Mask:
+    """A mask `H W` that another segmenter guessed, as the user's prompts mend it.
+
+    GrabCut starts from the guess with the points and the box put in; where the guess is empty, from
+    the box, or from what is coloured like the points.
+
+    Args:
+        picture: `H W 3`.
+        guess: `H W`.
+        prompts: In pixels of the picture.
+        long_side: Pixels; a larger picture is worked on at this size.
+    """
+    height, width = picture.shape[:2]
+    seeds = Seeds.of(prompts, slice(0, height), slice(0, width))
+    small = _reduced(picture, long_side)
+    size = (small.shape[1], small.shape[0])
+    lab: Picture = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
+    inner = cv2.resize(guess.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
+    if not guess.any():
+        inner = centre_prior(lab.shape[0], lab.shape[1], spread=0.4, middle=seeds.middle) > 0.5
+    trimap = np.where(inner, MAYBE_SUBJECT, MAYBE_GROUND).astype(np.uint8)
+    outcome = _grabcut(lab, seeds.draw(trimap, lab), _ITERATIONS)
+    if outcome is None:
+        return guess
+    fine = _tidy(outcome, seeds, opening=0.008)
+    return _enlarged(fine, small, picture) if small is not picture else fine
+
+
+def _outcomes(cues: ColourCues, seeds: Seeds) -> list[tuple[float, Mask]]:
+    """The small picture's masks from all first guesses, with their scores, the best first."""
+    found = []
     for guess in _first_guesses(cues):
         outcome = _grabcut(cues.lab, seeds.draw(guess, cues.lab), _ITERATIONS)
-        if outcome is None:
-            continue
-        for mask in (_tidy(outcome, seeds), _tidy(outcome, seeds, closing=0.12)):
-            score = score_mask(mask, cues, seeds.middle)
-            if score > best_score:
-                best, best_score = mask, score
-    return best
+        if outcome is not None:
+            for mask in (_tidy(outcome, seeds), _tidy(outcome, seeds, closing=0.12)):
+                score = score_mask(mask, cues, seeds.middle)
+                if score > -np.inf:
+                    found.append((score, mask))
+    # Stable: of equal ones the first guess's.
+    return sorted(found, key=lambda scored: -scored[0])
 
 
 def _first_guesses(cues: ColourCues) -> Iterator[NDArray[np.uint8]]:

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
-from idgen.masks import Mask, Picture
-from idgen.prepare.photos import Photo, opened_picture, visible_entries
+from idgen.masks import HALF, Mask
+from idgen.prepare.photos import Photo, visible_entries
+from idgen.prepare.segmenters.finding import Find, Finding
+from idgen.prepare.segmenters.mask_pictures import read_matte
 from idgen.prepare.segmenters.segmenter import Segment, Segmenter
 
-_MIDDLE = 128
-_RULE = fingerprint_fields(segmenter="mask files", version=1, threshold=_MIDDLE)
+_RULE = fingerprint_fields(segmenter="mask files", version=2, threshold=HALF)
 _SUFFIXES = tuple("." + "".join(letters) for letters in product("pP", "nN", "gG"))
 
 
@@ -27,7 +27,8 @@ class MaskFiles(Segmenter):
 
     The mask of `dog/00.jpg` is `dog/00.jpg.png` or `dog/00.png` in the folder, or else `00.jpg.png`
     or `00.png`: an image of the photo's size (as seen, that is after EXIF rotation), white on the
-    subject, black elsewhere. Where a mask has transparency, what is transparent is background.
+    subject, black elsewhere. Where a mask has transparency, its alpha channel is the mask. Soft
+    edges are kept.
     """
 
     def __init__(self, folder: Path, others: Segmenter | None = None) -> None:
@@ -150,28 +151,22 @@ class MaskFiles(Segmenter):
         with self.others.loaded(device, photos) as segment:
             yield lambda photo: segment(photo) if self.path(photo) is None else self._read(photo)
 
+    @contextmanager
+    def finding(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Find]:
+        """The same, with soft edges and the files' names."""
+        if self.others is None or all(self.path(photo) is not None for photo in photos):
+            yield self._found
+            return
+        with self.others.finding(device, photos) as find:
+            yield lambda photo: find(photo) if self.path(photo) is None else self._found(photo)
+
     def _read(self, photo: Photo) -> Mask:
+        return np.asarray(read_matte(self._path(photo), photo) >= HALF)
+
+    def _found(self, photo: Photo) -> Finding:
         path = self._path(photo)
-        try:
-            with opened_picture(path) as image:
-                values = _brightness(image)
-        except Exception as error:  # decoders raise all kinds on damaged input
-            raise UserError(f"cannot read the mask {path} ({error}); save it as PNG") from error
-        (height, width), (own_height, own_width) = photo.size(), values.shape
-        if (height, width) != (own_height, own_width):
-            raise UserError(
-                f"the mask {path} is {own_width} x {own_height}, its photo {photo.name!r} is "
-                f"{width} x {height}; save it at the photo's size"
-            )
-        mask = values >= _MIDDLE
-        if not mask.any():
-            raise UserError(
-                f"the mask {path} is empty (its brightest value is {values.max()} of 255); paint "
-                "the subject white"
-            )
-        if mask.all():
-            raise UserError(f"the mask {path} covers the whole photo; paint the background black")
-        return mask
+        matte = read_matte(path, photo)
+        return Finding(matte >= HALF, f"{path.parent.name}/{path.name}", matte=matte)
 
 
 def shared_mask(mask: Path, first: Photo, second: Photo) -> UserError:
@@ -184,12 +179,3 @@ def shared_mask(mask: Path, first: Photo, second: Photo) -> UserError:
         f"{first.name!r} and {second.name!r} would share the mask {mask}; name the masks "
         f"{names[0]!r} and {names[1]!r}"
     )
-
-
-def _brightness(image: Image.Image) -> Picture:
-    if image.mode.startswith("I"):
-        return (np.asarray(image).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8)
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer)
-    return np.asarray(image.convert("L"))

@@ -5,40 +5,33 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from idgen.errors import UserError, first_line
-from idgen.fingerprint import fingerprint_fields, fingerprint_path
-from idgen.masks import Mask, Picture, cut_out
+from idgen.errors import UserError
+from idgen.fingerprint import fingerprint_fields
+from idgen.masks import Mask, Picture, cut_out, reduced_size, tidy
 from idgen.metrics.encoders import ClipScorer
 from idgen.metrics.scorer import ImageScorer
-from idgen.mini.assets import mini_path
-from idgen.mini.sam import load_mini_sam
 from idgen.placeholders import check_words
 from idgen.prepare.photos import Photo
 from idgen.prepare.segmenters.candidates import Candidates, choose, keep_best, score_candidates
 from idgen.prepare.segmenters.class_noun import NOUN_FILE, ClassNouns
 from idgen.prepare.segmenters.detector import BoxDetector, Detect
+from idgen.prepare.segmenters.promptable import PromptableNetwork
 from idgen.prepare.segmenters.prompts import PromptedSegmenter, Prompts, prompted_key, prompts_of
+from idgen.prepare.segmenters.sam_weights import Architecture, SamWeights
 from idgen.prepare.segmenters.segmenter import Segment
-from idgen.sources import MINI, is_mini
-
-Architecture: TypeAlias = Literal["vit_b", "vit_l", "vit_h"]
+from idgen.sources import MINI
 
 _VERSION = 2
-_KEY = "SamSegmenter.checkpoint"
-_ARCHITECTURE_OF_WIDTH: dict[int, Architecture] = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 _GRID = (0.3, 0.5, 0.7)
 _BOX = (0.1, 0.1, 0.9, 0.9)
 _SCORING_SIDE = 256
-_SMALLEST_REGION = 0.01
 
 
 class SamSegmenter(PromptedSegmenter):
@@ -52,6 +45,8 @@ class SamSegmenter(PromptedSegmenter):
     those alone. Islands and holes under 1 % of the mask's area are removed.
     """
 
+    _parameter = "SamSegmenter.checkpoint"
+
     def __init__(
         self,
         checkpoint: str = MINI,
@@ -61,12 +56,16 @@ class SamSegmenter(PromptedSegmenter):
         detector: BoxDetector | None = None,
         class_noun: str | None = None,
         class_nouns: Path | None = None,
+        revision: str | None = None,
     ) -> None:
         """Notes the checkpoint; the weights are loaded by `loaded`.
 
         Args:
-            checkpoint: `mini` (ships with idgen), or the path of a `.pth` or `.safetensors` file.
-            architecture: Its image encoder; None to read it off the weights.
+            checkpoint: `mini` (ships with idgen), the path of one of Meta's files (`.pth` or
+                `.safetensors`), or a folder or hub id of transformers, such as
+                `facebook/sam-vit-base`.
+            architecture: Of one of Meta's files: its image encoder; None to read it off the
+                weights.
             encoder: Embeds what candidates cut out, to find what the photos share, such as
                 `DinoScorer`; None to judge each photo by itself.
             clip: Compares what candidates cut out with the class noun; None to do without.
@@ -76,6 +75,7 @@ class SamSegmenter(PromptedSegmenter):
                 `class_noun.txt` beside them.
             class_nouns: A file of lines `subject,noun`, the subject being the name of its folder
                 of photos; such as DreamBench's `prompts_and_classes.txt`.
+            revision: For a hub id: its commit, tag or branch.
 
         Raises:
             UserError: If there is a class noun and nothing that takes it.
@@ -83,31 +83,16 @@ class SamSegmenter(PromptedSegmenter):
         self._takes_noun = clip is not None or detector is not None
         if not self._takes_noun and (class_noun, class_nouns) != (None, None):
             raise UserError(
-                "SamSegmenter: a class noun belongs with clip or detector, which look for it: give "
-                "one of them, or leave class_noun and class_nouns out"
+                f"{type(self).__name__}: a class noun belongs with clip or detector, which look "
+                "for it: give one of them, or leave class_noun and class_nouns out"
             )
-        self.checkpoint = checkpoint
-        self._is_mini = is_mini(checkpoint)
-        self.architecture = architecture
+        self.weights = SamWeights(checkpoint, self._parameter, revision, architecture)
         self.encoder = encoder
         self.clip = clip
         self.detector = detector
         if class_noun is not None:
-            check_words(class_noun, "SamSegmenter.class_noun")
+            check_words(class_noun, f"{type(self).__name__}.class_noun")
         self.nouns = ClassNouns(class_noun, class_nouns)
-
-    @property
-    def _path(self) -> Path:
-        if self._is_mini:
-            return mini_path("sam")
-        path = Path(self.checkpoint).expanduser()
-        if not path.is_file() or path.suffix not in (".pth", ".safetensors"):
-            what = "is no .pth or .safetensors file" if path.exists() else "does not exist"
-            raise UserError(
-                f"{_KEY}: {self.checkpoint!r} {what}; give a segment-anything checkpoint such as "
-                "sam_vit_b_01ec64.pth, or 'mini'"
-            )
-        return path
 
     @cached_property
     def identity(self) -> str:
@@ -116,7 +101,7 @@ class SamSegmenter(PromptedSegmenter):
         return fingerprint_fields(
             segmenter="sam",
             version=_VERSION,
-            weights=fingerprint_path(self._path),
+            weights=self.weights.identity,
             **{name: None if model is None else model.identity for name, model in models.items()},
         )
 
@@ -146,17 +131,15 @@ class SamSegmenter(PromptedSegmenter):
     @contextmanager
     def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:
         """Loads the models; with `encoder`, photos that have their masks are looked at too."""
-        from segment_anything import SamPredictor
-
-        predictor = SamPredictor(self._load().eval().requires_grad_(False).to(device))
+        network = self.weights.load(device)
         with ExitStack() as models:
             encoder = self.encoder and models.enter_context(self.encoder.loaded(device))
             clip = self.clip and models.enter_context(self.clip.loaded(device))
             detect = None
             if self.detector is not None:
                 detect = models.enter_context(self.detector.loaded(device))
-            look = _Look(predictor, encoder, clip, detect)
-            del predictor
+            look = _Look(network, encoder, clip, detect)
+            del network
             seen: dict[str, Candidates] = {}
             # The set's own, for drawings too, which lie elsewhere; only where one is looked for.
             noun = cache(lambda: self.nouns.of(photos[0]) if self._takes_noun else "")
@@ -180,32 +163,49 @@ class SamSegmenter(PromptedSegmenter):
             finally:
                 del look  # also from `segment`, which the caller may still hold
 
-    def _load(self) -> Any:
-        from segment_anything import sam_model_registry
 
-        if self._is_mini:
-            return load_mini_sam(self._path)
-        try:
-            if self._path.suffix == ".safetensors":
-                state = load_file(self._path)
-            else:
-                state = torch.load(self._path, map_location="cpu", weights_only=True)
-            width = state["image_encoder.patch_embed.proj.weight"].shape[0]
-            model = sam_model_registry[self.architecture or _ARCHITECTURE_OF_WIDTH[width]]()
-            model.load_state_dict(state)
-        except Exception as error:  # damaged files and other models fail in many ways
-            raise UserError(
-                f"{_KEY}: {self.checkpoint!r} is no segment-anything checkpoint "
-                f"({first_line(error, 120)}); fetch it again, or check 'architecture'"
-            ) from error
-        return model
+class Sam2Segmenter(SamSegmenter):
+    """SAM 2 (Ravi et al., 2024, arXiv 2408.00714) or EdgeTAM by transformers, prompted likewise."""
+
+    _parameter = "Sam2Segmenter.model"
+
+    def __init__(
+        self,
+        model: str = "facebook/sam2.1-hiera-small",
+        revision: str | None = None,
+        encoder: ImageScorer | None = None,
+        clip: ClipScorer | None = None,
+        detector: BoxDetector | None = None,
+        class_noun: str | None = None,
+        class_nouns: Path | None = None,
+    ) -> None:
+        """Notes the model; the weights are loaded by `loaded`. See `SamSegmenter`.
+
+        Args:
+            model: A folder that transformers saved, or a hub id.
+            revision: For a hub id: its commit, tag or branch.
+            encoder: Embeds what candidates cut out.
+            clip: Compares what candidates cut out with the class noun.
+            detector: Finds a box around what the class noun names.
+            class_noun: What the subject is.
+            class_nouns: A file of lines `subject,noun`.
+        """
+        super().__init__(
+            model,
+            encoder=encoder,
+            clip=clip,
+            detector=detector,
+            class_noun=class_noun,
+            class_nouns=class_nouns,
+            revision=revision,
+        )
 
 
 @dataclass(frozen=True)
 class _Look:
     """The loaded models, and how photos are looked at with them."""
 
-    predictor: Any
+    network: PromptableNetwork
     encoder: ImageScorer | None
     clip: ClipScorer | None
     detect: Detect | None
@@ -213,22 +213,17 @@ class _Look:
     @torch.inference_mode()
     def candidates(self, picture: Picture, noun: str) -> Candidates:
         """The best candidates of the automatic prompts in a picture `H W 3` of such a thing."""
-        small = self._show(picture)
-        height, width = small.shape[:2]
+        small = self.network.show(picture)
         box = None if self.detect is None else self.detect(small, noun)
-        low, quality = (
-            _automatic(self.predictor, width, height)
-            if box is None
-            else _of_box(self.predictor, torch.tensor(box), width, height)
-        )
-        masks = _reduced(self._sized(low.flatten(0, 1))) > 0
+        low, quality = _automatic(self.network) if box is None else self.network.box(np.array(box))
+        masks = _reduced(self.network.sized(low.flatten(0, 1))) > 0
         scores = score_candidates(masks.view(*low.shape[:2], *masks.shape[1:]), quality)
         kept = keep_best(masks, scores)
         logits = low.flatten(0, 1)[kept]
         embeddings = likely = None
         cut_outs = []
         if self.encoder is not None or self.clip is not None:
-            full = (self._sized(logits) > 0).cpu().numpy()
+            full = (self.network.sized(logits) > 0).cpu().numpy()
             cut_outs = [cut_out(small, mask) for mask in full]
         if self.encoder is not None:
             embeddings = self.encoder.embed_images(cut_outs).cpu()
@@ -240,91 +235,47 @@ class _Look:
     @torch.inference_mode()
     def prompted(self, picture: Picture, prompts: Prompts) -> Mask:
         """The mask, `H W`, that the user's prompts give in a picture `H W 3`."""
-        small = self._show(picture)
-        height, width = picture.shape[:2]
-        scale = np.array([small.shape[1] / width, small.shape[0] / height])
-        points = np.array((*prompts.points, *prompts.background_points)).reshape(-1, 2) * scale
-        labels = np.array([1] * len(prompts.points) + [0] * len(prompts.background_points))
-        box = None if prompts.box is None else np.array(prompts.box) * np.tile(scale, 2)
-        # One point may mean a part or the whole: then the model gives three and its opinion.
-        _, quality, low = self.predictor.predict(
-            points if len(points) else None,
-            labels if len(points) else None,
-            box=box,
-            multimask_output=len(points) == 1 and box is None,
-        )
-        best = torch.from_numpy(low[int(quality.argmax())])
-        return self.mask((height, width), best - self.predictor.model.mask_threshold)
+        return prompted_mask(self.network, picture, prompts)
 
     def mask(self, size: tuple[int, int], logits: Tensor) -> Mask:
         """Logits `h w` at the model's size, as a tidy mask of a photo of that height and width."""
-        small = _reduced_size(*size, self.predictor.model.image_encoder.img_size)
-        fitted = self._sized(logits[None].to(self.predictor.device), small)[0]
-        shape = (size[1], size[0])
-        values = fitted.float().cpu().numpy()
-        return _tidy(cv2.resize(values, shape, interpolation=cv2.INTER_LINEAR) > 0)
-
-    def _show(self, picture: Picture) -> Picture:
-        """Shows the model a picture, at the size that it sees at most."""
-        model_side = self.predictor.model.image_encoder.img_size
-        height, width = _reduced_size(picture.shape[0], picture.shape[1], model_side)
-        # Candidates in a phone's megapixels would fill the memory.
-        small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-        self.predictor.set_image(small)
-        return np.asarray(small)
-
-    def _sized(self, logits: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Logits `K h w` at the model's size, at that of the reduced photo, `K H W`."""
-        from segment_anything.utils.transforms import ResizeLongestSide
-
-        model = self.predictor.model
-        size = size or self.predictor.original_size
-        side = model.image_encoder.img_size
-        shown = ResizeLongestSide.get_preprocess_shape(*size, side)
-        fitted: Tensor = model.postprocess_masks(logits[:, None], shown, size)
-        return fitted[:, 0]
+        return full_mask(self.network, size, logits)
 
 
-def _reduced_size(height: int, width: int, long_side: int) -> tuple[int, int]:
-    scale = min(1.0, long_side / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
+@torch.inference_mode()
+def prompted_mask(network: PromptableNetwork, picture: Picture, prompts: Prompts) -> Mask:
+    """The mask, `H W`, that a network gives for a user's prompts in a picture `H W 3`."""
+    small = network.show(picture)
+    height, width = picture.shape[:2]
+    scale = np.array([small.shape[1] / width, small.shape[0] / height])
+    points = np.array((*prompts.points, *prompts.background_points)).reshape(-1, 2) * scale
+    labels = np.array([1] * len(prompts.points) + [0] * len(prompts.background_points))
+    box = None if prompts.box is None else np.array(prompts.box) * np.tile(scale, 2)
+    low, quality = network.together(points, labels, box)
+    return full_mask(network, (height, width), low[0, int(quality[0].argmax())])
 
 
-def _automatic(predictor: Any, width: int, height: int) -> tuple[Tensor, Tensor]:
+def full_mask(network: PromptableNetwork, size: tuple[int, int], logits: Tensor) -> Mask:
+    """A network's logits `h w`, as a tidy mask of a photo of that height and width."""
+    fitted = network.sized(logits[None], reduced_size(*size, network.side))[0]
+    shape = (size[1], size[0])
+    values = fitted.float().cpu().numpy()
+    return tidy(cv2.resize(values, shape, interpolation=cv2.INTER_LINEAR) > 0)
+
+
+def _automatic(network: PromptableNetwork) -> tuple[Tensor, Tensor]:
     """Mask logits `P C h w` and predicted IoU `P C` of P prompts with C candidates each."""
-    extent = torch.tensor([width, height], dtype=torch.float, device=predictor.device)
-    grid = torch.tensor([(x, y) for y in _GRID for x in _GRID], device=predictor.device)
-    points = predictor.transform.apply_coords_torch(grid * extent, (height, width))
-    labels = torch.ones(len(points), 1, dtype=torch.int, device=predictor.device)
-    _, quality, low = predictor.predict_torch(points[:, None], labels, return_logits=True)
-    middle = torch.tensor(_BOX, device=predictor.device) * extent.repeat(2)
-    of_box, quality_of_box = _of_box(predictor, middle, width, height)
-    low = torch.cat([low - predictor.model.mask_threshold, of_box])
-    return low, torch.cat([quality, quality_of_box])
-
-
-def _of_box(predictor: Any, box: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
-    """The same of one box (left, top, right, bottom): `1 C h w` and `1 C`."""
-    box = box.float().to(predictor.device).view(1, 4)
-    boxes = predictor.transform.apply_boxes_torch(box, (height, width))
-    _, quality, low = predictor.predict_torch(None, None, boxes=boxes, return_logits=True)
-    return low - predictor.model.mask_threshold, quality
+    height, width = network.size
+    extent = np.array([width, height])
+    low, quality = network.points(np.array([(x, y) for y in _GRID for x in _GRID]) * extent)
+    of_box, quality_of_box = network.box(np.array(_BOX) * np.tile(extent, 2))
+    return torch.cat([low, of_box]), torch.cat([quality, quality_of_box])
 
 
 def _reduced(logits: Tensor) -> Tensor:
     """Logits `K H W`, no larger than scoring needs."""
     height, width = logits.shape[-2:]
-    size = _reduced_size(height, width, _SCORING_SIDE)
+    size = reduced_size(height, width, _SCORING_SIDE)
     if size == (height, width):
         return logits
     return interpolate(logits[None], size=size, mode="bilinear", align_corners=False)[0]
-
-
-def _tidy(mask: Mask) -> Mask:
-    """Removes islands and fills holes that are small beside the mask."""
-    from segment_anything.utils.amg import remove_small_regions
-
-    threshold = _SMALLEST_REGION * float(mask.sum())
-    for mode in ("holes", "islands"):
-        mask, _ = remove_small_regions(mask, threshold, mode)
-    return np.asarray(mask, dtype=np.bool_)

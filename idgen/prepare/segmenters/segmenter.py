@@ -2,8 +2,8 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -11,8 +11,9 @@ from typing import TypeAlias
 import torch
 
 from idgen.errors import UserError
-from idgen.masks import Mask, Picture
+from idgen.masks import Mask, Matte, Picture
 from idgen.prepare.photos import Photo, subject_name
+from idgen.prepare.segmenters.finding import Find, Finding
 
 Segment: TypeAlias = Callable[[Photo], Mask]
 """A photo of `H W` pixels to its subject's mask, `H W`."""
@@ -53,6 +54,17 @@ class Segmenter(ABC):
         Raises:
             UserError: If weights cannot be loaded.
         """
+
+    @property
+    def title(self) -> str:
+        """What the contact sheet calls it."""
+        return type(self).__name__.removesuffix("Segmenter")
+
+    @contextmanager
+    def finding(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Find]:
+        """The same as `loaded`, with what is to be said of each mask."""
+        with self.loaded(device, photos) as segment:
+            yield lambda photo: Finding(segment(photo), self.title)
 
     def check(self, photos: Sequence[Photo]) -> None:  # noqa: B027 (most have nothing to check)
         """Raises a UserError, before any work, if a photo can have no mask."""
@@ -113,6 +125,10 @@ class DrawnPicture(Photo):
     def pixels(self) -> Picture:
         """The picture, `H W 3` uint8, sRGB."""
         return self.image
+
+    def alpha(self) -> Matte | None:
+        """It has none."""
+        return None
 
 
 def of_drawings(segment: Segment) -> Callable[[Picture], Mask]:

@@ -13,8 +13,9 @@ from PIL import Image
 from idgen.masks import Mask, Picture
 from idgen.pages.rendering import render_page
 from idgen.prepare.captioners.caption_files import SheetCaption
+from idgen.prepare.segmenters.prompts import Prompts
 
-PAGE_VERSION = 4
+PAGE_VERSION = 5
 """Part of the page's key: raise it when the page changes."""
 
 _SIDE = 480
@@ -34,6 +35,8 @@ class SheetRow:
         background: `H W 3`.
         warnings: What looks wrong.
         caption: Its prompt, to be edited.
+        source: What its mask was taken from; empty where that is not known.
+        prompts: What the user said already of where the subject is.
     """
 
     name: str
@@ -42,6 +45,8 @@ class SheetRow:
     background: Picture
     warnings: list[str]
     caption: SheetCaption
+    source: str = ""
+    prompts: Prompts | None = None
 
 
 def draw_contact_page(rows: Iterable[SheetRow], key: str) -> bytes:
@@ -57,8 +62,12 @@ def draw_contact_page(rows: Iterable[SheetRow], key: str) -> bytes:
     photos = [
         {
             "name": row.name,
+            "width": row.photo.shape[1],
+            "height": row.photo.shape[0],
+            "prompts": "" if row.prompts is None else row.prompts.model_dump_json(),
             "share": f"{100 * row.mask.mean():.0f}",
             "warnings": row.warnings,
+            "source": row.source,
             "caption": row.caption._asdict(),
             "pictures": {
                 "photo": _sized(row.photo),

@@ -10,7 +10,7 @@ from idgen.errors import UserError
 from idgen.masks import Mask
 from idgen.prepare import GrabCutSegmenter, Photo, find_photos
 from idgen.prepare.segmenters.colour_cues import find_cues, histogram, without_bars
-from idgen.prepare.segmenters.grabcut import score_mask
+from idgen.prepare.segmenters.grabcut import score_mask, steadiness
 from idgen.prepare.segmenters.prompts import PROMPTS
 from tests.prepare.pictures import CPU, picture, red, save_pictures
 
@@ -188,3 +188,32 @@ def test_a_picture_beside_the_set_is_judged_as_if_it_were_of_it(tmp_path: Path) 
     assert np.array_equal(beside, masks([*own, extra])[extra.digest])
     assert np.array_equal(untouched, masks(own)[own[0].digest])
     assert iou(beside, red(extra.pixels())) > 0.9
+
+
+def test_a_mask_is_doubted_where_other_first_guesses_end_elsewhere(tmp_path: Path) -> None:
+    """A red thing on plain ground is found from anywhere; in clouds each guess ends elsewhere."""
+    folder = save_pictures(tmp_path / "plain", 1, 2)
+    levels = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    Image.fromarray(levels).resize((112, 80), Image.Resampling.BICUBIC).save(odd / "clouds.png")
+    doubts = {}
+    for photos in (find_photos(folder), find_photos(odd)):
+        with GrabCutSegmenter().finding(CPU, photos) as find:
+            for photo in photos:
+                found = find(photo)
+                doubts[photo.name] = found.doubts
+                assert found.source == "GrabCut"
+    assert doubts["1.png"] == doubts["2.png"] == ()
+    (doubt,) = doubts["clouds.png"]
+    assert "other first guesses end elsewhere" in doubt
+
+
+def test_steadiness_weighs_by_score() -> None:
+    one, other = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
+    one[:2], other[2:] = True, True
+    assert steadiness([(3.0, one)]) == 1
+    assert steadiness([(3.0, one), (3.0, one)]) == 1
+    assert steadiness([(3.0, one), (3.0, one), (3.0, other)]) == pytest.approx(0.5)
+    far = steadiness([(3.0, one), (3.0, one), (-3.0, other)])
+    assert far == pytest.approx(1 / (1 + np.exp(-6)))
