@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from idgen.backbones.backbone import Backbone
+from idgen.data.cast import Prompt
 from idgen.data.prompts import without_token
 from idgen.data.subject import Subject
 from idgen.errors import UserError
@@ -29,18 +30,6 @@ class CaptionUse(Enum):
     never = "never"
     always = "always"
     auto = "auto"
-
-
-class Prompt(NamedTuple):
-    """A training prompt.
-
-    Attributes:
-        spoken: As the backbone reads it, with the subject's token.
-        plain: The same without the token.
-    """
-
-    spoken: str
-    plain: str
 
 
 class TrainingPrompts(NamedTuple):
