@@ -11,9 +11,7 @@ _QUOTED = re.compile(r"""(?P<quote>['"])(?P<template>.*\{[01]\}.*)(?P=quote)""")
 _HEAD_OF_LIST = "subject_name"
 
 
-def read_templates(
-    lines: Sequence[str], *, live: bool, placeholders: Sequence[str]
-) -> list[str]:
+def read_templates(lines: Sequence[str], *, live: bool, placeholders: Sequence[str]) -> list[str]:
     """The prompt templates for one kind of subject.
 
     The file has two lists, one for objects and one for live subjects, under headings such as

@@ -56,7 +56,7 @@ class TrainingPrompts(NamedTuple):
             source: The digest of its photo, or the number of its composite (`composite_name`).
             place: The row's place among all rows of the endless stream, of all processes.
         """
-        return self.usual if self._dropped(place) else self.of_photos.get(source, self.usual)
+        return self.usual if self.dropped(place) else self.of_photos.get(source, self.usual)
 
     def with_composites(self, drawn: Sequence[str], subject: Subject) -> "TrainingPrompts":
         """The same, with the prompts of composites: where photos have captions, they have too.
@@ -73,7 +73,8 @@ class TrainingPrompts(NamedTuple):
             found[composite_name(number)] = Prompt(subject.spoken(prompt), without_token(prompt))
         return self._replace(of_photos={**self.of_photos, **found})
 
-    def _dropped(self, place: int) -> bool:
+    def dropped(self, place: int) -> bool:
+        """Whether a row at a place goes without its caption."""
         return seed_of("caption dropout", self.seed, place) < self.dropout * _SEEDS
 
 

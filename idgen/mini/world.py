@@ -18,6 +18,7 @@ from idgen.mini.scenes import SCENES, paint_scene, scene_named
 
 SIDE = 64
 SUPERSAMPLE = 2
+"""How much larger pictures are drawn."""
 
 # Identities of training have seeds below this, held-out ones from here on.
 HELD_OUT_FROM = 1_000_000
@@ -120,6 +121,7 @@ def draw(factors: Factors) -> Drawing:
 
 
 def reduced(image: Image.Image) -> NDArray[np.uint8]:
+    """A picture drawn `SUPERSAMPLE` times as large, at its own size."""
     return np.asarray(image.reduce(SUPERSAMPLE), dtype=np.uint8)
 
 
