@@ -3,11 +3,13 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
 
 from idgen.backbones.backbone import Backbone
 from idgen.data.cast import Cast, Prompt, exchanged
@@ -18,7 +20,7 @@ from idgen.files import check_writable
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Picture
 from idgen.placeholders import FIRST, FIRST_NOUN, SECOND, SECOND_NOUN
-from idgen.prepare import Preparation, PreparedSubject
+from idgen.prepare import Preparation, PreparedSubject, SubjectViews
 from idgen.prepare.captioners.captioner import with_scene
 from idgen.prepare.index import PreparedPhoto
 from idgen.seeds import seed_of
@@ -27,6 +29,13 @@ _KEY = "data.pairs"
 _VERSION = 1
 _MARGIN = 0.02
 """Of each half, in sides of the picture, that stays free."""
+
+
+class PairMask(Enum):
+    """What of a pair counts as the subject, for losses that read masks."""
+
+    picture = "picture"
+    union = "union"
 
 
 class PairPrompt(NamedTuple):
@@ -47,9 +56,9 @@ class Pairs:
 
     No photo shows both, and a model that learns them apart mixes them up when it draws them
     together. So each is cut out by its mask and put into a half of the picture, before the
-    background of one of the photos, from which its subject was taken away; the subject's mask is
-    the union. This is Cut-Mix of SVDiff (Han et al. 2023, arXiv 2303.11305); there halves of two
-    photos are put together, here subjects on one background. Who is named first stands on the left.
+    background of one of the photos, from which its subject was taken away. This is Cut-Mix of
+    SVDiff (Han et al. 2023, arXiv 2303.11305); there halves of two photos are put together, here
+    subjects on one background. Who is named first stands on the left.
 
     Attributes:
         share: Which share of a batch's rows are pairs, in the mean; with 0 the two are learnt from
@@ -58,6 +67,10 @@ class Pairs:
         size: Least and largest size of a subject, the longer of its height and width, in sides of
             the picture.
         edge: Width of its fading edge, as a share of the side.
+        mask: What of a pair counts as the subject: the whole `picture`, or the `union` of the two.
+            A backbone that draws one subject in the middle has to learn that nothing stands there;
+            with the union, losses that keep what is beside the mask as the backbone draws it
+            (`BackgroundPreservation`) teach the contrary.
         prompt: Their training prompt; where the second subject stands on the left, the two change
             places in it.
         seed: Of photos, backgrounds, sizes and places.
@@ -68,6 +81,7 @@ class Pairs:
     count: int = 96
     size: tuple[float, float] = (0.36, 0.46)
     edge: float = 0.01
+    mask: PairMask = PairMask.picture
     prompt: str = f"a photo of a {FIRST} {FIRST_NOUN} and a {SECOND} {SECOND_NOUN}"
     seed: int = 0
     folder: str | None = None
@@ -225,6 +239,17 @@ class PairFolder(PastedPictures):
         cut = Cut.of(subject.background(photo), subject.mask(photo))
         size = (self._side, self._side)
         return np.asarray(cv2.resize(cut.picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+    def load_views(self) -> SubjectViews:
+        """Reads the features of all, one a row, their masks as the settings have them.
+
+        Raises:
+            UserError: If a file is missing or damaged.
+        """
+        views = super().load_views()
+        if self._settings.mask is PairMask.union:
+            return views
+        return views._replace(subject_mask=torch.ones_like(views.subject_mask))
 
     def prompts(self, cast: Cast, captions: bool) -> list[PairPrompt]:
         """The training prompt of each.
