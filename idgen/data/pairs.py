@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -249,7 +249,7 @@ class PairFolder(PastedPictures):
         views = super().load_views()
         if self._settings.mask is PairMask.union:
             return views
-        return views._replace(subject_mask=torch.ones_like(views.subject_mask))
+        return replace(views, subject_mask=torch.ones_like(views.subject_mask))
 
     def prompts(self, cast: Cast, captions: bool) -> list[PairPrompt]:
         """The training prompt of each.
