@@ -22,6 +22,9 @@ BOTH, PLACE, FIRST, SECOND, RIGHT, BLEEDING = PAIR_SCORES = (
     *("both_there", "in_place", "first_identity", "second_identity", "both_right", "bleeding"),
 )
 
+INDIVIDUALS = 100
+"""In the line-up of each subject, itself among them."""
+
 
 @dataclass(frozen=True)
 class Half:
@@ -42,15 +45,20 @@ class Half:
 class PairLineups:
     """Of two subjects: individuals of each class, and each class with the other's looks."""
 
-    def __init__(self, subjects: Sequence[MiniSubject], dino: DinoScorer) -> None:
+    def __init__(
+        self, subjects: Sequence[MiniSubject], dino: DinoScorer, individuals: int = INDIVIDUALS
+    ) -> None:
         """Embeds them, or finds them stored.
 
         Args:
             subjects: The first and the second.
             dino: Loaded.
+            individuals: In each line-up.
         """
         self.same_class = subjects[0].noun == subjects[1].noun
-        self.individuals = [_lineup(one, dino) for one in subjects]
+        self.individuals = [
+            _pictures(one.noun, lineup_seeds(one, individuals), dino) for one in subjects
+        ]
         both = zip(subjects, reversed(subjects), strict=True)
         self.bled = [_pictures(one.noun, [other.identity_seed], dino)[0] for one, other in both]
 
@@ -77,11 +85,6 @@ def _likeness(seen: Tensor, lineup: Tensor) -> Tensor:
     individuals, pictures, _ = lineup.shape
     cosines = seen @ unit(lineup.to(seen.device).flatten(0, 1)).T
     return cosines.view(len(seen), individuals, pictures).amax(dim=2)
-
-
-def _lineup(subject: MiniSubject, dino: DinoScorer) -> Tensor:
-    """`I K E`, the subject first."""
-    return _pictures(subject.noun, lineup_seeds(subject), dino)
 
 
 def _pictures(noun: str, seeds: Sequence[int], dino: DinoScorer) -> Tensor:
