@@ -1,7 +1,6 @@
 """The LightningDataModule: a prepared subject's batches, and prompts to draw."""
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +14,22 @@ from idgen.backbones.backbone import Backbone
 from idgen.data.batch import ShownPhotos, SubjectBatch
 from idgen.data.captions import Captions, TrainingPrompts, composite_name, usual_prompt
 from idgen.data.cast import Cast
-from idgen.data.class_images import ClassImageFolder, ClassImages, ClassRows
-from idgen.data.composites import CompositeFolder, Composites
+from idgen.data.class_images import ClassImages, ClassRows
+from idgen.data.composites import Composites
 from idgen.data.drawing_data import DrawingData, Suite
 from idgen.data.joint_prompts import JointPrompts
-from idgen.data.pairs import PairFolder, Pairs
+from idgen.data.made_images import MadeImages
+from idgen.data.pairs import Pairs
 from idgen.data.rows import Rows
-from idgen.data.scene_images import SceneFolder, SceneImages, SceneRows
+from idgen.data.scene_images import SceneImages, SceneRows
 from idgen.data.stream import EndlessOrder, SubjectStream, places
 from idgen.data.subject import Subject
-from idgen.data.subject_photos import SubjectPhotos, all_photos
+from idgen.data.subject_photos import SubjectPhotos
 from idgen.errors import UserError
-from idgen.masks import Mask, Picture
+from idgen.masks import Mask
 from idgen.models.decoupling import PhotoFeatures
 from idgen.prepare import Photo, Preparation, read_photo
 from idgen.prepare.segmenters.segmenter import check_reference
-from idgen.prepare.store import CONTACT_PAGE
 from idgen.sources import MINI, is_mini
 
 _MOST_REFERENCE = 10.0
@@ -134,6 +133,9 @@ class SubjectDataModule(DrawingData):
         if self.pairs is not None:
             self.pairs.check(self.cast, backbone)
         self._sets = [SubjectPhotos(s, self.preparation, backbone) for s in self.cast.subjects]
+        self._made = MadeImages(
+            self._sets, self.preparation, backbone, prior, scenes, composites, self.pairs
+        )
         self.captions = captions
         self._prompts: TrainingPrompts | JointPrompts
         self._prompts = TrainingPrompts(usual_prompt(subject), {})
@@ -154,43 +156,6 @@ class SubjectDataModule(DrawingData):
         """
         return [photo for one in self._sets for photo in one.photos]
 
-    @property
-    def class_images(self) -> ClassImageFolder | None:
-        """The class images on disk, None where no prior is preserved."""
-        if self.prior is None:
-            return None
-        subject = self.subject
-        return self.prior.of(subject.class_noun, self.backbone, subject.prepared_folder)
-
-    @cached_property
-    def scene_images(self) -> SceneFolder | None:
-        """The scene images on disk, None where there are none."""
-        if self.scenes is None:
-            return None
-        subject, parts = self.subject, self.preparation
-        return self.scenes.of(subject.class_noun, self.backbone, subject.prepared_folder, parts)
-
-    def _composite_images(self) -> CompositeFolder | None:
-        """The composites on disk, of photos and scene images that are prepared."""
-        scenes = self.scene_images
-        if self.composites is None or scenes is None:
-            return None
-        photos = all_photos(self._sets)
-        prepared = self._sets[0].open()
-        return self.composites.of(prepared, lambda digest: photos[digest].pixels(), scenes)
-
-    def _pair_images(self) -> PairFolder | None:
-        """The pairs on disk, of photos that are prepared; None where no row shows any."""
-        if self.pairs is None or not self.pairs.share:
-            return None
-        photos = all_photos(self._sets)
-        prepared = [one.open() for one in self._sets]
-
-        def pixels(digest: str) -> Picture:
-            return photos[digest].pixels()
-
-        return PairFolder(self.pairs, prepared, pixels, self.preparation, self.backbone)
-
     def check(self) -> None:
         """Checks what training and scoring need beyond prompts, before any work.
 
@@ -202,10 +167,7 @@ class SubjectDataModule(DrawingData):
         digests = [{photo.digest for photo in one.photos} for one in self._sets]
         if self.companion is not None and digests[0] & digests[1]:
             raise UserError("data.companion.photos: a photo is one of data.subject.photos too")
-        if self.class_images is not None:
-            self.class_images.check(self.subject.token)
-        if self.scene_images is not None:
-            self.scene_images.check(self.subject.token)
+        self._made.check()
 
     def check_rows(self) -> None:
         """Checks, before any training, that there is a photo for what a row is to be told.
@@ -281,28 +243,10 @@ class SubjectDataModule(DrawingData):
         """
         if self.trainer is not None and self.trainer.state.fn != TrainerFn.FITTING:
             return
-        folder = self.subject.prepared_folder
-        images, scenes = self.class_images, self.scene_images
-        if images is not None and not images.is_complete():
-            images.check_writable()
-        if scenes is not None and not scenes.is_complete():
-            scenes.check_writable()
-        if self.composites is not None:
-            self.composites.check_writable(folder)
-        if self.pairs is not None and self.pairs.share:
-            self.pairs.check_writable(folder)
+        self._made.check_writable()
         for one in self._sets:
             one.prepare(self._device())
-        if images is not None and not images.is_complete():
-            images.draw(self._device())
-            rank_zero_info(f"drew class images: look at {images.folder}")
-        if scenes is not None and not scenes.is_ready():
-            scenes.make(self._device())
-            rank_zero_info(f"made scene images: look at {scenes.prepared / CONTACT_PAGE}")
-        for pasted in (self._composite_images(), self._pair_images()):
-            if pasted is not None and not pasted.is_complete():
-                pasted.make(self._device())
-                rank_zero_info(f"made {pasted.what}: look at {pasted.folder}")
+        self._made.make(self._device())
 
     def setup(self, stage: str) -> None:
         """Reads the prepared subject, or the features of the reference photo.
@@ -329,18 +273,18 @@ class SubjectDataModule(DrawingData):
         prepared = one.open()
         views, pasted, share = prepared.load_views(), [], 0.0
         self._prompts = self._say(one.prompts(prepared, views, self.captions, self.seed))
-        folder = self._composite_images()
+        folder = self._made.composed()
         if folder is not None:
             composites = folder.load()
             pasted, share = composites.prompts, folder.share
             self._prompts = self._prompts.with_composites(pasted, self.subject)
             views = views.then(composites.views)
         self._rows = Rows(views, len(pasted), share, self.other_background, self.seed)
-        if (images := self.class_images) is not None:
+        if (images := self._made.of_class) is not None:
             latents = images.load()
             order = self._order(len(latents.latent_mean))
             self._prior = ClassRows(latents, images.prompt, order)
-        if (scenes := self.scene_images) is not None:
+        if (scenes := self._made.of_scenes) is not None:
             of_scenes = scenes.load()
             order = self._order(len(of_scenes.photo_digests))
             self._scenes = SceneRows(of_scenes, scenes.prompt, order)
@@ -352,7 +296,7 @@ class SubjectDataModule(DrawingData):
             self._say(one.prompts(of_one, views, self.captions, self.seed))
             for one, of_one, views in zip(self._sets, prepared, both, strict=True)
         )
-        views, count, prompts, folder = both[0].then(both[1]), 0, {}, self._pair_images()
+        views, count, prompts, folder = both[0].then(both[1]), 0, {}, self._made.paired()
         if folder is not None:
             views, count = views.then(folder.load_views()), folder.count
             captioned = bool(first.of_photos or second.of_photos)
