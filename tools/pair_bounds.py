@@ -24,6 +24,7 @@ from idgen.data.prompts import suite_templates
 from idgen.evaluation.drawing import Means
 from idgen.evaluation.observed import Observed, Observer
 from idgen.evaluation.scores import fidelity_scores
+from idgen.masks import Picture
 from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.mini.pair_references import side_by_side
 from idgen.mini.subjects import DEMO_SUBJECTS, MiniSubject, sample_subject
@@ -90,8 +91,8 @@ def drawn_for(pair: Pair, request: DrawingRequest, row: str) -> Tensor:
     return _pixels(side_by_side(standing[0], standing[1], scene, tag).picture)
 
 
-def _pixels(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(picture).permute(2, 0, 1)
+def _pixels(picture: Picture) -> Tensor:
+    return torch.tensor(picture).permute(2, 0, 1)
 
 
 def bounds(pair: Pair, observer: Observer, pictures: int) -> list[Means]:
@@ -99,7 +100,7 @@ def bounds(pair: Pair, observer: Observer, pictures: int) -> list[Means]:
     shown = [photo for subject in pair for photo in subject.photos()]
     photos = Observed(torch.stack([_pixels(photo.picture) for photo in shown]), observer)
     asked = requests(pair, pictures)
-    lineups = PairLineups(pair, observer.dino)
+    lineups = PairLineups(pair, observer.dino, observer.clip)
     found: list[Means] = []
     for row in ROWS:
         truth = PairTruth(pair, TOKENS, lineups)

@@ -67,7 +67,7 @@ class Evaluator:
             self._truth = MiniTruth.of(suite.folder, dino, device, shown)
         else:
             folders = (suite.folder, other.folder)
-            self._pair_truth = PairTruth.of(folders, other.tokens, dino, device)
+            self._pair_truth = PairTruth.of(folders, other.tokens, dino, self.fidelity.clip, device)
 
     def start(self, suite: Suite, device: torch.device) -> None:
         """Loads the encoders for the scores that validation shows.

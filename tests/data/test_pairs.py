@@ -13,7 +13,7 @@ from idgen.data.cast import Cast
 from idgen.data.pairs import PairFolder, PairMask, Pairs
 from idgen.data.subject import Subject
 from idgen.errors import UserError
-from idgen.prepare import Preparation, find_photos
+from idgen.prepare import Photo, Preparation, find_photos
 from tests.prepare.parts import CentreSegmenter, CountingInpainter, PoolingEncoder, save_photos
 from tests.tiny import save_pipeline
 
@@ -31,7 +31,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     root = tmp_path_factory.mktemp("pairs")
     backbone = StableDiffusionBackbone(str(save_pipeline(root / "pipeline", side=32)))
     parts = Preparation(CentreSegmenter(), CountingInpainter(), PoolingEncoder(width=6))
-    photos, prepared = {}, []
+    photos: dict[str, Photo] = {}
+    prepared = []
     for name in ("one", "other"):
         folder = save_photos(root / name)
         if name == "other":
@@ -86,7 +87,7 @@ def test_the_union_is_of_two_that_stand_apart(made: Made) -> None:
 def test_who_is_named_first_stands_on_the_left(made: Made) -> None:
     folder = made(count=24, edge=0.0)
     prompts = folder.prompts(CAST, captions=False)
-    firsts = Counter()
+    firsts: Counter[bool] = Counter()
     for number, prompt in enumerate(prompts):
         words = prompt.usual.spoken.split()
         first_on_left = words.index("sks") < words.index("b")

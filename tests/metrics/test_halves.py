@@ -13,10 +13,10 @@ def segment(picture: Picture) -> Mask:
 
 
 def drawn(*boxes: tuple[int, int, int, int]) -> tuple[Picture, Mask]:
-    picture = np.zeros((SIDE, SIDE, 3), np.uint8)
+    picture: Picture = np.zeros((SIDE, SIDE, 3), np.uint8)
     for top, left, bottom, right in boxes:
         picture[top:bottom, left:right] = 200
-    return picture, picture.any(axis=2)
+    return picture, segment(picture)
 
 
 LEFT, RIGHT = (20, 8, 40, 24), (30, 38, 50, 60)
@@ -55,7 +55,7 @@ def test_what_the_whole_picture_does_not_show_is_none() -> None:
     masks = half_masks(picture, drawn(LEFT)[1], segment)
     assert masks[0] is not None
     assert masks[1] is None
-    assert half_masks(picture, picture.any(axis=2), lambda shown: None) == (None, None)
+    assert half_masks(picture, segment(picture), lambda shown: None) == (None, None)
 
 
 def test_a_speck_is_none() -> None:

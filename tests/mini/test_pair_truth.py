@@ -26,7 +26,7 @@ class World:
 
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
-        self.lineups = PairLineups(PAIR, observer.dino, individuals=12)
+        self.lineups = PairLineups(PAIR, observer.dino, observer.clip, individuals=12)
 
     def scores(self, pictures: Sequence[Tensor]) -> dict[str, float | None]:
         truth = PairTruth(PAIR, pair_bounds.TOKENS, self.lineups)
@@ -124,9 +124,10 @@ def test_what_stands_in_the_halves_decides(
 def test_two_of_one_class_are_told_apart_by_themselves(world: World) -> None:
     first = DEMO_SUBJECTS["robot"]
     second = type(first)("robot", first.identity_seed + 1, first.scenes)
-    lineups = PairLineups((first, second), world.observer.dino, individuals=3)
+    observer = world.observer
+    lineups = PairLineups((first, second), observer.dino, observer.clip, individuals=3)
     own = torch.stack([lineups.individuals[0][0, 0], lineups.individuals[1][0, 0]])
-    read = lineups.read(own)
+    read = lineups.read(own, lineups.classes)
     assert [half.whose for half in read] == [0, 1]
     assert [half.hit for half in read] == [True, True]
     assert [half.bled for half in read] == [False, False]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from idgen.evaluation.observed import Observed
 from idgen.evaluation.score import DrawingScore, Values
-from idgen.metrics.encoders import DinoScorer
+from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.metrics.halves import half_masks
 from idgen.metrics.masked import subject_square
 from idgen.metrics.similarity import unit
@@ -25,13 +25,16 @@ BOTH, PLACE, FIRST, SECOND, RIGHT, BLEEDING = PAIR_SCORES = (
 INDIVIDUALS = 100
 """In the line-up of each subject, itself among them."""
 
+_OF_CLASS = 12
+"""Individuals that a class is told by."""
+
 
 @dataclass(frozen=True)
 class Half:
     """What stands in a half of a drawing.
 
     Attributes:
-        whose: 0 if it is most like the first subject's class, 1 if the second's.
+        whose: 0 if it is of the first subject's class, 1 if of the second's.
         hit: Whether it is that subject, and no other individual of its class.
         bled: Whether it looks more like its class in the other subject's colours and texture than
             like that subject.
@@ -46,29 +49,42 @@ class PairLineups:
     """Of two subjects: individuals of each class, and each class with the other's looks."""
 
     def __init__(
-        self, subjects: Sequence[MiniSubject], dino: DinoScorer, individuals: int = INDIVIDUALS
+        self,
+        subjects: Sequence[MiniSubject],
+        dino: DinoScorer,
+        clip: ClipScorer,
+        individuals: int = INDIVIDUALS,
     ) -> None:
         """Embeds them, or finds them stored.
 
         Args:
             subjects: The first and the second.
-            dino: Loaded.
+            dino: Loaded; tells individuals apart.
+            clip: Loaded; tells classes apart, which DINO does hardly.
             individuals: In each line-up.
         """
         self.same_class = subjects[0].noun == subjects[1].noun
+        self.classes = torch.stack([_class_mean(one, clip) for one in subjects])
         self.individuals = [
             _pictures(one.noun, lineup_seeds(one, individuals), dino) for one in subjects
         ]
         both = zip(subjects, reversed(subjects), strict=True)
         self.bled = [_pictures(one.noun, [other.identity_seed], dino)[0] for one, other in both]
 
-    def read(self, halves: Tensor) -> list[Half]:
-        """Who stands in some halves, by DINO of their `subject_square`, `B E`."""
-        seen = unit(halves)
+    def read(self, dino: Tensor, clip: Tensor) -> list[Half]:
+        """Who stands in some halves.
+
+        Args:
+            dino: Embeddings of their `subject_square`, `B E`.
+            clip: The same by CLIP.
+        """
+        seen = unit(dino)
         likeness = [_likeness(seen, lineup) for lineup in self.individuals]
-        # Of one class they are told apart by themselves alone.
-        of_class = [found[:, :1] if self.same_class else found for found in likeness]
-        whose = torch.stack([found.amax(dim=1) for found in of_class], dim=1).argmax(dim=1)
+        alike = unit(clip) @ self.classes.to(clip.device).T
+        if self.same_class:
+            # They are told apart by themselves alone.
+            alike = torch.stack([found[:, 0] for found in likeness], dim=1)
+        whose = alike.argmax(dim=1)
         changed = [(seen @ unit(bled.to(seen.device)).T).amax(dim=1) for bled in self.bled]
         return [
             Half(
@@ -87,12 +103,29 @@ def _likeness(seen: Tensor, lineup: Tensor) -> Tensor:
     return cosines.view(len(seen), individuals, pictures).amax(dim=2)
 
 
+def _class_mean(subject: MiniSubject, clip: ClipScorer) -> Tensor:
+    """The mean direction of CLIP embeddings of other individuals of a subject's class, `E`."""
+
+    def make() -> Tensors:
+        seeds = lineup_seeds(subject, _OF_CLASS + 1)[1:]
+        return {"clip": clip.embed_images(_squares(subject.noun, seeds))}
+
+    key = {"noun": subject.noun, "seed": subject.identity_seed}
+    found = stored(make, what="half class", clip=clip.identity, **key)["clip"]
+    return unit(unit(found).mean(dim=0, keepdim=True))[0]
+
+
+def _squares(noun: str, seeds: Sequence[int]) -> list[Tensor]:
+    """The pictures of some individuals, cut out."""
+    drawings = [drawing for seed in seeds for drawing in half_pictures(noun, seed)]
+    return [subject_square(d.picture, d.masks[0]) for d in drawings]
+
+
 def _pictures(noun: str, seeds: Sequence[int], dino: DinoScorer) -> Tensor:
     """`I K E` of pictures of some individuals, as small as one of two is."""
 
     def make() -> Tensors:
-        drawings = [drawing for seed in seeds for drawing in half_pictures(noun, seed)]
-        found = dino.embed_images([subject_square(d.picture, d.masks[0]) for d in drawings])
+        found = dino.embed_images(_squares(noun, seeds))
         return {"dino": found.view(len(seeds), -1, found.shape[1])}
 
     of = " ".join(map(str, seeds))
@@ -134,7 +167,11 @@ class PairJudge:
                 if mask is not None:
                     squares.append(subject_square(picture, mask))
                     places.append((row, side))
-        read = self._lineups.read(drawings.observer.dino.embed_images(squares)) if squares else []
+        read = []
+        if squares:
+            observer = drawings.observer
+            by_dino, by_clip = (e.embed_images(squares) for e in (observer.dino, observer.clip))
+            read = self._lineups.read(by_dino, by_clip)
         found = dict(zip(places, read, strict=True))
         return [(found.get((row, 0)), found.get((row, 1))) for row in range(len(drawings))]
 

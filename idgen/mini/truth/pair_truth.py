@@ -44,6 +44,7 @@ class PairTruth:
         photos: Sequence[Path],
         tokens: tuple[str, str],
         dino: DinoScorer,
+        clip: ClipScorer,
         device: torch.device,
     ) -> Self | None:
         """Embeds the line-ups that the subjects are to be told from, or finds them stored.
@@ -52,19 +53,20 @@ class PairTruth:
             photos: The folders of the first's and of the second's.
             tokens: The word of each in prompts.
             dino: Loaded for it, and freed.
+            clip: Likewise.
             device: Where to embed.
 
         Returns:
             The truth; None if one of them is not the mini world's.
 
         Raises:
-            UserError: If DINO cannot be had.
+            UserError: If a model cannot be had.
         """
         subjects = [subject for folder in photos if (subject := read_subject(folder)) is not None]
         if len(subjects) < len(photos):
             return None
-        with dino.loaded(device):
-            return cls(subjects, tokens, PairLineups(subjects, dino))
+        with dino.loaded(device), clip.loaded(device):
+            return cls(subjects, tokens, PairLineups(subjects, dino, clip))
 
     def scores(self) -> list[Score]:
         """Who stands where, who it is, what bled over, and the background."""
