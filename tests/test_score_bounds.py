@@ -1,13 +1,18 @@
 import sys
 
+import numpy as np
 import pytest
 
 from idgen.evaluation.drawing import Means
+from idgen.evaluation.observed import Observer
 from idgen.evaluation.scores import TEST_SCORES
+from idgen.metrics.encoders import ClipScorer, DinoScorer
+from idgen.mini.regimes import Regime
 from idgen.mini.scenes import SCENES
 from idgen.mini.subjects import sample_subject
 from idgen.mini.world import HELD_OUT_FROM
 from tools import score_bounds
+from tools.command import run
 
 
 def test_a_score_that_does_not_exist_is_no_zero() -> None:
@@ -36,6 +41,38 @@ def test_looks_are_changed_as_asked_and_a_scene_that_is_not_named_is_no_photos()
     red = score_bounds.drawn_for(subject, f"a red {subject.noun}", 4, "itself")
     assert {d.factors.colours for d in red} == {("red",)}
     assert not {d.factors.scene for d in red} & set(subject.scenes)
+
+
+def test_in_a_regime_photos_have_their_true_masks_whatever_training_gets() -> None:
+    subject = sample_subject(900, regime=Regime.parse("scenes=1&masks=wide"))
+    # Nothing that segments is loaded.
+    photos = score_bounds.observed_photos(subject, Observer(ClipScorer(), DinoScorer()))
+    for mask, drawing, trained_with in zip(
+        photos.found_masks, subject.photos(), subject.masks(), strict=True
+    ):
+        assert mask is not None
+        assert np.array_equal(mask, drawing.mask)
+        assert not np.array_equal(mask, trained_with)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--regime", "scenes=1"], "give --held-out too"),
+        (["--regime", "scenes=9", "--held-out", "1"], "scenes is from 1 to 5"),
+    ],
+)
+def test_a_regime_that_cannot_be_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    said: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["score_bounds", *options])
+    with pytest.raises(SystemExit) as ended:
+        run(score_bounds.main)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,8 +8,9 @@ change in CLIP-T that belongs to the subject's looks, not to what training spoil
 one at a time: specks; a scene like a photo's, and the very background of one, whatever the prompt
 says; and a model that returns its photos, each compared with itself too. The last is the photos
 against each other, as `idgen test` scores them. ``--held-out N`` takes the held-out subjects 0 to
-N - 1 instead, which a benchmark calls ``mini:0`` and so on. It shows means, and for the kernel
-distances, whose mean is 0 for right pictures, their standard deviation between subjects.
+N - 1 instead, which a benchmark calls ``mini:0`` and so on, ``--regime scenes=1`` in that regime.
+It shows means, and for the kernel distances, whose mean is 0 for right pictures, their standard
+deviation between subjects.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from idgen.evaluation.scores import (
 )
 from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.mini.classes import subject_class
+from idgen.mini.regimes import PLAIN_LABEL, Regime
 from idgen.mini.subjects import DEMO_SUBJECTS, MiniSubject, sample_subject
 from idgen.mini.truth import MiniTruth
 from idgen.mini.wishes import asked_for
@@ -94,8 +96,14 @@ def specked(drawing: Drawing, rng: random.Random) -> Drawing:
 
 
 def observed_photos(subject: MiniSubject, observer: Observer) -> Observed:
-    """Its photos, with the masks and backgrounds that a drawing of it would be given."""
+    """Its photos, with masks and backgrounds as `idgen test` has them: in a regime the true ones.
+
+    Those of others are what a drawing would be given.
+    """
     photos = subject.photos()
+    known = MiniTruth(subject).parts(list(pixels(photos)))
+    if known is not None:
+        return Observed(pixels(photos), observer, (), *known)
     masks = [observer.mask(photo.picture) for photo in photos]
     grounds = [
         None if mask is None else observer.background(photo.picture, mask)
@@ -151,12 +159,19 @@ def main() -> None:
         "--prompts", default="mini", help="mini, mini-complex, or a file in DreamBench's form"
     )
     parser.add_argument("--held-out", type=int, default=0, help="subjects, instead of the demos")
+    parser.add_argument(
+        "--regime", default=PLAIN_LABEL, help="of held-out subjects, such as scenes=1&masks=wide"
+    )
     args = parser.parse_args()
     if args.pictures < 1 or args.held_out < 0:
         parser.error("--pictures is at least 1, --held-out at least 0")
+    regime = Regime.parse(args.regime)
+    if not (regime.is_plain or args.held_out):
+        parser.error("--regime is for held-out subjects: give --held-out too")
     subjects: dict[str, MiniSubject] = DEMO_SUBJECTS
     if args.held_out:
-        subjects = {f"{seed}": sample_subject(seed) for seed in range(args.held_out)}
+        numbers = range(args.held_out)
+        subjects = {f"{number}": sample_subject(number, regime=regime) for number in numbers}
     console = Console(width=200)
     with SamSegmenter().loaded(CPU, []) as segment, OpenCVInpainter().loaded(CPU) as inpaint:
         clip, dino = ClipScorer().load(CPU), DinoScorer().load(CPU)
@@ -169,7 +184,8 @@ def main() -> None:
     if args.held_out:
         of_rows = [[of[at] for of in found.values()] for at in range(len(ROWS))]
         wide = [spreads(of_row) for of_row in of_rows]
-        found = {f"{args.held_out} held out": [mean_scores(of_row) for of_row in of_rows]}
+        title = f"{args.held_out} held out, {regime.label}"
+        found = {title: [mean_scores(of_row) for of_row in of_rows]}
     for name, each in found.items():
         table = Table("score", *ROWS, title=name)
         for score in TEST_SCORES:

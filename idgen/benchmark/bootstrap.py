@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from idgen.benchmark.sign_flips import sign_flip_p
 
 Pair = tuple[str, int]
 """A subject's name and a seed."""
@@ -54,7 +55,7 @@ class Difference:
     Attributes:
         interval: The mean difference and its interval.
         above: In how many subjects the method's score is the higher one.
-        p: Two-sided, by the same bootstrap; None with fewer subjects than are ever marked.
+        p: Two-sided, by `sign_flip_p`; None with fewer subjects than are ever marked.
         adjusted_p: The same after Holm's correction, once it is made.
     """
 
@@ -115,44 +116,12 @@ def bootstrap_interval(
         raise ValueError("values: at least one, and finite ones, are needed")
     if len(means) == 1:
         return Interval(float(means[0]), None, None, 1)
-    drawn = _drawn_means(means, resamples, seed)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(means.mean()), float(low), float(high), len(means))
-
-
-def _drawn_means(means: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
-    """The means of subjects drawn with replacement, `resamples` of them."""
     # Only how often each subject is drawn matters: that is multinomial, and small in memory.
     generator = np.random.default_rng(seed)
     counts = generator.multinomial(len(means), np.full(len(means), 1 / len(means)), resamples)
-    drawn: NDArray[np.float64] = counts @ means / len(means)
-    return drawn
-
-
-def bootstrap_p(
-    values: Mapping[Pair, float], resamples: int = 10_000, seed: int = 0
-) -> float | None:
-    """Two-sided p-value of the hypothesis that the mean is 0, by the bootstrap of the interval.
-
-    Twice the share of drawn means on the rarer side of 0, the observed one counted among them, so
-    that it is never 0: ``2 (1 + min(#{m <= 0}, #{m >= 0})) / (1 + resamples)`` (Davison & Hinkley
-    1997, section 4.4), 1 at most. Where it is below 0.05, the 95 % interval excludes 0, but for
-    rounding.
-
-    Args:
-        values: Differences by subject and seed.
-        resamples: As for `bootstrap_interval`.
-        seed: Likewise.
-
-    Returns:
-        It, in (0, 1]; None with fewer than 6 subjects, of which no difference is marked.
-    """
-    means = np.array(list(subject_means(values).values()))
-    if len(means) < FEWEST_SUBJECTS:
-        return None
-    drawn = _drawn_means(means, resamples, seed)
-    rarer = min(int((drawn <= _ROUNDING).sum()), int((drawn >= -_ROUNDING).sum()))
-    return min(1.0, 2 * (1 + rarer) / (1 + resamples))
+    drawn = counts @ means / len(means)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(means.mean()), float(low), float(high), len(means))
 
 
 def paired_difference(
@@ -174,5 +143,7 @@ def paired_difference(
     if not both:
         return None
     interval = bootstrap_interval(both, resamples, seed, level)
-    above = sum(mean > _ROUNDING for mean in subject_means(both).values())
-    return Difference(interval, above, bootstrap_p(both, resamples, seed))
+    means = list(subject_means(both).values())
+    above = sum(mean > _ROUNDING for mean in means)
+    p = None if len(means) < FEWEST_SUBJECTS else sign_flip_p(means, resamples, seed)
+    return Difference(interval, above, p)

@@ -53,6 +53,9 @@ class LocalExecutor(Executor):
         self.threads = max(1, cores // jobs)
         self.gpus = list(gpus)
         self._processes = Processes()
+        # What the user has set stays: on a busy machine more threads than free cores only spin.
+        # It is read once, for it is another while a process that is forked from is started.
+        self._omp_threads = os.environ.get("OMP_NUM_THREADS", str(self.threads))
 
     def run(
         self, cells: Sequence[Cell], started: Callable[[Cell], None] = lambda cell: None
@@ -81,8 +84,7 @@ class LocalExecutor(Executor):
             slots.put(slot)
 
     def _environment(self, slot: int) -> dict[str, str]:
-        # What the user has set stays: on a busy machine more threads than free cores only spin.
-        found = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(self.threads))}
+        found = {"OMP_NUM_THREADS": self._omp_threads}
         if self.gpus and self.jobs > 1:
             found["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
         return found

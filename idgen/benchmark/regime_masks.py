@@ -72,16 +72,25 @@ def check_regime(
     regime, captions = subject.regime, data.captions
     captioner = data.preparation.captioner
     if regime.masks == "none" and (needs := [*module.mask_readers(), *_mask_readers(data)]):
+        *first, last = needs
+        needing = f"{', '.join(first)} and {last} need" if first else f"{last} needs"
         raise UserError(
-            f"{subject.name!r} has no masks, as masks=none says; {' and '.join(needs)} need them: "
-            "leave out the method or the regime"
+            f"{subject.name!r} has no masks, as masks=none says, and {needing} them: leave out the "
+            "method or the regime"
         )
     if captions is None or captions.use is CaptionUse.never or captioner is not None:
         return
-    if subject.number is not None and (regime.captions == "none" or not captions.files):
+    if subject.number is None:
+        return
+    if regime.captions == "none":
         raise UserError(
             f"data.captions: {subject.name!r} has no captions, as captions=none says: set "
             "data.preparation.captioner, or leave out the method or the regime"
+        )
+    if not captions.files:
+        raise UserError(
+            f"data.captions.files: {subject.name!r} has its captions in files, which are not read: "
+            "set it to true, or set data.preparation.captioner"
         )
 
 

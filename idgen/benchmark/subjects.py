@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,17 @@ from idgen.benchmark.config import DreamBench, SubjectPhotos, check_distinct, fo
 from idgen.dreambench import read_class_nouns
 from idgen.errors import UserError
 from idgen.files import TEMPORARY_PREFIX
+from idgen.mini.classes import subject_class
 from idgen.mini.regimes import PLAIN, Regime
-from idgen.mini.subjects import MASKS_FOLDER
+from idgen.mini.subjects import (
+    DEMO_SUBJECTS,
+    MASKS_FOLDER,
+    MiniSubject,
+    read_subject,
+    sample_subject,
+    subject_path,
+    write_subject,
+)
 from idgen.placeholders import check_words
 from idgen.prepare import GrabCutSegmenter, MaskFiles
 from idgen.prepare.captioners.caption_files import caption_path, read_caption_file
@@ -21,6 +30,7 @@ from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.texts import read_text
 
 _MINI = "mini:"
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -48,24 +58,35 @@ class BenchmarkSubject:
         """Draws a numbered subject's photos where they are not there yet, all or none.
 
         Raises:
-            UserError: If captions lie beside the photos of a regime that has none.
+            UserError: If captions lie beside the photos of a regime that has none, or photos that
+                are there are not those that the number and the regime mean.
         """
         if self.number is None:
             return
+        subject = sample_subject(self.number, regime=self.regime)
         if self.photos.exists():
-            captions = sorted(self.photos.glob("*.txt")) if self.regime.captions == "none" else []
-            for path in captions:
-                raise UserError(
-                    f"{path} is a caption of a regime without captions: delete it, or name the "
-                    f"subject as mini:{self.number}?captions=right"
-                )
+            self._check_written(subject)
+            for photo in self._found if self.regime.captions == "none" else ():
+                if (path := caption_path(photo, self._found)) is not None:
+                    captioned = replace(self.regime, captions="right")
+                    raise UserError(
+                        f"{path} is a caption of a regime without captions: delete it, or name the "
+                        f"subject as mini:{self.number}?{captioned}"
+                    )
             return
-        from idgen.mini.subjects import sample_subject, write_subject
-
         self.photos.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.photos.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
-        write_subject(sample_subject(self.number, regime=self.regime), unfinished)
+        write_subject(subject, unfinished)
         unfinished.rename(self.photos)
+
+    def _check_written(self, subject: MiniSubject) -> None:
+        """Refuses photos that are none of the subject's, some of them, or more."""
+        named = [f"{number:02d}.png" for number in range(1, self.regime.photos + 1)]
+        if read_subject(self.photos) != subject or [p.name for p in self._found] != named:
+            raise UserError(
+                f"{self.photos} does not hold what mini:{self.number}?{self.regime} is: delete it, "
+                "it is drawn again"
+            )
 
     @cached_property
     def _found(self) -> list[Photo]:
@@ -158,13 +179,19 @@ def _in_regimes(
             )
     if dreambench is not None:
         raise UserError("regimes: DreamBench's photos are what they are; leave one of the two out")
+    seen: dict[Regime, str] = {}
+    for text in regimes:
+        try:
+            regime = Regime.parse(text)
+        except UserError as error:
+            raise UserError(f"regimes: {error}") from error
+        if regime in seen:
+            raise UserError(f"regimes: {seen[regime]!r} and {text!r} are one regime; name it once")
+        seen[regime] = text
     return [f"{entry}?{regime}" for regime in regimes for entry in given]
 
 
 def _mini(entry: str, output: Path) -> BenchmarkSubject:
-    from idgen.mini.classes import subject_class
-    from idgen.mini.subjects import DEMO_SUBJECTS, sample_subject, subject_path
-
     name, query, text = entry.removeprefix(_MINI).partition("?")
     if not entry.startswith(_MINI):
         raise UserError(
@@ -172,6 +199,8 @@ def _mini(entry: str, output: Path) -> BenchmarkSubject:
             f"as {{photos: {entry}, class_noun: dog}}"
         )
     if name.isdecimal():
+        if len(name) > _MOST_DIGITS:
+            raise UserError(f"subjects: mini:{name[:20]}... has more than {_MOST_DIGITS} digits")
         try:
             regime = Regime.parse(text)
         except UserError as error:

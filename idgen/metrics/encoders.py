@@ -51,7 +51,7 @@ class ClipScorer(ImageScorer):
     @property
     def identity(self) -> str:
         """Hash of what computes the embeddings, known without loading the weights."""
-        return fingerprint_fields(kind="open_clip", source=self._source.identity)
+        return open_clip_identity(self._source)
 
     def fetch(self) -> None:
         """Downloads weights that are not on this machine yet; raises what `load` does."""
@@ -99,6 +99,11 @@ class ClipScorer(ImageScorer):
     def _image_features(self, pixels: Tensor) -> Tensor:
         features: Tensor = self._loaded_encoder.network.encode_image(pixels)
         return features
+
+
+def open_clip_identity(source: OpenClipSource) -> str:
+    """Hash of an open_clip model as what embeds pictures; a UserError without its weights."""
+    return fingerprint_fields(kind="open_clip", source=source.identity)
 
 
 class DinoScorer(ImageScorer):

@@ -11,6 +11,7 @@ MASKS = ("found", "exact", "wide", "eroded", "grabcut", "wrong", "none")
 POSES = ("varied", "same")
 CAPTIONS = ("none", "right", "vague", "wrong")
 PLAIN_LABEL = "plain"
+_MOST_DIGITS = 4
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,6 @@ PLAIN = Regime()
 
 
 def _number(key: str, value: str) -> int:
-    if not (value.isascii() and value.isdecimal()):
-        raise UserError(f"{key} is a whole number, not {value!r}")
+    if not (value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS):
+        raise UserError(f"{key} is a whole number, not {value[:20]!r}")
     return int(value)

@@ -88,6 +88,22 @@ def check_precision(config: Namespace) -> None:
         )
 
 
+def check_captioner(datamodule: SubjectDataModule, fidelity: FidelityScores) -> None:
+    """Refuses captions by a model that scores the drawings: it would mark its own homework.
+
+    Raises:
+        UserError: If the captioner asks the scores' CLIP.
+    """
+    captioner = datamodule.preparation.captioner
+    if datamodule.captions is None or captioner is None:
+        return
+    if fidelity.clip.identity in captioner.judges:
+        raise UserError(
+            "data.preparation.captioner: its model is that of fidelity.clip, which would score "
+            "what it said itself; give one of the two another"
+        )
+
+
 def check_parts(
     module: PersonalizationModule,
     datamodule: SubjectDataModule,
@@ -128,6 +144,7 @@ def check_parts(
         module.check_features(datamodule.preparation.image_encoder.width)
     if command == "fit":
         datamodule.check_captions()
+        check_captioner(datamodule, fidelity)
         module.check_class_images(datamodule.prior is not None)
         module.check_photos(len(datamodule.photos))
         datamodule.check_rows()

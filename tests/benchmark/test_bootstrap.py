@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from idgen.benchmark.bootstrap import (
     bootstrap_interval,
-    bootstrap_p,
     paired_difference,
     subject_means,
 )
@@ -154,25 +153,17 @@ def test_equal_scores_are_no_difference() -> None:
     assert (difference.sign, difference.above) == (0, 0)
 
 
-def test_p_is_small_where_all_subjects_agree_and_one_where_none_differs() -> None:
-    all_above = by_subject([0.1, 0.2, 0.1, 0.3, 0.2, 0.1])
-    assert bootstrap_p(all_above, 999) == pytest.approx(2 / 1000)
-    assert bootstrap_p(by_subject([0.0] * 6), 999) == 1.0
-    assert bootstrap_p(by_subject([0.1] * 5), 999) is None
-
-
-def test_p_agrees_with_a_plain_loop_and_with_the_interval() -> None:
-    generator = random.Random(3)
-    for shift in (0.0, 0.05, 0.1):
-        values = [generator.gauss(shift, 0.1) for _ in range(10)]
-        drawn = np.array([np.mean(generator.choices(values, k=10)) for _ in range(20_000)])
-        p = bootstrap_p(by_subject(values))
-        assert p is not None
-        expected = 2 * min((drawn <= 0).mean(), (drawn >= 0).mean())
-        assert p == pytest.approx(expected, abs=0.02)
-        low, high = spread_of(by_subject(values))
-        if abs(expected - 0.05) > 0.01:
-            assert (p < 0.05) == (low > 0 or high < 0)
+def test_p_is_that_of_the_subjects_means_where_there_are_enough() -> None:
+    reference = {(f"s{n}", seed): 0.1 * n for n in range(6) for seed in range(2)}
+    values = {(name, seed): v + 0.1 + 0.05 * seed for (name, seed), v in reference.items()}
+    difference = paired_difference(values, reference)
+    assert difference is not None
+    # Two seeds of a subject are no two pairs.
+    assert difference.p == 2.0**-5
+    few = {pair: v for pair, v in values.items() if pair[0] != "s0"}
+    of_few = paired_difference(few, reference)
+    assert of_few is not None
+    assert of_few.p is None
 
 
 def test_p_of_a_difference_is_that_of_its_reverse() -> None:

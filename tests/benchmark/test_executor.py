@@ -239,6 +239,16 @@ def test_cells_at_a_time_share_the_cores(tmp_path: Path, monkeypatch: pytest.Mon
     assert calls(tmp_path, "b")[0].endswith("threads 3")
 
 
+def test_what_another_cells_start_sets_is_no_cells_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    executor = LocalExecutor(jobs=2, cores=8)
+    # As `ForkedCommand` does for as long as the process starts that it forks from.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert executor._environment(0)["OMP_NUM_THREADS"] == "3"
+
+
 def test_each_slot_gets_a_gpu_of_its_own() -> None:
     executor = LocalExecutor(jobs=3, cores=8, gpus=["4", "7"])
     given = [executor._environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(3)]

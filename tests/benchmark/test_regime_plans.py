@@ -1,5 +1,6 @@
 """From a config to cells, where photos come about in regimes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 import yaml
 
 from idgen.benchmark.plan import Plan, make_plan
+from idgen.benchmark.subjects import find_benchmark_subjects
 from idgen.errors import UserError
+from idgen.mini.subjects import TRUTH, sample_subject, write_subject
 from tests.benchmark.settings import LORA, TWO, config_of
 from tests.workspace import TinyModels, Workspace, make_workspace
 
@@ -79,19 +82,23 @@ def test_without_masks_only_methods_that_need_none_are_compared(
     kept = in_regimes(workspace, tmp_path, regimes=["masks=none"], methods={"ours": lora})
     assert len(kept.cells) == 2
     needing = {"ours": lora, "fused": {}}
-    with pytest.raises(UserError, match=r"method 'fused': .* no masks.*f'_i need them"):
+    with pytest.raises(UserError, match=r"method 'fused': .* no masks.*, and f'_i needs them"):
         in_regimes(workspace, tmp_path, regimes=["masks=none"], methods=needing)
     masked = {"ours": {**lora, "settings": {"model.terms.diffusion.init_args.background": 0.0}}}
-    with pytest.raises(UserError, match=r"terms\.diffusion need them"):
+    with pytest.raises(UserError, match=r"and terms\.diffusion needs them"):
         in_regimes(workspace, tmp_path, regimes=["masks=none"], methods=masked)
 
 
 def test_captions_that_a_regime_lacks_are_refused(workspace: Workspace, tmp_path: Path) -> None:
-    captioned = {"ours": {"settings": {"data.captions.use": "always"}}}
+    settings: dict[str, Any] = {"data.captions.use": "always"}
+    captioned = {"ours": {"settings": settings}}
     plan = in_regimes(workspace, tmp_path, regimes=REGIMES[:1], methods=captioned)
     assert len(plan.cells) == 2
     with pytest.raises(UserError, match=r"method 'ours': .*captions=none says: set"):
         in_regimes(workspace, tmp_path, regimes=REGIMES, methods=captioned)
+    settings["data.captions.files"] = False
+    with pytest.raises(UserError, match=r"data\.captions\.files: .* which are not read"):
+        in_regimes(workspace, tmp_path, regimes=REGIMES[:1], methods=captioned)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,10 @@ def test_captions_that_a_regime_lacks_are_refused(workspace: Workspace, tmp_path
         ({"subjects": ["mini:3?scenes=1"]}, "takes none"),
         ({"subjects": ["mini:robot?scenes=1"], "regimes": []}, "a regime is for numbered subjects"),
         ({"subjects": ["mini:3?scenes=1&scenes=1"], "regimes": []}, "scenes is given twice"),
-        ({"regimes": ["scenes=1", "scenes=1"]}, "share a folder"),
+        ({"regimes": ["scenes=1", "scenes=1"]}, "are one regime"),
+        ({"regimes": ["plain", "scenes=5"]}, "'plain' and 'scenes=5' are one regime"),
+        ({"regimes": ["scenes=" + "9" * 5000]}, "regimes: .*scenes is a whole number, not '9"),
+        ({"subjects": ["mini:" + "9" * 5000], "regimes": []}, "more than 18 digits"),
         ({"settings": {}}, "fidelity.segmenter: drawings have no mask files"),
     ],
 )
@@ -113,10 +123,35 @@ def test_regimes_that_cannot_be_are_refused(
         in_regimes(workspace, tmp_path, **changed)
 
 
+@pytest.mark.parametrize("change", ["a photo less", "a photo more", "another subject", "no truth"])
+def test_photos_that_are_not_the_subjects_are_refused(
+    workspace: Workspace, tmp_path: Path, change: str
+) -> None:
+    [subject] = find_benchmark_subjects(["mini:3?scenes=1&photos=2"], None, tmp_path)
+    subject.write_photos()
+    replace(subject).write_photos()
+    if change == "a photo less":
+        (subject.photos / "02.png").unlink()
+    elif change == "a photo more":
+        [one, _] = write_subject(sample_subject(4, regime=subject.regime), tmp_path / "other")
+        one.rename(subject.photos / "03.png")
+    elif change == "another subject":
+        write_subject(sample_subject(4, regime=subject.regime), subject.photos)
+    else:
+        (subject.photos / TRUTH).unlink()
+    with pytest.raises(UserError, match=r"does not hold what mini:3\?scenes=1&photos=2 is"):
+        replace(subject).write_photos()
+
+
 def test_a_caption_of_a_regime_without_captions_is_refused(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     plan = in_regimes(workspace, tmp_path, regimes=["scenes=1"])
-    (plan.subjects[0].photos / "01.txt").write_text("a photo of a [V] dog")
-    with pytest.raises(UserError, match=r"01\.txt is a caption of a regime without captions"):
+    # Neither of them is a caption.
+    (plan.subjects[0].photos / "class_noun.txt").write_text("fish")
+    (plan.subjects[0].photos / "notes.txt").write_text("drawn in November")
+    in_regimes(workspace, tmp_path, regimes=["scenes=1"])
+    (plan.subjects[0].photos / "01.txt").write_text("a photo of a [V] fish")
+    said = r"01\.txt is a caption of a regime without .* mini:3\?scenes=1&captions=right"
+    with pytest.raises(UserError, match=said):
         in_regimes(workspace, tmp_path, regimes=["scenes=1"])

@@ -1,5 +1,6 @@
 """Each is one line, exit code 2, before work starts, nothing lost."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -420,6 +421,17 @@ def test_values_out_of_range(
     assert named in line
     assert len(line) < 400
     assert not workspace.run.exists()
+
+
+def test_a_captioner_is_no_model_that_scores(workspace: Workspace, refusal: Refusal) -> None:
+    model = workspace.settings()["fidelity"]["clip"]["init_args"]["model"]
+    captioner = {"class_path": "idgen.prepare.ClipCaptioner", "init_args": {"model": model}}
+    given = f"--data.preparation.captioner={json.dumps(captioner)}"
+    with nothing_loaded():
+        line = refusal(*fit(workspace, "--data.captions.use=always", given))
+    assert "captioner: its model is that of fidelity.clip" in line
+    assert not workspace.run.exists()
+    assert not (workspace.folder / "prepared").exists()
 
 
 def test_no_other_photo_to_be_told_of(workspace: Workspace, refusal: Refusal) -> None:

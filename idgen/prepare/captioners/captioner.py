@@ -38,6 +38,11 @@ class Captioner(ABC):
         """The same one, using this E_I where it uses E_I; most do not."""
         return self
 
+    @property
+    def judges(self) -> frozenset[str]:
+        """Identities of the models that it asks, as scores' encoders give theirs."""
+        return frozenset()
+
     def fetch(self) -> None:  # noqa: B027 (most have nothing to fetch)
         """Downloads weights that are not on this machine yet; a UserError if it cannot."""
 

@@ -14,6 +14,7 @@ from idgen.devices import free
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Picture
+from idgen.metrics.encoders import open_clip_identity
 from idgen.metrics.preprocessing import Preprocessing
 from idgen.models.encoders import ImageEncoder
 from idgen.models.open_clip_source import OpenClipSource
@@ -140,6 +141,11 @@ class ClipCaptioner(Captioner):
             templates="\n".join(self.known_templates),
             confidence=float(self.confidence),
         )
+
+    @property
+    def judges(self) -> frozenset[str]:
+        """The model's; a UserError without its weights."""
+        return frozenset({open_clip_identity(self._source)})
 
     def fetch(self) -> None:
         """Downloads weights that are not on this machine yet; raises what `loaded` does."""
