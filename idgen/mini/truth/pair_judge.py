@@ -110,8 +110,8 @@ def _class_mean(subject: MiniSubject, clip: ClipScorer) -> Tensor:
         seeds = lineup_seeds(subject, _OF_CLASS + 1)[1:]
         return {"clip": clip.embed_images(_squares(subject.noun, seeds))}
 
-    key = {"noun": subject.noun, "seed": subject.identity_seed}
-    found = stored(make, what="half class", clip=clip.identity, **key)["clip"]
+    whose = f"{subject.noun} {subject.identity_seed}"
+    found = stored(make, what="half class", but=whose, clip=clip.identity)["clip"]
     return unit(unit(found).mean(dim=0, keepdim=True))[0]
 
 
