@@ -11,7 +11,7 @@ _QUOTED = re.compile(r"""(?P<quote>['"])(?P<template>.*\{[01]\}.*)(?P=quote)""")
 _HEAD_OF_LIST = "subject_name"
 
 
-def read_templates(lines: Sequence[str], *, live: bool, placeholder: str) -> list[str]:
+def read_templates(lines: Sequence[str], *, live: bool, placeholders: Sequence[str]) -> list[str]:
     """The prompt templates for one kind of subject.
 
     The file has two lists, one for objects and one for live subjects, under headings such as
@@ -21,10 +21,10 @@ def read_templates(lines: Sequence[str], *, live: bool, placeholder: str) -> lis
     Args:
         lines: Of the file.
         live: Whether the subject is alive.
-        placeholder: What may stand for the subject in a template, besides `{0}`.
+        placeholders: What may stand for a subject in a template, besides `{0}`.
 
     Returns:
-        Templates, in which `{0}` or the placeholder is the subject and `{1}` its class noun.
+        Templates, in which `{0}` or a placeholder is the subject and `{1}` its class noun.
     """
     wanted = "live" if live else "objects"
     current, found = None, []
@@ -38,7 +38,7 @@ def read_templates(lines: Sequence[str], *, live: bool, placeholder: str) -> lis
             continue
         quoted = _QUOTED.search(line)
         template = quoted["template"] if quoted else line
-        if "{0}" in template or placeholder in template:
+        if any(name in template for name in ("{0}", *placeholders)):
             found.append(template)
     return found
 

@@ -210,6 +210,24 @@ class PersonalizationModule(TrainedModule):
                 "data.scenes out"
             )
 
+    def check_companion(self) -> None:
+        """Refuses what knows of one subject's word alone, where two are learnt together.
+
+        Raises:
+            UserError: If there is such a part.
+        """
+        if self.tuning.words(self.words):
+            raise UserError(
+                f"data.companion: {self.tuning.name} trains the word of one subject; take "
+                "LoraTuning, or leave the companion out"
+            )
+        for name, term in self.objective.terms.items():
+            if any(asked.attention is not None for asked in term.asks):
+                raise UserError(
+                    f"terms.{name}: it looks for the word of one subject; leave it, or "
+                    "data.companion, out"
+                )
+
     def mask_readers(self) -> list[str]:
         """What in the method's training needs the subject's masks; known before weights are.
 

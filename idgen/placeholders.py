@@ -1,4 +1,4 @@
-"""What may stand in a prompt for something else: [V] and {class_noun}."""
+"""What may stand in a prompt for something else: [V] and {class_noun}, or one of each of two."""
 
 import re
 
@@ -9,6 +9,12 @@ PLACEHOLDER = "[V]"
 
 CLASS_NOUN = "{class_noun}"
 """Stands for what the subject is, such as `dog`."""
+
+FIRST, SECOND = "[V1]", "[V2]"
+"""Stand for the first and the second of two subjects; [V] is the first one too."""
+
+FIRST_NOUN, SECOND_NOUN = "{class_noun1}", "{class_noun2}"
+"""Stand for what they are; {class_noun} is the first one's too."""
 
 _BRACES = re.compile(r"\{[^{}]*\}|[{}]")
 

@@ -15,14 +15,14 @@ Live Subject Prompts:
 
 def test_its_lists_are_told_apart() -> None:
     assert read_class_nouns(LINES) == {"dog6": "dog", "my own bear": "stuffed animal"}
-    objects = read_templates(LINES, live=False, placeholder="[V]")
+    objects = read_templates(LINES, live=False, placeholders=["[V]"])
     assert objects == ["a {0} {1} in the jungle", "a {0} {1}, on a mat"]
-    live = read_templates(LINES, live=True, placeholder="[V]")
+    live = read_templates(LINES, live=True, placeholders=["[V]"])
     assert live == ["a {0} {1} wearing a hat"]
 
 
 def test_a_file_without_headings_is_one_list_for_all() -> None:
     lines = ["# mine", "a [V] dog", "no subject here", "a {0} {1} at night"]
     for live in (False, True):
-        found = read_templates(lines, live=live, placeholder="[V]")
+        found = read_templates(lines, live=live, placeholders=["[V]"])
         assert found == ["a [V] dog", "a {0} {1} at night"]

@@ -23,7 +23,7 @@ from idgen.evaluation.evaluator import Evaluator
 from idgen.evaluation.fidelity import FidelityScores
 from idgen.evaluation.protocol import limit_of
 from idgen.evaluation.recorder import DrawingRecorder, Stage
-from idgen.evaluation.suite import Drawer, Suite
+from idgen.evaluation.suite import Companion, Drawer, Suite
 from idgen.mini.truth import Shown
 from idgen.module import PersonalizationModule
 
@@ -142,9 +142,13 @@ def _suite(trainer: L.Trainer) -> Suite:
     datamodule, module = trainer.datamodule, trainer.lightning_module  # type: ignore[attr-defined]
     assert isinstance(datamodule, SubjectDataModule)
     assert isinstance(module, PersonalizationModule)
-    preparation = datamodule.preparation
+    preparation, other = datamodule.preparation, datamodule.companion
+    companion = None
+    if other is not None:
+        tokens = (datamodule.subject.token, other.token)
+        companion = Companion(other.photos_folder, tokens)
     return Suite(
-        class_noun=datamodule.subject.class_noun,
+        class_noun=" and ".join(one.class_noun for one in datamodule.cast.subjects),
         folder=datamodule.subject.photos_folder,
         photos=lambda: datamodule.photos,
         pictures=datamodule.reference_photos,
@@ -157,6 +161,7 @@ def _suite(trainer: L.Trainer) -> Suite:
         drawing_seed=datamodule.drawing_seed,
         sampler=module.sampler,
         limit=limit_of(trainer.limit_test_batches) if trainer.testing else None,
+        companion=companion,
     )
 
 

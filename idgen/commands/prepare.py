@@ -5,6 +5,7 @@ import difflib
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from inspect import signature
+from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,7 +29,11 @@ from idgen.runs.reading import check_kind, nested
 from idgen.runs.stored import STORED
 from idgen.yaml_texts import read_yaml
 
+Subjects = dict[str, dict[str, Any]]
+"""The settings of a config's subjects by their keys, empty where there is none."""
+
 _OUTPUT = Path("prepared")
+_SUBJECTS = ("subject", "companion")
 # Of a training config; what preparation has no use for is passed over.
 _SECTIONS = (*STORED, "ckpt_path")
 _DESCRIPTION = (
@@ -57,24 +62,30 @@ def run_prepare(options: Sequence[str]) -> int:
     parser = _parser()
     flags = [flag for config, _ in configs for flag in ("--config", config)]
     parsed = parser.parse_args([*flags, *rest])
-    subject = {key: value for _, own in configs for key, value in own.items()}
+    subjects = {
+        name: {key: value for _, own in configs for key, value in own[name].items()}
+        for name in _SUBJECTS
+    }
     note_parts(parser)
     with keys_in_errors(lambda: parsed):
         with one_line_errors():
             parts = parser.instantiate_classes(parsed)
         parts.preparation.skip_bad |= parsed.skip_bad
-        return _prepare(parts, subject)
+        return _prepare(parts, subjects)
 
 
-def _prepare(parts: Namespace, subject: dict[str, Any]) -> int:
+def _prepare(parts: Namespace, subjects: Subjects) -> int:
     for name, given in (("FOLDER", parts.folder), ("--output", parts.output)):
         if given is not None and not given.strip():
             raise UserError(f"{name} is blank; name a folder")
     output = None if parts.output is None else Path(parts.output).expanduser()
     if parts.folder is None:
-        named = _subject_of_config(subject)
-        parts.preparation.look_for(named.class_noun)
-        return _prepare_one(parts, named.photos_folder, output, subject)
+        named = [subjects["subject"], *filter(None, [subjects["companion"]])]
+        read = [_subject_of_config(subject) for subject in named]
+        for subject, settings in zip(read, named, strict=True):
+            parts.preparation.look_for(subject.class_noun)
+            _prepare_one(parts, subject.photos_folder, output, settings)
+        return 0
     folder = Path(parts.folder).expanduser()
     segmenter = parts.preparation.segmenter
     masks = segmenter.folder if isinstance(segmenter, MaskFiles) else None
@@ -89,7 +100,7 @@ class _ConfigOption(argparse.ArgumentParser):
         raise UserError(f"{message}; see idgen prepare --help")
 
 
-def _configs(options: Sequence[str]) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
+def _configs(options: Sequence[str]) -> tuple[list[tuple[str, Subjects]], list[str]]:
     """What preparation needs of the training configs, and the other options."""
     parser = _ConfigOption(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", action="append", default=[])
@@ -124,11 +135,11 @@ def _parser() -> OneLineParser:
     return parser
 
 
-def yaml_of_parts(path: Path) -> tuple[str, dict[str, Any]]:
+def yaml_of_parts(path: Path) -> tuple[str, Subjects]:
     """Of a training config, what preparation needs.
 
     Returns:
-        YAML with the keys `backbone` and `preparation`, and the subject's settings.
+        YAML with the keys `backbone` and `preparation`, and the settings of each subject.
 
     Raises:
         UserError: If the file cannot be read, a key is unknown, or one that is needed holds
@@ -138,22 +149,23 @@ def yaml_of_parts(path: Path) -> tuple[str, dict[str, Any]]:
     config = nested({} if held is None else held, f"--config: {path}")
     check_kind(config, str(path), {"model", "data"})
     model, data = _mapping(path, config, "model"), _mapping(path, config, "data")
-    subject = _mapping(path, data, "subject", within="data.")
+    subjects = {name: _mapping(path, data, name, within="data.") for name in _SUBJECTS}
     _check_keys(path, config, _SECTIONS)
     _check_keys(path, model, signature(PersonalizationModule).parameters, "model.")
     _check_keys(path, data, signature(SubjectDataModule).parameters, "data.")
-    _check_keys(path, subject, signature(Subject).parameters, "data.subject.")
+    for name, subject in subjects.items():
+        _check_keys(path, subject, signature(Subject).parameters, f"data.{name}.")
     preparation = data.get("preparation")
     if isinstance(preparation, dict) and "class_path" in preparation:
         # So a run's saved config names it; its class is not in question.
         preparation = preparation.get("init_args")
     parts = {"backbone": model.get("backbone"), "preparation": preparation}
     kept = {key: value for key, value in parts.items() if value is not None}
-    for key in ("photos", "prepared"):
-        value = subject.get(key)
+    for name, key in product(subjects, ("photos", "prepared")):
+        value = subjects[name].get(key)
         if value is not None and not isinstance(value, str):
-            raise UserError(f"--config: {path}: data.subject.{key} has to be a path, not {value!r}")
-    return yaml.safe_dump(kept), subject
+            raise UserError(f"--config: {path}: data.{name}.{key} has to be a path, not {value!r}")
+    return yaml.safe_dump(kept), subjects
 
 
 def _check_keys(path: Path, held: Iterable[str], known: Collection[str], within: str = "") -> None:

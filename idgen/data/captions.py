@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from idgen.backbones.backbone import Backbone
+from idgen.data.cast import Prompt
 from idgen.data.prompts import without_token
 from idgen.data.subject import Subject
 from idgen.errors import UserError
@@ -29,18 +30,6 @@ class CaptionUse(Enum):
     never = "never"
     always = "always"
     auto = "auto"
-
-
-class Prompt(NamedTuple):
-    """A training prompt.
-
-    Attributes:
-        spoken: As the backbone reads it, with the subject's token.
-        plain: The same without the token.
-    """
-
-    spoken: str
-    plain: str
 
 
 class TrainingPrompts(NamedTuple):
@@ -67,7 +56,7 @@ class TrainingPrompts(NamedTuple):
             source: The digest of its photo, or the number of its composite (`composite_name`).
             place: The row's place among all rows of the endless stream, of all processes.
         """
-        return self.usual if self._dropped(place) else self.of_photos.get(source, self.usual)
+        return self.usual if self.dropped(place) else self.of_photos.get(source, self.usual)
 
     def with_composites(self, drawn: Sequence[str], subject: Subject) -> "TrainingPrompts":
         """The same, with the prompts of composites: where photos have captions, they have too.
@@ -84,7 +73,8 @@ class TrainingPrompts(NamedTuple):
             found[composite_name(number)] = Prompt(subject.spoken(prompt), without_token(prompt))
         return self._replace(of_photos={**self.of_photos, **found})
 
-    def _dropped(self, place: int) -> bool:
+    def dropped(self, place: int) -> bool:
+        """Whether a row at a place goes without its caption."""
         return seed_of("caption dropout", self.seed, place) < self.dropout * _SEEDS
 
 

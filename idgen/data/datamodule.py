@@ -1,7 +1,6 @@
 """The LightningDataModule: a prepared subject's batches, and prompts to draw."""
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +12,24 @@ from torch import Tensor
 
 from idgen.backbones.backbone import Backbone
 from idgen.data.batch import ShownPhotos, SubjectBatch
-from idgen.data.captions import Captions, TrainingPrompts, usual_prompt
-from idgen.data.class_images import ClassImageFolder, ClassImages, ClassRows
-from idgen.data.composites import CompositeFolder, Composites
+from idgen.data.captions import Captions, TrainingPrompts, composite_name, usual_prompt
+from idgen.data.cast import Cast
+from idgen.data.class_images import ClassImages, ClassRows
+from idgen.data.composites import Composites
 from idgen.data.drawing_data import DrawingData, Suite
+from idgen.data.joint_prompts import JointPrompts
+from idgen.data.made_images import MadeImages
+from idgen.data.pairs import Pairs
 from idgen.data.rows import Rows
-from idgen.data.scene_images import SceneFolder, SceneImages, SceneRows
+from idgen.data.scene_images import SceneImages, SceneRows
 from idgen.data.stream import EndlessOrder, SubjectStream, places
 from idgen.data.subject import Subject
+from idgen.data.subject_photos import SubjectPhotos
 from idgen.errors import UserError
 from idgen.masks import Mask
 from idgen.models.decoupling import PhotoFeatures
-from idgen.prepare import (
-    Photo,
-    Preparation,
-    PreparedSubject,
-    SubjectViews,
-    find_photos,
-    read_photo,
-)
+from idgen.prepare import Photo, Preparation, read_photo
 from idgen.prepare.segmenters.segmenter import check_reference
-from idgen.prepare.store import CONTACT_PAGE
 from idgen.sources import MINI, is_mini
 
 _MOST_REFERENCE = 10.0
@@ -69,6 +65,8 @@ class SubjectDataModule(DrawingData):
         other_background: float = 0.0,
         scenes: SceneImages | None = None,
         composites: Composites | None = None,
+        companion: Subject | None = None,
+        pairs: Pairs | None = None,
     ) -> None:
         """Checks prompts; no model is loaded, and photos are first looked for when needed.
 
@@ -101,6 +99,10 @@ class SubjectDataModule(DrawingData):
                 a batch holds as many of as of views; `idgen.terms.SceneDiffusion` is their loss.
             composites: The subject pasted into the backgrounds of `scenes`: more views, which take
                 the turns of some of the photos'.
+            companion: A second subject, learnt together with the first: [V2] in prompts, where the
+                first is [V1] or [V]; None for one alone.
+            pairs: Pictures that show both, made of their photos, which take the turns of some of
+                those; None for the usual ones where there is a companion.
 
         Raises:
             UserError: If prompts cannot be used.
@@ -124,11 +126,22 @@ class SubjectDataModule(DrawingData):
         self.other_background = other_background
         self.scenes = scenes
         self.composites = composites
+        self.companion = companion
+        self.pairs = pairs if companion is None else pairs or Pairs()
         self._check_sizes()
-        subject.check(backbone)
+        self.cast = Cast(subject, companion)
+        self.cast.check(backbone)
+        if self.pairs is not None:
+            self.pairs.check(self.cast, backbone)
+        self._sets = [SubjectPhotos(s, self.preparation, backbone) for s in self.cast.subjects]
+        self._made = MadeImages(
+            self._sets, self.preparation, backbone, prior, scenes, composites, self.pairs
+        )
         self.captions = captions
+        self._prompts: TrainingPrompts | JointPrompts
         self._prompts = TrainingPrompts(usual_prompt(subject), {})
-        backbone.tokenize(self._prompts.usual)
+        for one in self.cast.subjects:
+            backbone.tokenize(usual_prompt(one))
         self.read_suites(validation_prompts, test_prompts, predict_prompts)
         self._reference_photo = None if reference is None else read_photo(reference)
         self._rows: Rows | None = None
@@ -137,44 +150,12 @@ class SubjectDataModule(DrawingData):
 
     @property
     def photos(self) -> list[Photo]:
-        """The subject's photos, but for those that its preparation left out.
+        """The photos of all subjects, but for those that their preparation left out.
 
         Raises:
             UserError: If there is none, or one cannot be used and may not be left out.
         """
-        return self.preparation.but_left_out(self._found, self.subject.prepared_folder)
-
-    @cached_property
-    def _found(self) -> list[Photo]:
-        folder = self.subject.photos_folder
-        if self.preparation.skip_bad:
-            return self.preparation.find(folder, self.backbone)
-        return find_photos(folder)
-
-    @property
-    def class_images(self) -> ClassImageFolder | None:
-        """The class images on disk, None where no prior is preserved."""
-        if self.prior is None:
-            return None
-        subject = self.subject
-        return self.prior.of(subject.class_noun, self.backbone, subject.prepared_folder)
-
-    @cached_property
-    def scene_images(self) -> SceneFolder | None:
-        """The scene images on disk, None where there are none."""
-        if self.scenes is None:
-            return None
-        subject, parts = self.subject, self.preparation
-        return self.scenes.of(subject.class_noun, self.backbone, subject.prepared_folder, parts)
-
-    def _composite_images(self) -> CompositeFolder | None:
-        """The composites on disk, of photos and scene images that are prepared."""
-        scenes = self.scene_images
-        if self.composites is None or scenes is None:
-            return None
-        photos = {photo.digest: photo for photo in self.photos}
-        prepared = self.preparation.open(list(photos.values()), self.subject.prepared_folder)
-        return self.composites.of(prepared, lambda digest: photos[digest].pixels(), scenes)
+        return [photo for one in self._sets for photo in one.photos]
 
     def check(self) -> None:
         """Checks what training and scoring need beyond prompts, before any work.
@@ -182,11 +163,12 @@ class SubjectDataModule(DrawingData):
         Raises:
             UserError: If photos or masks cannot be used.
         """
-        self.preparation.segmenter_for(self.backbone).check(self.photos)
-        if self.class_images is not None:
-            self.class_images.check(self.subject.token)
-        if self.scene_images is not None:
-            self.scene_images.check(self.subject.token)
+        for one in self._sets:
+            one.check()
+        digests = [{photo.digest for photo in one.photos} for one in self._sets]
+        if self.companion is not None and digests[0] & digests[1]:
+            raise UserError("data.companion.photos: a photo is one of data.subject.photos too")
+        self._made.check()
 
     def check_rows(self) -> None:
         """Checks, before any training, that there is a photo for what a row is to be told.
@@ -208,9 +190,9 @@ class SubjectDataModule(DrawingData):
         captioner = self.preparation.captioner
         if captioner is not None:
             _ = captioner.identity
-        if self.captions is not None:
-            has_captioner = captioner is not None
-            self.captions.check(self.photos, self.subject, self.backbone, has_captioner)
+        for one in self._sets if self.captions is not None else ():
+            assert self.captions is not None
+            one.check_captions(self.captions)
 
     def check_reference(self) -> None:
         """Checks, before any work, that the reference photo can have a mask of its own.
@@ -234,6 +216,22 @@ class SubjectDataModule(DrawingData):
             raise UserError("data.other_background must be from 0 to 1")
         if self.composites is not None and self.scenes is None:
             raise UserError("data.composites: the backgrounds are those of data.scenes; set it too")
+        if self.pairs is not None and self.companion is None:
+            raise UserError("data.pairs: there is one subject; set data.companion, or leave it out")
+        if self.companion is not None:
+            self._check_companion(self.companion)
+
+    def _check_companion(self, companion: Subject) -> None:
+        """Refuses what is of one subject alone, and one folder for two."""
+        alone = ("prior", "scenes", "composites", "other_background")
+        for name in (name for name in alone if getattr(self, name)):
+            raise UserError(f"data.{name} is for one subject; leave it, or data.companion, out")
+        folders = [one.prepared_folder.absolute() for one in (self.subject, companion)]
+        if folders[0] == folders[1]:
+            raise UserError(
+                f"data.companion.prepared: both subjects would be prepared in {folders[0]}; name "
+                "another folder for one of them"
+            )
 
     # Preparation
 
@@ -246,28 +244,10 @@ class SubjectDataModule(DrawingData):
         """
         if self.trainer is not None and self.trainer.state.fn != TrainerFn.FITTING:
             return
-        photos, folder = self.subject.photos_folder, self.subject.prepared_folder
-        images, scenes = self.class_images, self.scene_images
-        if images is not None and not images.is_complete():
-            images.check_writable()
-        if scenes is not None and not scenes.is_complete():
-            scenes.check_writable()
-        if self.composites is not None:
-            self.composites.check_writable(folder)
-        if not self.preparation.is_fresh(photos, folder, self.backbone):
-            self.preparation.run(photos, folder, self.backbone, self._device())
-            sheet = folder / CONTACT_PAGE
-            rank_zero_info(f"prepared {len(self.photos)} photos: look at {sheet}")
-        if images is not None and not images.is_complete():
-            images.draw(self._device())
-            rank_zero_info(f"drew class images: look at {images.folder}")
-        if scenes is not None and not scenes.is_ready():
-            scenes.make(self._device())
-            rank_zero_info(f"made scene images: look at {scenes.prepared / CONTACT_PAGE}")
-        composites = self._composite_images()
-        if composites is not None and not composites.is_complete():
-            composites.make(self._device())
-            rank_zero_info(f"made composites: look at {composites.folder}")
+        self._made.check_writable()
+        for one in self._sets:
+            one.prepare(self._device())
+        self._made.make(self._device())
 
     def setup(self, stage: str) -> None:
         """Reads the prepared subject, or the features of the reference photo.
@@ -287,34 +267,50 @@ class SubjectDataModule(DrawingData):
             self.reference_features = PhotoFeatures(photo, background)
 
     def _load(self) -> None:
-        prepared = self.preparation.open(self.photos, self.subject.prepared_folder)
+        if self.companion is not None:
+            self._load_both()
+            return
+        [one] = self._sets
+        prepared = one.open()
         views, pasted, share = prepared.load_views(), [], 0.0
-        self._read_captions(prepared, views)
-        folder = self._composite_images()
+        self._prompts = self._say(one.prompts(prepared, views, self.captions, self.seed))
+        folder = self._made.composed()
         if folder is not None:
             composites = folder.load()
             pasted, share = composites.prompts, folder.share
             self._prompts = self._prompts.with_composites(pasted, self.subject)
             views = views.then(composites.views)
         self._rows = Rows(views, len(pasted), share, self.other_background, self.seed)
-        if (images := self.class_images) is not None:
+        if (images := self._made.of_class) is not None:
             latents = images.load()
             order = self._order(len(latents.latent_mean))
             self._prior = ClassRows(latents, images.prompt, order)
-        if (scenes := self.scene_images) is not None:
+        if (scenes := self._made.of_scenes) is not None:
             of_scenes = scenes.load()
             order = self._order(len(of_scenes.photo_digests))
             self._scenes = SceneRows(of_scenes, scenes.prompt, order)
 
-    def _read_captions(self, prepared: PreparedSubject, views: SubjectViews) -> None:
-        if self.captions is None:
-            if self.preparation.captioner is not None:
-                rank_zero_info("captions: made and not used, since data.captions is not set")
-            return
-        self._prompts = self.captions.prompts(
-            prepared, self.photos, views, self.subject, self.backbone, self.seed
+    def _load_both(self) -> None:
+        prepared = [one.open() for one in self._sets]
+        both = [of_one.load_views() for of_one in prepared]
+        first, second = (
+            self._say(one.prompts(of_one, views, self.captions, self.seed))
+            for one, of_one, views in zip(self._sets, prepared, both, strict=True)
         )
-        rank_zero_info(self._prompts.note)
+        views, count, prompts, folder = both[0].then(both[1]), 0, {}, self._made.paired()
+        if folder is not None:
+            views, count = views.then(folder.load_views()), folder.count
+            captioned = bool(first.of_photos or second.of_photos)
+            of_pairs = folder.prompts(self.cast, captioned)
+            prompts = {composite_name(n): prompt for n, prompt in enumerate(of_pairs)}
+        assert self.pairs is not None
+        self._rows = Rows(views, count, self.pairs.share, 0.0, self.seed)
+        self._prompts = JointPrompts(first, second, frozenset(both[1].photo_digests), prompts)
+
+    def _say(self, prompts: TrainingPrompts) -> TrainingPrompts:
+        if prompts.note:
+            rank_zero_info(prompts.note)
+        return prompts
 
     def _order(self, items: int) -> EndlessOrder:
         return EndlessOrder(items, self.batch_size, self.seed, *self._process())
@@ -382,12 +378,12 @@ class SubjectDataModule(DrawingData):
         return int(self.trainer.fit_loop.epoch_loop.batch_progress.total.ready)
 
     def reference_photos(self) -> list[Tensor]:
-        """The subject's photos, each `3 H W` uint8, for scores and grids.
+        """The photos of all subjects, each `3 H W` uint8, for scores and grids.
 
         Raises:
             UserError: If they are not there.
         """
-        return [torch.from_numpy(photo.pixels()).permute(2, 0, 1) for photo in self.photos]
+        return [picture for one in self._sets for picture in one.pictures()]
 
     def reference_parts(self) -> tuple[list[Mask], list[NDArray[np.uint8]]]:
         """The photos' masks `H W` and backgrounds `H W 3`, as they were prepared.
@@ -395,8 +391,5 @@ class SubjectDataModule(DrawingData):
         Raises:
             UserError: If they are missing, or stale.
         """
-        parts = self.preparation.masks_and_backgrounds(
-            self.subject.photos_folder, self.subject.prepared_folder, self.backbone
-        )
-        of_photos = [parts[photo.digest] for photo in self.photos]
-        return [mask for mask, _ in of_photos], [background for _, background in of_photos]
+        parts = [one.parts() for one in self._sets]
+        return [m for masks, _ in parts for m in masks], [b for _, found in parts for b in found]

@@ -7,12 +7,12 @@ from torch.utils.data import DataLoader
 
 from idgen.backbones.backbone import Backbone
 from idgen.data.batch import DrawingBatch
-from idgen.data.prompts import read_suite, without_token
+from idgen.data.cast import Cast
+from idgen.data.prompts import suite_templates
 from idgen.data.shard import ShardedBatches, drawing_requests
 from idgen.data.subject import Subject
 from idgen.errors import UserError
 from idgen.models.decoupling import PhotoFeatures
-from idgen.placeholders import PLACEHOLDER, filled
 from idgen.sampling import DrawingRequest
 
 Suite = str | list[str]
@@ -27,6 +27,7 @@ class DrawingData(L.LightningDataModule):
 
     Attributes:
         subject: Who is drawn.
+        cast: The same, and whoever is learnt together with it.
         backbone: Who reads the prompts.
         validation_images: Images of each prompt in validation.
         test_images: The same in `test`.
@@ -38,6 +39,7 @@ class DrawingData(L.LightningDataModule):
     """
 
     subject: Subject
+    cast: Cast
     backbone: Backbone
     validation_images: int
     test_images: int
@@ -54,35 +56,33 @@ class DrawingData(L.LightningDataModule):
             UserError: If some cannot be used.
         """
         self.test_suite = test
-        self.validation_prompts = self.read_prompts(validation)
-        self.test_prompts = self.read_prompts(test)
+        self.validation_prompts = self.read_prompts(validation, "validation_prompts")
+        self.test_prompts = self.read_prompts(test, "test_prompts")
+        # Drawings that are not scored may show one of two.
         self.predict_prompts = self.read_prompts(predict)
 
-    def read_prompts(self, suite: Suite) -> Prompts:
+    def read_prompts(self, suite: Suite, scored: str | None = None) -> Prompts:
         """Prompts of a suite as the backbone reads them.
 
         Args:
             suite: A suite's name, a file, or prompts with [V] in them.
+            scored: The setting they come from, where their drawings are scored; each prompt then
+                has to name every subject of the run. None for drawings that are not.
 
         Raises:
             UserError: If one cannot be used.
         """
         if isinstance(suite, str):
-            live, noun = self.subject.live, self.subject.class_noun
-            suite = read_suite(suite, live=live, class_noun=noun)
-        suite = [filled(prompt, self.subject.class_noun) for prompt in suite]
+            suite = suite_templates(suite, self.subject.live, self.subject.class_noun)
+        suite = [self.cast.filled(prompt) for prompt in suite]
         if not suite:
             raise UserError("a list of prompts is empty; name one with [V] in it")
-        prompts = [(self.subject.spoken(prompt), without_token(prompt)) for prompt in suite]
-        tokens = self.backbone.tokenize([prompt for prompt, _ in prompts])
-        token = self.backbone.word_ids(self.subject.token)[0]
-        for template, ids in zip(suite, tokens.ids[0], strict=True):
-            if token not in ids:
-                raise UserError(
-                    f"prompt {template!r} does not name the subject: {PLACEHOLDER} has to stand "
-                    f"as a word of its own, such as in 'a {PLACEHOLDER} dog'"
-                )
-        return prompts
+        prompts = [self.cast.read(prompt) for prompt in suite]
+        for prompt in suite:
+            if scored is not None:
+                self.cast.check_named(prompt, scored)
+            self.cast.check_words(prompt, self.backbone)
+        return [(prompt.spoken, prompt.plain) for prompt in prompts]
 
     def val_dataloader(self) -> DataLoader[DrawingRequest]:
         """The validation prompts, this process's share."""

@@ -7,11 +7,15 @@ from pathlib import Path
 from idgen.dreambench import read_templates
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
-from idgen.placeholders import PLACEHOLDER, filled
+from idgen.placeholders import FIRST, PLACEHOLDER, SECOND, filled
 from idgen.texts import read_text
 
 _MINI = Path(__file__).parents[1] / "mini"
-SUITES = {"mini": _MINI / "prompts.txt", "mini-complex": _MINI / "prompts_complex.txt"}
+SUITES = {
+    "mini": _MINI / "prompts.txt",
+    "mini-complex": _MINI / "prompts_complex.txt",
+    "mini-two": _MINI / "prompts_two.txt",
+}
 """The suites that come with the mini world, by name."""
 
 _GIVE = f"give a file, or {' or '.join(map(repr, SUITES))}"
@@ -45,7 +49,7 @@ def read_suite(source: str, *, live: bool, class_noun: str) -> list[str]:
     hold [V] and `{class_noun}` instead.
 
     Args:
-        source: `mini`, `mini-complex`, or a text file.
+        source: `mini`, `mini-complex`, or another of `SUITES`, or a text file.
         live: Whether the subject is alive.
         class_noun: Such as `dog`.
 
@@ -56,6 +60,23 @@ def read_suite(source: str, *, live: bool, class_noun: str) -> list[str]:
         UserError: If the file cannot be read, holds no prompt for the subject, or a prompt in
             which something else stands in braces.
     """
+    prompts = [filled(t, class_noun) for t in suite_templates(source, live, class_noun)]
+    for prompt in prompts:
+        with_token(prompt, "")
+    return prompts
+
+
+def suite_templates(source: str, live: bool, class_noun: str) -> list[str]:
+    """The templates of a suite, `{0}` and `{1}` filled in and nothing else.
+
+    Args:
+        source: As for `read_suite`.
+        live: Whether the subject is alive.
+        class_noun: Such as `dog`.
+
+    Raises:
+        UserError: If the file cannot be read, or holds no prompt for the subject.
+    """
     if source.lstrip().startswith("["):
         raise UserError(
             f"prompts: {source} is read as a file's name; quote each prompt of a list, as in "
@@ -65,24 +86,20 @@ def read_suite(source: str, *, live: bool, class_noun: str) -> list[str]:
     if path.suffix.lower() in (".yaml", ".yml", ".json"):
         raise UserError(f"prompts: {path} is no list of prompts; give a text file, one a line")
     lines = _text(path).splitlines()
-    prompts = [
-        filled(template.replace("{0}", PLACEHOLDER).replace("{1}", class_noun), class_noun)
-        for template in read_templates(lines, live=live, placeholder=PLACEHOLDER)
-    ]
-    if not prompts:
+    placeholders = (PLACEHOLDER, FIRST, SECOND)
+    templates = read_templates(lines, live=live, placeholders=placeholders)
+    if not templates:
         raise UserError(
             f"prompts: {path} has no prompt for {'live' if live else 'object'} subjects"
         )
-    for prompt in prompts:
-        with_token(prompt, "")
-    return prompts
+    return [t.replace("{0}", PLACEHOLDER).replace("{1}", class_noun) for t in templates]
 
 
 def suite_identity(suite: str | Sequence[str]) -> str:
     """Hash of a suite's templates, the same for every subject.
 
     Args:
-        suite: `mini`, `mini-complex`, a file as for `read_suite`, or a list of prompts.
+        suite: The name of one, a file as for `read_suite`, or a list of prompts.
 
     Raises:
         UserError: If the file cannot be read.

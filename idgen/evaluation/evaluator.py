@@ -15,19 +15,24 @@ from idgen.evaluation.score import Score, Values
 from idgen.evaluation.scores import (
     FIDELITY,
     TEST_SCORES,
+    copying_scores,
     fidelity_scores,
     overfitting_scores,
     photo_scores,
 )
 from idgen.evaluation.suite import Suite
 from idgen.metrics.balance import balance
-from idgen.mini.truth import TRUE_MASKS, MiniTruth, Shown
+from idgen.mini.truth import PAIR_SCORES, TRUE_MASKS, MiniTruth, PairTruth, Shown
 from idgen.prepare import MaskFiles, Segmenter
 from idgen.prepare.segmenters.own_masks import without_own
 from idgen.prepare.segmenters.segmenter import of_drawings
 from idgen.sampling import Drawings
 
 _OF_PHOTOS = "leakage, masked DINO, masked CLIP-I"
+_OF_ONE = (
+    "leakage, masked DINO and masked CLIP-I are left empty: a drawing of two subjects has no mask "
+    "of one"
+)
 _OF_MASKS = f"{_OF_PHOTOS}, identity accuracy and other true scores of subjects"
 
 
@@ -47,6 +52,7 @@ class Evaluator:
         self.fidelity = fidelity
         self.undefined: list[str] = []
         self._truth: MiniTruth | None = None
+        self._pair_truth: PairTruth | None = None
         self._scores: list[Score] = []
         self._scored: list[ScoredDrawing] = []
         self._photo_scores: Means = {}
@@ -56,8 +62,13 @@ class Evaluator:
         self._loaded = ExitStack()
 
     def learn_truth(self, suite: Suite, device: torch.device, shown: Shown = iter) -> None:
-        """Does, before any other work of `test`, what `MiniTruth.of` does."""
-        self._truth = MiniTruth.of(suite.folder, self.fidelity.dino, device, shown)
+        """Does, before any other work of `test`, what `MiniTruth.of` or `PairTruth.of` does."""
+        dino, other = self.fidelity.dino, suite.companion
+        if other is None:
+            self._truth = MiniTruth.of(suite.folder, dino, device, shown)
+        else:
+            folders = (suite.folder, other.folder)
+            self._pair_truth = PairTruth.of(folders, other.tokens, dino, self.fidelity.clip, device)
 
     def start(self, suite: Suite, device: torch.device) -> None:
         """Loads the encoders for the scores that validation shows.
@@ -79,12 +90,17 @@ class Evaluator:
         segmenter = self._load_segmenter(suite, device)
         photos, taken_apart_by = self._observe_photos(suite)
         truth, scores = self._truth, fidelity_scores()
-        if truth is None:
+        if suite.companion is not None:
+            self._say(_OF_ONE)
+            scores += copying_scores()
+            scores += [] if self._pair_truth is None else self._pair_truth.scores()
+        elif truth is None:
             scores += overfitting_scores()
         else:
             scores += [*overfitting_scores(truth.wants_a_photos_scene), *truth.scores()]
         self._begin([*scores, *self.fidelity.scores], photos, suite, device)
-        self._names = (*TEST_SCORES, *(score.name for score in self.fidelity.scores))
+        of_two = () if self._pair_truth is None else PAIR_SCORES
+        self._names = (*TEST_SCORES, *of_two, *(score.name for score in self.fidelity.scores))
         self._photo_scores = photo_scores(photos)
         self._protocol = self._describe(suite, segmenter, taken_apart_by)
 
@@ -126,7 +142,7 @@ class Evaluator:
         """Frees what was loaded."""
         for score in self._scores:
             score.release()
-        self._scores, self._scored, self._truth = [], [], None
+        self._scores, self._scored, self._truth, self._pair_truth = [], [], None, None
         self._observer = Observer(self.fidelity.clip, self.fidelity.dino)
         self._loaded.close()
         self.fidelity.clip.release()
@@ -180,7 +196,10 @@ class Evaluator:
         return Observed(pictures, self._observer, (), masks, backgrounds), suite.segmenter.identity
 
     def _say_undefined(self, reason: str, scores: str) -> None:
-        self.undefined.append(f"{scores} are left empty: {reason}")
+        self._say(f"{scores} are left empty: {reason}")
+
+    def _say(self, note: str) -> None:
+        self.undefined.append(note)
 
     def _describe(
         self, suite: Suite, segmenter: Segmenter | None, taken_apart_by: str | None

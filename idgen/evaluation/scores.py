@@ -93,6 +93,13 @@ def overfitting_scores(
             MaskedSimilarity(),
             lambda d, p: _beside(d.subject_clip, p.subject_clip),
         ),
+        *copying_scores(),
+    ]
+
+
+def copying_scores() -> list[Score]:
+    """Diversity and copying, which look at whole pictures: they need no mask."""
+    return [
         DiversityScore(),
         MetricScore("copying", Copying(), lambda d, p: (Found.all(d.dino), p.dino)),
     ]

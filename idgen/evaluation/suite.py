@@ -13,6 +13,19 @@ from idgen.sampling import Sampler
 
 
 @dataclass(frozen=True)
+class Companion:
+    """The second of two subjects that are drawn together.
+
+    Attributes:
+        folder: Of its photos.
+        tokens: The words of the first and of the second in prompts.
+    """
+
+    folder: Path
+    tokens: tuple[str, str]
+
+
+@dataclass(frozen=True)
 class Suite:
     """A subject, and the prompts that it is drawn for; files are read when they are needed.
 
@@ -30,6 +43,7 @@ class Suite:
         drawing_seed: Of the drawings' starting noise.
         sampler: How they are drawn.
         limit: How much of it is drawn, as `protocol.limit_of` has it; None for all.
+        companion: Who is drawn together with the subject; None for nobody.
     """
 
     class_noun: str
@@ -45,11 +59,13 @@ class Suite:
     drawing_seed: int
     sampler: Sampler
     limit: float | None = None
+    companion: Companion | None = None
 
     @property
     def name(self) -> str:
-        """The subject's."""
-        return self.folder.name
+        """The subject's; of two, both."""
+        own = self.folder.name
+        return own if self.companion is None else f"{own} and {self.companion.folder.name}"
 
     def pictures_if_there(self) -> list[Tensor]:
         """The photos for grids and pages; none where a checkpoint that moved draws without them."""

@@ -17,7 +17,8 @@ from idgen.mini.pen import Pen, Pose
 from idgen.mini.scenes import SCENES, paint_scene, scene_named
 
 SIDE = 64
-_SUPERSAMPLE = 2
+SUPERSAMPLE = 2
+"""How much larger pictures are drawn."""
 
 # Identities of training have seeds below this, held-out ones from here on.
 HELD_OUT_FROM = 1_000_000
@@ -100,7 +101,7 @@ def draw(factors: Factors) -> Drawing:
     subject = subject_class(factors.noun)
     _check_attributes(factors.noun, factors.attributes)
     identity = factors.identity
-    background = paint_scene(factors.scene, factors.seed, SIDE * _SUPERSAMPLE)
+    background = paint_scene(factors.scene, factors.seed, SIDE * SUPERSAMPLE)
     pen = Pen(background.copy(), factors.pose, identity)
     anchors = subject.paint(pen)
     accessory = factors.accessory
@@ -111,16 +112,17 @@ def draw(factors: Factors) -> Drawing:
     )
     rng = random.Random(f"caption/{factors.seed}/{factors.identity_seed}")
     return Drawing(
-        picture=_reduced(pen.canvas),
-        mask=np.asarray(_reduced(pen.mask)) >= 128,
-        background=_reduced(background),
+        picture=reduced(pen.canvas),
+        mask=np.asarray(reduced(pen.mask)) >= 128,
+        background=reduced(background),
         caption=write_caption(wording, rng, must_colour=bool(factors.colours)),
         factors=factors,
     )
 
 
-def _reduced(image: Image.Image) -> NDArray[np.uint8]:
-    return np.asarray(image.reduce(_SUPERSAMPLE), dtype=np.uint8)
+def reduced(image: Image.Image) -> NDArray[np.uint8]:
+    """A picture drawn `SUPERSAMPLE` times as large, at its own size."""
+    return np.asarray(image.reduce(SUPERSAMPLE), dtype=np.uint8)
 
 
 def _check_attributes(noun: str, attributes: tuple[str, ...]) -> None:

@@ -140,11 +140,14 @@ def check_parts(
         module.conditioning.check_reference()
         datamodule.check_reference()
     if command == "fit":
-        store = Store(datamodule.subject.prepared_folder)
-        store.check()
-        # One that is complete need not be written.
-        if not store.is_ours():
-            check_writable(datamodule.subject.prepared_folder, "--data.subject.prepared")
+        for key, subject in zip(("subject", "companion"), datamodule.cast.subjects, strict=False):
+            store = Store(subject.prepared_folder)
+            store.check()
+            # One that is complete need not be written.
+            if not store.is_ours():
+                check_writable(subject.prepared_folder, f"--data.{key}.prepared")
+        if datamodule.companion is not None:
+            module.check_companion()
     if not draws_only:
         datamodule.check()
         module.check_features(datamodule.preparation.image_encoder.width)

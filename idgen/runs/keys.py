@@ -60,6 +60,7 @@ def with_key(error: UserError, config: Namespace | None) -> UserError:
 
 def _nodes(value: Any, key: str = "") -> Iterator[_Node]:
     if isinstance(value, list):
+        yield _Node(key, "", None)
         for index, entry in enumerate(value):
             yield from _nodes(entry, f"{key}[{index}]")
         return

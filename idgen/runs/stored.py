@@ -164,10 +164,13 @@ def _drawings_folder(trainer: L.Trainer, stage: Stage) -> Path:
 def _make_absolute(config: dict[str, Any], datamodule: SubjectDataModule) -> None:
     """Makes paths absolute, so that the checkpoint can be used from any folder."""
     data = config["data"]
-    subject = data["subject"]
-    subject["prepared"] = str(datamodule.subject.prepared_folder.absolute())
-    if not subject["photos"].startswith("mini:"):
-        subject["photos"] = str(datamodule.subject.photos_folder.absolute())
+    for key, of in (("subject", datamodule.subject), ("companion", datamodule.companion)):
+        if of is None:
+            continue
+        subject = data[key]
+        subject["prepared"] = str(of.prepared_folder.absolute())
+        if not subject["photos"].startswith("mini:"):
+            subject["photos"] = str(of.photos_folder.absolute())
     for key in ("validation_prompts", "test_prompts", "predict_prompts"):
         if isinstance(data[key], str) and data[key] not in SUITES:
             data[key] = str(Path(data[key]).expanduser().absolute())

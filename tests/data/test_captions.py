@@ -13,12 +13,12 @@ from idgen.backbones import StableDiffusionBackbone
 from idgen.data.captions import (
     Captions,
     CaptionUse,
-    Prompt,
     TrainingPrompts,
     composite_name,
     scene_likeness,
     with_subject,
 )
+from idgen.data.cast import Prompt
 from idgen.data.datamodule import SubjectDataModule
 from idgen.data.subject import Subject
 from idgen.errors import UserError
@@ -191,6 +191,7 @@ def test_a_changed_text_file_makes_nothing_anew(made: Made) -> None:
     data = made.data(Captions())
     assert isinstance(data.preparation.captioner, ColourCaptioner)
     assert data.preparation.captioner.seen == []
+    assert isinstance(data._prompts, TrainingPrompts)
     assert "a sks dog in snow" in {prompt.spoken for prompt in data._prompts.of_photos.values()}
 
 
@@ -204,8 +205,11 @@ def test_auto_depends_on_whether_photos_share_a_scene(made: Made) -> None:
     below = Captions(use=CaptionUse.auto, shared_scene=likeness - 1e-4)
     assert set(made.prompts(above).values()) == {Prompt("a photo of a sks dog", "a photo of a dog")}
     assert len(set(made.prompts(below).values())) == 3
-    assert "not used, the photos' scenes differ" in made.data(above)._prompts.note
-    assert made.data(below)._prompts.note == "captions: 3 by the captioner"
+    told, used = made.data(above)._prompts, made.data(below)._prompts
+    assert isinstance(told, TrainingPrompts)
+    assert isinstance(used, TrainingPrompts)
+    assert "not used, the photos' scenes differ" in told.note
+    assert used.note == "captions: 3 by the captioner"
 
 
 def test_a_batch_says_which_rows_lack_their_caption(made: Made) -> None:
