@@ -29,7 +29,7 @@ _VERSION = 1
 _COARSE_SIDE = 192
 _ITERATIONS = 3
 _PIECE = 0.10
-_STEADY = 0.73
+_STEADY = 0.79
 """Below it most masks of photographs are wrong; see docs/preparation.md."""
 
 
