@@ -27,7 +27,8 @@ class SubjectPhotos:
     def __init__(self, subject: Subject, preparation: Preparation, backbone: Backbone) -> None:
         """Takes what prepares them, and whose latents they become."""
         self.subject = subject
-        self._preparation = preparation
+        # The companion is another thing than what `preparation` was told to look for.
+        self._preparation = preparation.of(subject.class_noun)
         self._backbone = backbone
 
     @property

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -158,6 +159,16 @@ class Preparation:
     def look_for(self, class_noun: str) -> None:
         """Says what the subject is, before any work, for a segmenter that was not given."""
         self._class_noun = class_noun or None
+        for made in ("_auto", "_of_mini"):
+            self.__dict__.pop(made, None)
+
+    def of(self, class_noun: str) -> "Preparation":
+        """The same preparation, for photos of something else."""
+        if (class_noun or None) == self._class_noun:
+            return self
+        other = copy(self)
+        other.look_for(class_noun)
+        return other
 
     def plan(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> list[str]:
         """Names what is missing or stale, without changing anything.
