@@ -89,12 +89,13 @@ def make_run(method: Path, source: str, **settings: Any) -> ExportedRun:
             **settings,
         },
     )
-    module: PersonalizationModule = _reader().build(config).parts.model
+    parts = _reader().build(config).parts
+    module: PersonalizationModule = parts.model
     module.configure_model()
     _move(module)
     noun = module.words.class_noun
     prompts = tuple(prompt.format(noun=noun) for prompt in _PROMPTS)
-    return ExportedRun(module.eval(), 2, prompts)
+    return ExportedRun(module.eval(), 2, prompts, parts.data.cast)
 
 
 @torch.no_grad()
