@@ -190,6 +190,8 @@ _OPTIONS = {
     "--data.drawing_seed": "--seed",
     "--data.reference_weight": "--reference-weight",
     "--data.reference": "--reference",
+    "--data: photo": "--reference: photo",
+    "--data: prompt": "--prompt",
     "--ckpt_path": "CKPT",
 }
 _BASE = "--model.backbone.init_args.source"
@@ -198,6 +200,7 @@ _BASE = "--model.backbone.init_args.source"
 def _in_own_words(text: str) -> str:
     """An error with the option that was typed in place of the key at its head."""
     if text.startswith(_BASE):
-        return f"{text}; say with --base where the base model is now"
+        said = text.removeprefix(_BASE)
+        return f"--base{said}; say with --base where the base model is now"
     key = next((key for key in _OPTIONS if text.startswith(key)), None)
     return text if key is None else f"{_OPTIONS[key]}{text.removeprefix(key)}"

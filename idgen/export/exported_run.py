@@ -159,7 +159,11 @@ class ExportedRun:
         return torch.stack([drawing_noise(request, shape, step) for step in range(steps + 1)])
 
     def draw(self, number: int = 0) -> Tensor:
-        """Idgen's own drawing of a prompt, `3 H W` uint8."""
+        """Idgen's own drawing of a prompt, `3 H W` uint8.
+
+        Raises:
+            UserError: If what comes out is no picture, as of a run that diverged.
+        """
         features, weight = None, 0.0
         if self.reference is not None:
             features, weight = self._kept(), self.reference.weight
@@ -167,6 +171,11 @@ class ExportedRun:
         drawn = self.sampler.draw(
             self.backbone, module.conditioning, requests, self.device, features, weight
         )
+        if not drawn.finite:
+            raise UserError(
+                "CKPT: it draws nothing that is finite, as a run does that diverged; take an "
+                "earlier checkpoint, or train again with a lower lr"
+            )
         return drawn.images[0]
 
     def sample(self, number: int) -> tuple[str, Tensor]:

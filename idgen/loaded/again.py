@@ -95,7 +95,7 @@ def _model(job: SamplingJob, record: PictureRecord, path: Path) -> LoadedModel:
 def _sampler(job: SamplingJob, record: PictureRecord) -> Sampler:
     try:
         return Sampler.of_settings(record.sampler).changed(**job.changes)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise UserError(str(error)) from error
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import yaml
 
+from idgen import __version__
 from idgen.data.datamodule import SubjectDataModule
 from idgen.data.prompts import suite_templates
 from idgen.errors import UserError
@@ -61,7 +62,10 @@ class CheckpointModel(LoadedModel):
         own = [_to_draw(text) for text in stored.configs_for("predict", bool(configs))]
         reader = ConfigReader()
         settings = _settings(backbone, reference, prompts, seed)
-        self._config = reader.read([*own, *configs], settings)
+        try:
+            self._config = reader.read([*own, *configs], settings)
+        except UserError as error:
+            raise _of_another_version(stored, error) from error
         if dtype is not None and self._config.get(_DTYPE) is not None:
             self._config[_DTYPE] = dtype
         parts = reader.build(self._config).parts
@@ -137,6 +141,16 @@ class CheckpointModel(LoadedModel):
             return self.data.reference_photos()
         except UserError:  # a checkpoint that has moved draws without them
             return ()
+
+
+def _of_another_version(stored: StoredRun, error: UserError) -> UserError:
+    """An error about a checkpoint's config, which says so where another version wrote that."""
+    made = stored.origin.get("idgen_version", "0.1")
+    if made == __version__:
+        return error
+    return UserError(
+        f"--ckpt_path: {stored.path} was written by idgen {made}, and this is {__version__}: {error}"
+    )
 
 
 def checkpoint_name(path: Path) -> str:

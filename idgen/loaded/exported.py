@@ -49,11 +49,6 @@ class ExportedModel(LoadedModel):
         Raises:
             UserError: If there are no such files, or they are of another kind.
         """
-        if note is not None and note.format in _NOT_DRAWN:
-            raise UserError(
-                f"{path} is an export --format {note.format}, which is for other tools; draw with "
-                "the checkpoint that it was made from"
-            )
         self.name, self.backbone = path.stem if path.is_file() else path.name, backbone
         self.sampler = _sampler(path, note)
         self.class_noun = "" if note is None else note.class_noun
@@ -140,6 +135,19 @@ def is_export(path: Path) -> bool:
     if path.is_file():
         return path.suffix == ".safetensors"
     return path.is_dir() and any(path.glob(_WEIGHTS)) and not is_merged(path)
+
+
+def check_drawn(path: Path, note: ExportNote | None) -> None:
+    """Refuses exports that diffusers' loaders alone cannot draw with.
+
+    Raises:
+        UserError: If it is one of them.
+    """
+    if note is not None and note.format in _NOT_DRAWN:
+        raise UserError(
+            f"{path} is an export --format {note.format}, which is for other tools; draw with the "
+            "checkpoint that it was made from"
+        )
 
 
 def is_merged(path: Path) -> bool:

@@ -9,7 +9,7 @@ from idgen.errors import UserError
 from idgen.loaded.bare import BareModel
 from idgen.loaded.checkpoint import CheckpointModel
 from idgen.loaded.export_note import base_of, note_of
-from idgen.loaded.exported import ExportedModel, is_export, is_merged
+from idgen.loaded.exported import ExportedModel, check_drawn, is_export, is_merged
 from idgen.loaded.model import LoadedModel, Reference
 from idgen.sources import is_mini
 
@@ -48,6 +48,7 @@ class Opening:
         note = note_of(path)
         if is_export(path) or (note is not None and is_merged(path)):
             self._refuse_reference(name)
+            check_drawn(path, note)
             base = str(path) if is_merged(path) else self.backbone or base_of(path, note)
             if (base := base or self.fallback) is None:
                 raise UserError(f"{name} does not say what it was trained on; give it: --backbone")

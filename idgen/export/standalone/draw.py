@@ -22,6 +22,7 @@ A job::
     output      where the picture goes
 """
 
+import functools
 import importlib.util
 import json
 import sys
@@ -90,6 +91,8 @@ def with_noise(pipeline: Any, noise: Tensor) -> None:
     """Makes the scheduler add the given noise at its steps, in order."""
     original, left = pipeline.scheduler.step, list(noise)
 
+    # Pipelines look at its signature to see whether it takes eta.
+    @functools.wraps(original)
     def step(model_output: Tensor, timestep: Any, sample: Tensor, **others: Any) -> Any:
         others.pop("generator", None)
         given = {"variance_noise": left.pop(0).unsqueeze(0)} if left else {}
