@@ -16,7 +16,7 @@ from idgen.errors import UserError
 from idgen.loaded.drawing import Order, Picture, draw_order
 from idgen.loaded.gallery import write_gallery
 from idgen.loaded.model import LoadedModel, Reference
-from idgen.loaded.opening import TOKEN, Opening
+from idgen.loaded.opening import Opening
 from idgen.pictures import as_image
 from idgen.placeholders import filled
 from idgen.prepare import subject_name
@@ -202,7 +202,7 @@ def load(
     *,
     config: PathLike | Sequence[PathLike] = (),
     backbone: str | None = None,
-    token: str = TOKEN,
+    token: str | None = None,
     reference: PathLike | None = None,
     reference_weight: float = 1.0,
     device: str | None = None,
@@ -213,7 +213,7 @@ def load(
         path: A checkpoint, a run's folder, files of `idgen export`, or a backbone.
         config: Files over a checkpoint's own config.
         backbone: Where the backbone is, if it has moved or an export does not say.
-        token: What [V] becomes for an export without a word of its own.
+        token: What [V] becomes for an export; None for what its card says, else `sks`.
         reference: A photo whose scene and pose are kept.
         reference_weight: How much of it, 1 as much as in training.
         device: Such as `cpu` or `cuda`; None for the best there is.

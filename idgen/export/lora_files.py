@@ -1,6 +1,7 @@
 """LoRA and a learnt token as the files of diffusers' loaders."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ def low_rank_updates(run: ExportedRun, part: str) -> tuple[LowRankUpdate, ...]:
         UserError: If LoRA cannot hold it.
     """
     updates = run.trained.denoiser if part == "unet" else run.trained.text
-    # Of what was trained in full, LoRA is the difference.
-    return updates.as_low_rank(run.plain_network(part) if updates.replaced else nn.Module())
+    # Of DoRA and of what was trained in full, LoRA is the difference.
+    return updates.as_low_rank(nn.Module() if updates.is_lora else run.plain_network(part))
 
 
 def text_layer(layer: str) -> str:
@@ -55,7 +56,7 @@ def write_diffusers_lora(
     """
     from diffusers import StableDiffusionPipeline
 
-    text = [LowRankUpdate(text_layer(u.layer), u.down, u.up, u.alpha) for u in text]
+    text = [replace(update, layer=text_layer(update.layer)) for update in text]
     if not denoiser and not text:
         return None
     StableDiffusionPipeline.save_lora_weights(

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 import yaml
 
+from idgen import __version__
 from idgen.data.datamodule import SubjectDataModule
+from idgen.data.prompts import suite_templates
 from idgen.errors import UserError
 from idgen.integrity import weights_digest
 from idgen.loaded.bare import absolute_source
@@ -24,6 +26,7 @@ from idgen.runs.stored import StoredRun, as_yaml, read_stored_run
 from idgen.sampling import Sampler
 
 _SOURCE = "model.backbone.init_args.source"
+_DTYPE = "model.backbone.init_args.dtype"
 
 
 class CheckpointModel(LoadedModel):
@@ -35,6 +38,9 @@ class CheckpointModel(LoadedModel):
         configs: Sequence[str] = (),
         backbone: str | None = None,
         reference: Reference | None = None,
+        prompts: Sequence[str] | None = (f"a {PLACEHOLDER}",),
+        seed: int | None = None,
+        dtype: str | None = None,
     ) -> None:
         """Reads the checkpoint and builds its parts, without weights.
 
@@ -43,6 +49,9 @@ class CheckpointModel(LoadedModel):
             configs: Files over its own config.
             backbone: Where its backbone is now; None for where it was.
             reference: A photo to be kept.
+            prompts: In place of the config's `predict_prompts`; None for those.
+            seed: In place of the config's `drawing_seed`; None for that.
+            dtype: Of the frozen weights; None for the config's.
 
         Raises:
             UserError: If the checkpoint or a part cannot be used.
@@ -52,7 +61,13 @@ class CheckpointModel(LoadedModel):
         self.stored = stored
         own = [_to_draw(text) for text in stored.configs_for("predict", bool(configs))]
         reader = ConfigReader()
-        self._config = reader.read([*own, *configs], _settings(backbone, reference))
+        settings = _settings(backbone, reference, prompts, seed)
+        try:
+            self._config = reader.read([*own, *configs], settings)
+        except UserError as error:
+            raise _of_another_version(stored, error) from error
+        if dtype is not None and self._config.get(_DTYPE) is not None:
+            self._config[_DTYPE] = dtype
         parts = reader.build(self._config).parts
         self.module: PersonalizationModule = parts.model
         self.data: SubjectDataModule = parts.data
@@ -63,6 +78,7 @@ class CheckpointModel(LoadedModel):
         self.precision = str(self._config.trainer.precision)
         self.class_noun = self.data.subject.class_noun
         self.photos = self._photos()
+        self.prompts = self._prompts()
         with keys_in_errors(lambda: self._config):
             self.record = ModelRecord(
                 "checkpoint",
@@ -112,11 +128,29 @@ class CheckpointModel(LoadedModel):
             self.module.eval().to(device)
             self.data.setup("predict")
 
+    def _prompts(self) -> tuple[str, ...]:
+        """Those of `predict` with their [V]; building the data has checked them."""
+        suite, subject = self._config.data.predict_prompts, self.data.subject
+        given = suite
+        if isinstance(suite, str):
+            given = suite_templates(suite, subject.live, subject.class_noun)
+        return tuple(self.data.cast.filled(prompt) for prompt in given)
+
     def _photos(self) -> Sequence[torch.Tensor]:
         try:
             return self.data.reference_photos()
         except UserError:  # a checkpoint that has moved draws without them
             return ()
+
+
+def _of_another_version(stored: StoredRun, error: UserError) -> UserError:
+    """An error about a checkpoint's config, which says so where another version wrote that."""
+    made = stored.origin.get("idgen_version", "0.1")
+    if made == __version__:
+        return error
+    return UserError(
+        f"--ckpt_path: {stored.path} was written by idgen {made}, and this is {__version__}: {error}"
+    )
 
 
 def checkpoint_name(path: Path) -> str:
@@ -135,11 +169,19 @@ def _to_draw(text: str) -> str:
     return as_yaml({**config, "trainer": kept, "drawings": {"output": None}})
 
 
-def _settings(backbone: str | None, reference: Reference | None) -> Mapping[str, Any]:
-    """Keys over the configs; prompts are read when they are known."""
+def _settings(
+    backbone: str | None,
+    reference: Reference | None,
+    prompts: Sequence[str] | None,
+    seed: int | None,
+) -> Mapping[str, Any]:
+    """Keys over the configs; the suites' files may be gone by now, and are not needed."""
     one = json.dumps([f"a {PLACEHOLDER}"])
-    suites = ("validation_prompts", "test_prompts", "predict_prompts")
-    found: dict[str, Any] = {f"data.{suite}": one for suite in suites}
+    found: dict[str, Any] = {"data.validation_prompts": one, "data.test_prompts": one}
+    if prompts is not None:
+        found["data.predict_prompts"] = json.dumps(list(prompts))
+    if seed is not None:
+        found["data.drawing_seed"] = seed
     found["data.reference"] = "null" if reference is None else reference.photo
     if reference is not None:
         found["data.reference_weight"] = yaml.safe_dump(reference.weight).splitlines()[0]

@@ -29,6 +29,7 @@ class ModelRecord:
         backbone: Where its backbone was, or that one's name.
         backbone_identity: Hash of the backbone's files.
         step: Steps that it was trained for; None where that is not known.
+        token: What [V] was asked to become; None for what the model says.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class ModelRecord:
     backbone: str
     backbone_identity: str
     step: int | None = None
+    token: str | None = None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class SamplingJob:
         output: A new or empty folder.
         configs: Over the checkpoints' own.
         backbone: Where the backbone of checkpoints and exports is; None for where they say.
-        token: What [V] becomes for exports without a word of their own.
+        token: What [V] becomes for exports; None for what they say.
         photo: A photo whose scene is kept; None for none.
         photo_weight: How much of it.
         recorded: Whether the files say how they were drawn.
@@ -49,7 +49,7 @@ class SamplingJob:
     changes: Mapping[str, Any] = field(default_factory=dict)
     configs: Sequence[str] = ()
     backbone: str | None = None
-    token: str = "sks"
+    token: str | None = None
     photo: str | None = None
     photo_weight: float = 1.0
     recorded: bool = True
@@ -129,7 +129,7 @@ class SamplingJob:
                 shown = partial(_shown, model.name)
                 drawn[model.name].extend(draw_order(model, order, device, shown))
                 let_go(model, device)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             drawn = {name: pictures for name, pictures in drawn.items() if pictures}
             self._write(models, drawn)
             raise

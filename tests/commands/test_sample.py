@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from idgen.cli import main
 from tests.commands.test_bad_input import Refusal, refusal  # noqa: F401
@@ -114,8 +115,6 @@ def test_like_with_something_otherwise_and_with_another_picture(
     # A picture whose pixels were changed and whose record was not.
     changed = tmp_path / "changed.png"
     with Image.open(path) as picture:
-        from PIL.PngImagePlugin import PngInfo
-
         texts = PngInfo()
         texts.add_itxt("idgen", picture.text["idgen"])  # type: ignore[attr-defined]
         pixel = picture.copy()
@@ -213,6 +212,13 @@ def test_pictures_without_a_record(
     picture = str(next((drawn / "images" / "run").iterdir()))
     assert "leave prompts out" in refusal("sample", "--like", picture, "m", "p", "--out", out)
     assert "leave -n out" in refusal("sample", "--like", picture, "-n", "1", "--out", out)
+    for wrong in ({"place": 99}, {"seed": "x"}, {"sampler": {"stepz": 1}}, {"format": 9}):
+        changed = PngInfo()
+        changed.add_itxt("idgen", json.dumps({**record(Path(picture)), **wrong}))
+        with Image.open(picture) as opened:
+            opened.save(tmp_path / "wrong.png", pnginfo=changed)
+        line = refusal("sample", "--like", str(tmp_path / "wrong.png"), "--out", out)
+        assert "says of how it was drawn cannot be read" in line
     assert not Path(out).exists()
 
 

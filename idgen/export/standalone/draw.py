@@ -12,12 +12,17 @@ A job::
     embeds      a safetensors file with `prompt_embeds` and, with guidance,
                 `negative_prompt_embeds`, of which the first are drawn; or null
     fusion      the folder of `idgen_fusion.py` and `fusion.safetensors`, or null
-    prompt, negative_prompt, guidance, steps, stochastic
+    prompt, negative_prompt, guidance, steps
+    scheduler   a class of diffusers
+    settings    of it, over the configuration of the base's own
+    eta         of DDIM
+    size        width and height in pixels
     noise       a safetensors file, `noise` `S C h w`: what is started from, then each step's
     device      such as `cpu`
     output      where the picture goes
 """
 
+import functools
 import importlib.util
 import json
 import sys
@@ -31,7 +36,8 @@ from torch import Tensor
 
 def load_pipeline(job: dict[str, Any]) -> Any:
     """The base with what was exported, in float32."""
-    from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+    import diffusers
+    from diffusers import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline.from_pretrained(
         job["base"],
@@ -47,10 +53,8 @@ def load_pipeline(job: dict[str, Any]) -> Any:
     if job["embedding"] is not None:
         file = Path(job["embedding"])
         pipeline.load_textual_inversion(file.parent, weight_name=file.name)
-    algorithm = "sde-dpmsolver++" if job["stochastic"] else "dpmsolver++"
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
-        pipeline.scheduler.config, algorithm_type=algorithm
-    )
+    kind = getattr(diffusers, job["scheduler"])
+    pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **job["settings"])
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(job["device"])
 
@@ -87,6 +91,8 @@ def with_noise(pipeline: Any, noise: Tensor) -> None:
     """Makes the scheduler add the given noise at its steps, in order."""
     original, left = pipeline.scheduler.step, list(noise)
 
+    # Pipelines look at its signature to see whether it takes eta.
+    @functools.wraps(original)
     def step(model_output: Tensor, timestep: Any, sample: Tensor, **others: Any) -> Any:
         others.pop("generator", None)
         given = {"variance_noise": left.pop(0).unsqueeze(0)} if left else {}
@@ -102,8 +108,15 @@ def draw(job: dict[str, Any]) -> None:
     noise = load_file(job["noise"], device=job["device"])["noise"]
     given = prompt_arguments(pipeline, job)
     with_noise(pipeline, noise[1:])
+    width, height = job["size"]
     drawn = pipeline(
-        **given, num_inference_steps=job["steps"], guidance_scale=job["guidance"], latents=noise[:1]
+        **given,
+        num_inference_steps=job["steps"],
+        guidance_scale=job["guidance"],
+        latents=noise[:1],
+        width=width,
+        height=height,
+        eta=job["eta"],
     )
     drawn.images[0].save(job["output"])
     ours = sorted(name for name in sys.modules if name.split(".")[0] == "idgen")
