@@ -13,7 +13,6 @@ from idgen.errors import UserError
 from idgen.export.exported_run import ExportedRun, Reference, check_family
 from idgen.export.format import ExportFormat
 from idgen.module import PersonalizationModule
-from idgen.placeholders import filled
 from idgen.runs.checks import check_parts
 from idgen.runs.freezing import BuiltRun, ConfigReader
 from idgen.runs.parser import keys_in_errors, one_line_errors
@@ -160,4 +159,4 @@ def _prompts(suite: str | list[str], data: SubjectDataModule) -> tuple[str, ...]
     """The prompts of `predict` with their [V]; building the data has checked them."""
     noun, live = data.subject.class_noun, data.subject.live
     given = read_suite(suite, live=live, class_noun=noun) if isinstance(suite, str) else suite
-    return tuple(filled(prompt, noun) for prompt in given)
+    return tuple(data.cast.filled(prompt) for prompt in given)

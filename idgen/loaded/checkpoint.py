@@ -16,7 +16,7 @@ from idgen.loaded.model import LoadedModel, ModelRecord, Reference
 from idgen.models.conditioning import Conditioning
 from idgen.models.decoupling import PhotoFeatures
 from idgen.module import PersonalizationModule
-from idgen.placeholders import PLACEHOLDER
+from idgen.placeholders import FIRST, PLACEHOLDER, SECOND
 from idgen.runs.checks import check_parts
 from idgen.runs.freezing import ConfigReader
 from idgen.runs.parser import keys_in_errors, one_line_errors
@@ -24,6 +24,7 @@ from idgen.runs.stored import StoredRun, as_yaml, read_stored_run
 from idgen.sampling import Sampler
 
 _SOURCE = "model.backbone.init_args.source"
+_ONE, _BOTH = f"a {PLACEHOLDER}", f"a {FIRST} and a {SECOND}"
 
 
 class CheckpointModel(LoadedModel):
@@ -52,7 +53,10 @@ class CheckpointModel(LoadedModel):
         self.stored = stored
         own = [_to_draw(text) for text in stored.configs_for("predict", bool(configs))]
         reader = ConfigReader()
-        self._config = reader.read([*own, *configs], _settings(backbone, reference))
+        files = [*own, *configs]
+        self._config = reader.read(files, _settings(backbone, reference, _ONE))
+        if self._config.data.companion is not None:
+            self._config = reader.read(files, _settings(backbone, reference, _BOTH))
         parts = reader.build(self._config).parts
         self.module: PersonalizationModule = parts.model
         self.data: SubjectDataModule = parts.data
@@ -91,6 +95,10 @@ class CheckpointModel(LoadedModel):
             return None, 0.0
         device = self.backbone.device
         return PhotoFeatures(*(part.to(device) for part in features)), self.data.reference_weight
+
+    def filled(self, prompt: str) -> str:
+        """With the nouns of both, where there are two subjects."""
+        return self.data.cast.filled(prompt)
 
     def spoken(self, prompt: str) -> tuple[str, str]:
         """With the run's token; [V] has to be there, as a word of its own."""
@@ -135,9 +143,9 @@ def _to_draw(text: str) -> str:
     return as_yaml({**config, "trainer": kept, "drawings": {"output": None}})
 
 
-def _settings(backbone: str | None, reference: Reference | None) -> Mapping[str, Any]:
-    """Keys over the configs; prompts are read when they are known."""
-    one = json.dumps([f"a {PLACEHOLDER}"])
+def _settings(backbone: str | None, reference: Reference | None, prompt: str) -> Mapping[str, Any]:
+    """Keys over the configs, with one prompt that any run takes: the real ones are read later."""
+    one = json.dumps([prompt])
     suites = ("validation_prompts", "test_prompts", "predict_prompts")
     found: dict[str, Any] = {f"data.{suite}": one for suite in suites}
     found["data.reference"] = "null" if reference is None else reference.photo
