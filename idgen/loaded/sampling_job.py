@@ -98,9 +98,8 @@ class SamplingJob:
             UserError: If a value is out of range, or no model knows what the subject is.
         """
         knows = next((model for model in models if model.class_noun), models[0])
-        if not knows.class_noun and (
-            lost := [prompt for prompt in self.prompts if CLASS_NOUN in prompt]
-        ):
+        lost = [prompt for prompt in self.prompts if CLASS_NOUN in prompt]
+        if lost and not knows.class_noun:
             raise UserError(
                 f"prompt {lost[0]!r}: no model knows what {CLASS_NOUN} is; write the word itself"
             )

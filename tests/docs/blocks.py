@@ -22,7 +22,8 @@ if name == "idgen" and sys.argv[1:2] == ["init"]:
     os.environ["PYTHONPATH"] = {root!r}
     os.execv({python!r}, [{python!r}, "-m", "idgen", *sys.argv[1:]])
 piped = not sys.stdin.isatty() and select.select([sys.stdin], [], [], 0)[0]
-record = {{"words": [name, *sys.argv[1:]], "folder": os.getcwd(), "piped": sys.stdin.read() if piped else ""}}
+text = sys.stdin.read() if piped else ""
+record = {{"words": [name, *sys.argv[1:]], "folder": os.getcwd(), "piped": text}}
 with open({log!r}, "a") as file:
     file.write(json.dumps(record) + chr(10))
 """

@@ -1,4 +1,4 @@
-"""Every command of README.md and docs/, run with tiny models; what needs a GPU or a hub is parsed."""
+"""Every command of README.md and docs/ is run with tiny models, or parsed if it needs more."""
 
 import argparse
 import importlib

@@ -1,4 +1,4 @@
-"""Draws docs/images/data_flow.svg from docs/images/data_flow.yaml: `python -m tools.docs.data_flow`."""
+"""Draws docs/images/data_flow.svg from the YAML file beside it."""
 
 from html import escape
 from pathlib import Path
@@ -30,7 +30,8 @@ def drawn(flow: dict[str, Any]) -> str:
     arrows = [_arrow(places[start], places[end]) for start, end in flow["arrows"]]
     columns = 1 + max(column for row in flow["rows"] for column in row.values())
     wide, high = 2 * PAD + columns * (WIDTH + GAP) - GAP, top - GAP + PAD
-    head = '<marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+    size = 'viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7"'
+    head = f'<marker id="head" {size} orient="auto">'
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}">',
@@ -65,7 +66,7 @@ def _box(name: str, box: dict[str, Any], left: int, top: int, height: int) -> st
 
 def _arrow(start: tuple[int, int, int], end: tuple[int, int, int]) -> str:
     """Down from one row to a lower one, or across within a row."""
-    (left, top, height), (to_left, to_top, to_height) = start, end
+    (left, top, height), (to_left, to_top, _) = start, end
     if top == to_top:
         right = left < to_left
         x, to_x = (left + WIDTH, to_left) if right else (left, to_left + WIDTH)
