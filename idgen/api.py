@@ -18,7 +18,6 @@ from idgen.loaded.gallery import write_gallery
 from idgen.loaded.model import LoadedModel, Reference
 from idgen.loaded.opening import Opening
 from idgen.pictures import as_image
-from idgen.placeholders import filled
 from idgen.prepare import subject_name
 from idgen.shipped import config_file
 
@@ -95,12 +94,11 @@ class Personalized:
         if n < 1:
             raise UserError(f"n must be 1 or more, not {n}")
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        noun = self._model.class_noun
         try:
             drawer = self._model.sampler.changed(**sampler)
         except (TypeError, ValueError) as error:
             raise UserError(f"sample: {error}") from error
-        spoken = [filled(one, noun) for one in prompts]
+        spoken = [self._model.filled(one) for one in prompts]
         order = Order(spoken, n, seed, drawer, self._reference)
         drawer.check(self._model.backbone)
         order.requests(self._model)

@@ -18,7 +18,7 @@ from idgen.loaded.model import LoadedModel, ModelRecord, Reference
 from idgen.models.conditioning import Conditioning
 from idgen.models.decoupling import PhotoFeatures
 from idgen.module import PersonalizationModule
-from idgen.placeholders import PLACEHOLDER
+from idgen.placeholders import FIRST, PLACEHOLDER, SECOND
 from idgen.runs.checks import check_parts
 from idgen.runs.freezing import ConfigReader
 from idgen.runs.parser import keys_in_errors, one_line_errors
@@ -27,6 +27,7 @@ from idgen.sampling import Sampler
 
 _SOURCE = "model.backbone.init_args.source"
 _DTYPE = "model.backbone.init_args.dtype"
+_ONE, _BOTH = f"a {PLACEHOLDER}", f"a {FIRST} and a {SECOND}"
 
 
 class CheckpointModel(LoadedModel):
@@ -61,9 +62,12 @@ class CheckpointModel(LoadedModel):
         self.stored = stored
         own = [_to_draw(text) for text in stored.configs_for("predict", bool(configs))]
         reader = ConfigReader()
+        files = [*own, *configs]
         settings = _settings(backbone, reference, prompts, seed)
         try:
-            self._config = reader.read([*own, *configs], settings)
+            self._config = reader.read(files, {**settings, **_scored(_ONE)})
+            if self._config.data.companion is not None:
+                self._config = reader.read(files, {**settings, **_scored(_BOTH)})
         except UserError as error:
             raise _of_another_version(stored, error) from error
         if dtype is not None and self._config.get(_DTYPE) is not None:
@@ -108,6 +112,10 @@ class CheckpointModel(LoadedModel):
         device = self.backbone.device
         return PhotoFeatures(*(part.to(device) for part in features)), self.data.reference_weight
 
+    def filled(self, prompt: str) -> str:
+        """With the nouns of both, where there are two subjects."""
+        return self.data.cast.filled(prompt)
+
     def spoken(self, prompt: str) -> tuple[str, str]:
         """With the run's token; [V] has to be there, as a word of its own."""
         [(spoken, plain)] = self.data.read_prompts([prompt])
@@ -149,7 +157,8 @@ def _of_another_version(stored: StoredRun, error: UserError) -> UserError:
     if made == __version__:
         return error
     return UserError(
-        f"--ckpt_path: {stored.path} was written by idgen {made}, and this is {__version__}: {error}"
+        f"--ckpt_path: {stored.path} was written by idgen {made}, and this is {__version__}: "
+        f"{error}"
     )
 
 
@@ -169,15 +178,20 @@ def _to_draw(text: str) -> str:
     return as_yaml({**config, "trainer": kept, "drawings": {"output": None}})
 
 
+def _scored(prompt: str) -> Mapping[str, Any]:
+    """The scored suites, whose files may be gone by now, as one prompt that the run takes."""
+    one = json.dumps([prompt])
+    return {"data.validation_prompts": one, "data.test_prompts": one}
+
+
 def _settings(
     backbone: str | None,
     reference: Reference | None,
     prompts: Sequence[str] | None,
     seed: int | None,
 ) -> Mapping[str, Any]:
-    """Keys over the configs; the suites' files may be gone by now, and are not needed."""
-    one = json.dumps([f"a {PLACEHOLDER}"])
-    found: dict[str, Any] = {"data.validation_prompts": one, "data.test_prompts": one}
+    """Keys over the configs."""
+    found: dict[str, Any] = {}
     if prompts is not None:
         found["data.predict_prompts"] = json.dumps(list(prompts))
     if seed is not None:

@@ -16,7 +16,7 @@ from idgen.loaded.drawing import Order, Picture, draw_order, let_go
 from idgen.loaded.gallery import write_gallery
 from idgen.loaded.model import LoadedModel, Reference
 from idgen.loaded.opening import Opening
-from idgen.placeholders import CLASS_NOUN, filled
+from idgen.placeholders import CLASS_NOUN
 from idgen.sampling import DrawingRequest, Sampler
 
 _IMAGES = 4
@@ -97,13 +97,14 @@ class SamplingJob:
         Raises:
             UserError: If a value is out of range, or no model knows what the subject is.
         """
-        noun = next((model.class_noun for model in models if model.class_noun), "")
-        if not noun and (lost := [prompt for prompt in self.prompts if CLASS_NOUN in prompt]):
+        knows = next((model for model in models if model.class_noun), models[0])
+        lost = [prompt for prompt in self.prompts if CLASS_NOUN in prompt]
+        if lost and not knows.class_noun:
             raise UserError(
                 f"prompt {lost[0]!r}: no model knows what {CLASS_NOUN} is; write the word itself"
             )
         return Order(
-            [filled(prompt, noun) for prompt in self.prompts],
+            [knows.filled(prompt) for prompt in self.prompts],
             self.number or _IMAGES,
             self.seed or 0,
             self.sampler_of(models[0]),

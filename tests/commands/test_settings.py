@@ -20,7 +20,7 @@ LORA = "--model.tuning.init_args"
 def options_of(heading: str) -> list[str]:
     """The options of the command under a heading of the page."""
     section = PAGE.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    command = re.search(r"^    idgen fit((?:.*\\\n)*.*)$", section, re.MULTILINE)
+    command = re.search(r"^idgen fit((?:.*\\\n)*.*)$", section, re.MULTILINE)
     assert command is not None, heading
     words = command[1].replace("\\\n", " ").split()
     assert words[:2] == ["--config", "configs/base.yaml"]
