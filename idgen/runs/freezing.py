@@ -138,7 +138,7 @@ def _identified(built: Namespace, limit: float | None) -> Identified:
         pairing=PAIRING,
         photo_segmenter=of_photos.identity,
         segmenter=(fidelity.segmenter or of_photos).identity,
-        inpainter=data.preparation.inpainter.identity,
+        inpainter=data.preparation.inpainter_for(module.backbone).identity,
         sampler={"name": type(module.sampler).__name__, **module.sampler.settings},
         drawing_seed=data.drawing_seed,
         prompts=suite_identity(data.test_suite),

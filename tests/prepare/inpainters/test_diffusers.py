@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from idgen.errors import UserError
 from idgen.prepare import DiffusersInpainter
-from idgen.prepare.inpainters.diffusers import context_square
+from idgen.prepare.inpainters.context import context_square
 from idgen.prepare.inpainters.inpainter import dilate
 from idgen.prepare.views import cut_square
 from tests.prepare.pictures import CPU, one_line, picture, red
