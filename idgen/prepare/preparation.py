@@ -29,6 +29,7 @@ from idgen.prepare.inpainters.backbone import BackboneInpainter
 from idgen.prepare.inpainters.hole import Hole
 from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.inpainters.opencv import OpenCVInpainter
+from idgen.prepare.kohya_folders import kohya_folder
 from idgen.prepare.memory import Memory
 from idgen.prepare.photos import Photo, UnfitPhotoError, find_photos, lone_photo_note, subject_name
 from idgen.prepare.segmenters.auto import AutoSegmenter
@@ -105,8 +106,8 @@ class Preparation:
         Args:
             segmenter: Finds the subject where the user has no mask; None for `AutoSegmenter`, and
                 with the mini backbone for the mini segment-anything on drawn pictures.
-            inpainter: Takes it out; None for `BackboneInpainter` where there is a GPU, else, and with
-                the mini backbone, for OpenCV's.
+            inpainter: Takes it out; None for `BackboneInpainter` where there is a GPU; else, and
+                with the mini backbone, for OpenCV's.
             image_encoder: E_I, the image twin of the backbone's text encoder; None for the mini
                 one.
             flip: Whether each photo's mirror image is a training view too; off for subjects
@@ -416,6 +417,8 @@ class Preparation:
         notes = [*dict.fromkeys(str(warning.message) for warning in caught), *faults]
         if not usable:
             raise UserError(f"no photo in {photos_folder} can have a mask; " + "; ".join(notes))
+        if (kohya := kohya_folder(photos_folder)) is not None:
+            notes = [kohya.said, *notes]
         for note in notes:
             self._warn(f"{photos_folder}: {note}")
         return usable
