@@ -46,7 +46,7 @@ from idgen.sources import is_mini
 
 _log = logging.getLogger(__name__)
 _SMALLEST_RESOLUTION = 8
-_HOLE_OF_PHOTOS = Hole(grow=0.5, frames=True)
+_HOLE_OF_PHOTOS = Hole(grow=1.0, frames=True)
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,13 @@ class Preparation:
         if torch.cuda.is_available():
             return BackboneInpainter(hole=_HOLE_OF_PHOTOS).of(backbone)
         return OpenCVInpainter(grow=_HOLE_OF_PHOTOS.grow, frames=_HOLE_OF_PHOTOS.frames)
+
+    def inpainter_of_drawings(self, backbone: LatentBackbone) -> Inpainter:
+        """What takes the subject out of drawings: the one that was given, else OpenCV's.
+
+        A drawing more costs no second drawing so, and scores of one machine compare with another's.
+        """
+        return OpenCVInpainter() if self.inpainter is None else self.inpainter_for(backbone)
 
     @cached_property
     def _of_mini(self) -> DrawnOrPhotoSegmenter:

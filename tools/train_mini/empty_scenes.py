@@ -11,13 +11,14 @@ import argparse
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
-from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
+from safetensors.torch import load_file
 from torch import Tensor
 
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
@@ -47,6 +48,14 @@ def encoded(backbone: StableDiffusionBackbone, pixels: Tensor) -> Tensor:
     with backbone.autoencoder(torch.device("cpu")) as autoencoder:
         means = [autoencoder.encode(batch)[0] for batch in pixels.split(50)]
     return backbone.scale_latents(torch.cat(means))
+
+
+def begin_with(unet: Any, folder: Path) -> None:
+    """Adds an earlier run's LoRA to a U-Net, to be trained on."""
+    weights = load_file(folder / "pytorch_lora_weights.safetensors")
+    unet.load_lora_adapter({name: w.float() for name, w in weights.items()}, prefix="unet")
+    for name, weight in unet.named_parameters():
+        weight.requires_grad_("lora_" in name)
 
 
 def train(backbone: StableDiffusionBackbone, latents: Tensor, steps: int, rate: float) -> None:
@@ -79,6 +88,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--begin-with", type=Path, help="an earlier run's output")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
@@ -87,13 +97,14 @@ def main() -> None:
     backbone.requires_grad_(False)
     latents = encoded(backbone, draw_scenes(args.scenes, args.seed))
     unet = backbone.denoiser
-    lora = LoraConfig(r=args.rank, lora_alpha=args.rank, target_modules=_TARGETS)
-    unet.add_adapter(lora)  # type: ignore[operator]
+    if args.begin_with is None:
+        lora = LoraConfig(r=args.rank, lora_alpha=args.rank, target_modules=_TARGETS)
+        unet.add_adapter(lora)  # type: ignore[operator]
+    else:
+        begin_with(unet, args.begin_with)
     train(backbone, latents, args.steps, args.rate)
     state = {name: weight.half() for name, weight in get_peft_model_state_dict(unet).items()}
-    StableDiffusionPipeline.save_lora_weights(
-        args.output, unet_lora_layers=convert_state_dict_to_diffusers(state)
-    )
+    StableDiffusionPipeline.save_lora_weights(args.output, unet_lora_layers=state)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ class BackboneInpainter(Inpainter):
         negative_prompt: str = "",
         stochastic: bool | None = None,
         samples: int = 1,
+        strength: float = 1.0,
         hole: Hole | None = None,
         lora: SceneLora | None = None,
         seed: int = 0,
@@ -65,6 +66,8 @@ class BackboneInpainter(Inpainter):
                 backbone's noise process can.
             samples: How many fills the result is the mean of. One is the sharpest; several are
                 nearer to the true background in the mean square.
+            strength: Where it starts: 1 is pure noise in the hole, less is what the surroundings
+                carried inwards give, noised to that share of the way.
             hole: What is painted out around a mask; None for the mask, a little widened.
             lora: Lets the backbone draw scenes with nobody in them, where it cannot by itself.
             seed: Another one gives other backgrounds.
@@ -72,10 +75,11 @@ class BackboneInpainter(Inpainter):
         Raises:
             UserError: If a value is out of its range.
         """
-        if steps < 1 or samples < 1 or guidance < 0:
+        if steps < 1 or samples < 1 or guidance < 0 or not 0 < strength <= 1:
             raise UserError(
-                "BackboneInpainter: steps and samples must be 1 or more and guidance 0 or more; "
-                f"they are {steps}, {samples} and {guidance}"
+                "BackboneInpainter: steps and samples must be 1 or more, guidance 0 or more and "
+                "strength above 0 and at most 1; they are "
+                f"{steps}, {samples}, {guidance} and {strength}"
             )
         self.backbone = backbone
         self.steps = steps
@@ -84,6 +88,7 @@ class BackboneInpainter(Inpainter):
         self.negative_prompt = negative_prompt
         self.stochastic = stochastic
         self.samples = samples
+        self.strength = float(strength)
         self.hole = hole or Hole()
         self.lora = lora
         self.seed = seed
@@ -120,6 +125,7 @@ class BackboneInpainter(Inpainter):
             negative_prompt=self.negative_prompt,
             stochastic=self.stochastic,
             samples=self.samples,
+            strength=self.strength,
             hole=self.hole.identity,
             context=CONTEXT,
             seed=self.seed,
@@ -212,15 +218,16 @@ class BackboneInpainter(Inpainter):
         condition = backbone.encode([self.prompt])
         unguided = backbone.embeds_guidance or self.guidance == 1
         negative = None if unguided else backbone.encode([self.negative_prompt])
-        latents = torch.where(
-            hole, solver.start(noise()), solver.noised(known, noise(), solver.times[0])
-        )
-        for step, time in enumerate(solver.times, start=1):
+        visited = solver.times[min(self.steps - 1, int(self.steps * (1 - self.strength))) :]
+        latents = solver.noised(known, noise(), visited[0])
+        if self.strength == 1:
+            latents = torch.where(hole, solver.start(noise()), latents)
+        for step, time in enumerate(visited, start=1):
             noisy, times = solver.scaled(latents, time), time.expand(1).to(known.device)
             prediction = backbone.guided(noisy, times, condition, negative, self.guidance)
             latents = solver.step(prediction, time, latents, noise() if stochastic else None)
-            last = step == len(solver.times)
-            there = known if last else solver.noised(known, noise(), solver.times[step])
+            last = step == len(visited)
+            there = known if last else solver.noised(known, noise(), visited[step])
             latents = torch.where(hole, latents, there)
         return latents
 

@@ -89,8 +89,8 @@ def grown(image: Picture, mask: Mask, hole: Mask, reach: float) -> Mask:
     What the ground would look like is guessed by carrying the surroundings inwards. A pixel
     near the hole is a shadow's if it is darker than that guess and of the same hue, by more than
     the ground itself varies; it is the subject's if it is more like one of the subject's colours
-    than like the guess. Only what touches the hole counts. Where it goes on beyond half the
-    reach, the whole reach is looked at.
+    than like the guess. Only what touches the hole counts. Where it goes on beyond what was
+    looked at, twice as far is looked, until it ends or the whole reach is looked at.
 
     Args:
         image: `H W 3`.
@@ -106,7 +106,7 @@ def grown(image: Picture, mask: Mask, hole: Mask, reach: float) -> Mask:
     of_hole = _reduced(hole, width, height) > 0
     of_subject = _reduced(mask, width, height) > 0.99
     found = np.zeros_like(of_hole)
-    for share in (0.5, 1.0):
+    for share in (0.25, 0.5, 1.0):
         ring = dilate(of_hole, share * reach)
         if ring.all():
             break
@@ -181,4 +181,4 @@ def _opened(mask: Mask) -> Mask:
 
 
 def _eroded(mask: Mask) -> Mask:
-    return np.asarray(cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+    return np.asarray(cv2.erode(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0)

@@ -67,7 +67,7 @@ class SceneLora:
             if not getattr(denoiser, "peft_config", None):
                 raise ValueError("it has no layer of this denoiser")
             denoiser.fuse_lora(lora_scale=self.scale)
-        except (SafetensorError, ValueError, KeyError, RuntimeError, StopIteration) as error:
+        except (SafetensorError, ValueError, LookupError, RuntimeError, StopIteration) as error:
             raise UserError(
                 f"SceneLora.source: {str(self.file)!r} is no LoRA of {backbone.source!r} "
                 f"({first_line(error)})"
