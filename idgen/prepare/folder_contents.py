@@ -8,13 +8,13 @@ from pathlib import Path
 
 from idgen.errors import UserError
 
-_NOTES = frozenset({".txt", ".yaml", ".yml", ".md"})
+_NOTES = frozenset({".txt", ".yaml", ".yml", ".md", ".json"})
 """Read, or written, by people and idgen itself; nothing is said of them."""
 _OTHERS = frozenset(
     {
         *(".mov", ".mp4", ".m4v", ".avi", ".3gp"),  # videos, a Live Photo's half among them
         *(".aae", ".xmp", ".pp3", ".thm", ".thumb", ".lrprev"),  # what photo programs note
-        *(".caption", ".json", ".jsonl", ".csv", ".npz", ".npy", ".safetensors", ".toml"),
+        *(".caption", ".jsonl", ".csv", ".npz", ".npy", ".safetensors", ".toml"),
         *(".ini", ".db", ".log", ".bak", ".tmp", ".part", ".crdownload", ".zip"),
     }
 )

@@ -160,7 +160,7 @@ def find_photos(
     """Finds the photos of one subject and checks every one of them.
 
     Hidden files, folders, notes, masks that lie beside their photos (`masks_beside`), and videos,
-    captions and the like (`passed_over`, with a warning of one line) are passed over; every other
+    captions and the like (`passed_over`) are passed over; every other
     file has to be an image, whatever its suffix, and of a content of its own: a copy would count
     its photo twice.
 
@@ -183,10 +183,8 @@ def find_photos(
     paths = [path for path in paths if path.name not in masks]
     others = passed_over(folder)
     if not paths:
-        beside = f", which holds {others}" if others else ""
-        raise UserError(f"no photo in {folder}{beside}; put 3 to 6 photos of the subject there")
-    if others:
-        warnings.warn(f"passed over what is no photo: {others}", stacklevel=2)
+        holding = f", which holds {others}" if others else ""
+        raise UserError(f"no photo in {folder}{holding}; put 3 to 6 photos of the subject there")
     found: dict[str, Photo] = {}
     bad: list[str] = []
     for path in paths:

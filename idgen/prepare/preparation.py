@@ -24,6 +24,7 @@ from idgen.prepare.features import (
     encode_images,
     working_dtype,
 )
+from idgen.prepare.folder_contents import passed_over
 from idgen.prepare.index import LeftOut
 from idgen.prepare.inpainters.backbone import BackboneInpainter
 from idgen.prepare.inpainters.hole import Hole
@@ -424,6 +425,8 @@ class Preparation:
         notes = [*dict.fromkeys(str(warning.message) for warning in caught), *faults]
         if not usable:
             raise UserError(f"no photo in {photos_folder} can have a mask; " + "; ".join(notes))
+        if others := passed_over(photos_folder):
+            notes = [f"passed over what is no photo: {others}", *notes]
         if (kohya := kohya_folder(photos_folder)) is not None:
             notes = [kohya.said, *notes]
         for note in notes:

@@ -101,7 +101,7 @@ def grown(image: Picture, mask: Mask, hole: Mask, reach: float) -> Mask:
     Returns:
         `H W`; the hole itself where nothing is left.
     """
-    height, width = reduced_size(*hole.shape, _LONG_SIDE)
+    height, width = reduced_size(hole.shape[0], hole.shape[1], _LONG_SIDE)
     small: Any = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     of_hole = _reduced(hole, width, height) > 0
     of_subject = _reduced(mask, width, height) > 0.99

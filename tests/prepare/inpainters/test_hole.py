@@ -111,6 +111,6 @@ def test_what_was_added_later_changes_no_key_unless_it_is_used() -> None:
 
 
 def test_sizes_below_nought_are_refused() -> None:
-    for wrong in ({"dilation": -0.1}, {"grow": -1.0}):
+    for dilation, grow in ((-0.1, 0.0), (0.06, -1.0)):
         with pytest.raises(UserError, match="dilation and grow must be 0 or more"):
-            Hole(**wrong)
+            Hole(dilation, grow)
