@@ -53,7 +53,8 @@ def encoded(backbone: StableDiffusionBackbone, pixels: Tensor) -> Tensor:
 def begin_with(unet: Any, folder: Path) -> None:
     """Adds an earlier run's LoRA to a U-Net, to be trained on."""
     weights = load_file(folder / "pytorch_lora_weights.safetensors")
-    unet.load_lora_adapter({name: w.float() for name, w in weights.items()}, prefix="unet")
+    weights = {name: weight.float() for name, weight in weights.items()}
+    unet.load_lora_adapter(weights, prefix="unet", adapter_name="default")
     for name, weight in unet.named_parameters():
         weight.requires_grad_("lora_" in name)
 

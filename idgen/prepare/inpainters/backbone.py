@@ -165,7 +165,7 @@ class BackboneInpainter(Inpainter):
         def fill(seen: Picture, unseen: Mask) -> Picture:
             blank = np.asarray(cv2.inpaint(seen, unseen.astype(np.uint8), 3, cv2.INPAINT_NS))
             latents = self._fill(backbone, autoencoder, device, blank, unseen)
-            pixels = torch.stack([autoencoder.decode(one).clamp(-1, 1) for one in latents]).mean(0)
+            pixels = autoencoder.decode(latents).clamp(-1, 1).mean(0, keepdim=True)
             return to_uint8(pixels)[0].permute(1, 2, 0).cpu().numpy()
 
         def at_own(seen: Picture, unseen: Mask) -> Picture:
@@ -186,8 +186,8 @@ class BackboneInpainter(Inpainter):
         device: torch.device,
         blank: Picture,
         unseen: Mask,
-    ) -> list[Tensor]:
-        """The latents of each fill, `1 C h w`, unscaled."""
+    ) -> Tensor:
+        """The latents of all fills, `samples C h w`, unscaled."""
         pixels = torch.from_numpy(blank).permute(2, 0, 1)[None].float().to(device) / 127.5 - 1
         known = backbone.scale_latents(autoencoder.encode(pixels)[0].float())
         height, width = known.shape[-2:]
@@ -195,27 +195,28 @@ class BackboneInpainter(Inpainter):
         hole = torch.from_numpy(share > 0).to(device)
         digest = hashlib.sha256(blank.tobytes() + unseen.tobytes()).hexdigest()
         seeds = [seed_of("inpainting", self.seed, digest, n) for n in range(self.samples)]
-        return [
-            backbone.unscale_latents(self._solved(backbone, known, hole, seed)) for seed in seeds
-        ]
+        known = known.expand(self.samples, -1, -1, -1)
+        return backbone.unscale_latents(self._solved(backbone, known, hole, seeds))
 
-    def _solved(self, backbone: Backbone, known: Tensor, hole: Tensor, seed: int) -> Tensor:
-        """Latents whose hole is filled, `1 C h w`.
+    def _solved(self, backbone: Backbone, known: Tensor, hole: Tensor, seeds: list[int]) -> Tensor:
+        """Latents whose hole is filled, `B C h w`.
 
         Args:
             backbone: Loaded.
-            known: Scaled latents, `1 C h w`.
+            known: Scaled latents, `B C h w`.
             hole: Their places that are not known, `h w`.
-            seed: Of the noise.
+            seeds: Of the noise of each.
         """
-        generator = torch.Generator().manual_seed(seed)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        shape = known.shape[1:]
 
         def noise() -> Tensor:
-            return torch.randn(known.shape, generator=generator).to(known.device)
+            drawn = [torch.randn(shape, generator=generator) for generator in generators]
+            return torch.stack(drawn).to(known.device)
 
         stochastic = self._is_stochastic(backbone)
         solver = backbone.process.solver(self.steps, known.device, stochastic)
-        condition = backbone.encode([self.prompt])
+        condition = backbone.encode([self.prompt] * len(known))
         unguided = backbone.embeds_guidance or self.guidance == 1
         negative = None if unguided else backbone.encode([self.negative_prompt])
         visited = solver.times[min(self.steps - 1, int(self.steps * (1 - self.strength))) :]
@@ -223,7 +224,7 @@ class BackboneInpainter(Inpainter):
         if self.strength == 1:
             latents = torch.where(hole, solver.start(noise()), latents)
         for step, time in enumerate(visited, start=1):
-            noisy, times = solver.scaled(latents, time), time.expand(1).to(known.device)
+            noisy, times = solver.scaled(latents, time), time.expand(len(known)).to(known.device)
             prediction = backbone.guided(noisy, times, condition, negative, self.guidance)
             latents = solver.step(prediction, time, latents, noise() if stochastic else None)
             last = step == len(visited)
