@@ -54,8 +54,8 @@ class LowRankUpdate:
         added = weight.detach().float().cpu() + self.delta()
         if self.magnitude is None:
             return added
-        scale = self.magnitude / added.flatten(1).norm(dim=1)
-        return scale.view(-1, *[1] * (added.ndim - 1)) * added
+        norms: Tensor = torch.linalg.vector_norm(added.flatten(1), dim=1)
+        return (self.magnitude / norms).view(-1, *[1] * (added.ndim - 1)) * added
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """A checkpoint of `idgen fit`, ready to draw."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from jsonargparse import Namespace
 
 from idgen import __version__
 from idgen.data.datamodule import SubjectDataModule
@@ -27,7 +27,6 @@ from idgen.sampling import Sampler
 
 _SOURCE = "model.backbone.init_args.source"
 _DTYPE = "model.backbone.init_args.dtype"
-_ONE, _BOTH = f"a {PLACEHOLDER}", f"a {FIRST} and a {SECOND}"
 
 
 class CheckpointModel(LoadedModel):
@@ -39,7 +38,7 @@ class CheckpointModel(LoadedModel):
         configs: Sequence[str] = (),
         backbone: str | None = None,
         reference: Reference | None = None,
-        prompts: Sequence[str] | None = (f"a {PLACEHOLDER}",),
+        prompts: Sequence[str] | None = (),
         seed: int | None = None,
         dtype: str | None = None,
     ) -> None:
@@ -50,7 +49,8 @@ class CheckpointModel(LoadedModel):
             configs: Files over its own config.
             backbone: Where its backbone is now; None for where it was.
             reference: A photo to be kept.
-            prompts: In place of the config's `predict_prompts`; None for those.
+            prompts: In place of the config's `predict_prompts`; None for those, and none where they
+                are not known yet.
             seed: In place of the config's `drawing_seed`; None for that.
             dtype: Of the frozen weights; None for the config's.
 
@@ -62,14 +62,12 @@ class CheckpointModel(LoadedModel):
         self.stored = stored
         own = [_to_draw(text) for text in stored.configs_for("predict", bool(configs))]
         reader = ConfigReader()
-        files = [*own, *configs]
-        settings = _settings(backbone, reference, prompts, seed)
+        settings = _settings(backbone, reference, seed)
         try:
-            self._config = reader.read(files, {**settings, **_scored(_ONE)})
-            if self._config.data.companion is not None:
-                self._config = reader.read(files, {**settings, **_scored(_BOTH)})
+            self._config = reader.read([*own, *configs], settings)
         except UserError as error:
             raise _of_another_version(stored, error) from error
+        _set_prompts(self._config.data, prompts)
         if dtype is not None and self._config.get(_DTYPE) is not None:
             self._config[_DTYPE] = dtype
         parts = reader.build(self._config).parts
@@ -178,22 +176,22 @@ def _to_draw(text: str) -> str:
     return as_yaml({**config, "trainer": kept, "drawings": {"output": None}})
 
 
-def _scored(prompt: str) -> Mapping[str, Any]:
-    """The scored suites, whose files may be gone by now, as one prompt that the run takes."""
-    one = json.dumps([prompt])
-    return {"data.validation_prompts": one, "data.test_prompts": one}
+def _set_prompts(data: Namespace, prompts: Sequence[str] | None) -> None:
+    """Puts a prompt that is never drawn in place of suites, whose files may be gone by now."""
+    both = data.get("companion") is not None
+    one = [f"a {FIRST} and a {SECOND}" if both else f"a {PLACEHOLDER}"]
+    data.validation_prompts = data.test_prompts = one
+    if prompts is not None:
+        data.predict_prompts = list(prompts) or one
 
 
 def _settings(
     backbone: str | None,
     reference: Reference | None,
-    prompts: Sequence[str] | None,
     seed: int | None,
 ) -> Mapping[str, Any]:
     """Keys over the configs."""
     found: dict[str, Any] = {}
-    if prompts is not None:
-        found["data.predict_prompts"] = json.dumps(list(prompts))
     if seed is not None:
         found["data.drawing_seed"] = seed
     found["data.reference"] = "null" if reference is None else reference.photo

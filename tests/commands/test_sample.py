@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from idgen.cli import main
+from idgen.loaded import sampling_job
 from tests.commands.test_bad_input import Refusal, refusal  # noqa: F401
 from tests.workspace import Workspace
 
@@ -257,6 +260,24 @@ def test_a_run_that_diverged_draws_nothing(
     line = refusal("sample", str(path), "a [V] dog", "--out", str(out))
     assert "draws nothing that is finite" in line
     assert not out.exists()
+
+
+def test_a_signal_keeps_what_was_drawn(
+    trained: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    # Between the first model's pictures and the second's.
+    monkeypatch.setattr(sampling_job, "let_go", stop)
+    out = tmp_path / "out"
+    command = ["sample", str(trained.run), "a [V] dog", "-n", "1", "--out", str(out)]
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--beside", str(trained.models.pipeline)])
+    assert ended.value.code == 143
+    assert len(list((out / "images").iterdir())) == 1
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_exported_lora_draws_what_the_checkpoint_draws(
