@@ -84,9 +84,21 @@ def _of(page: Path) -> Iterator[Block]:
         yield Block(page.name, start + 1, language, title or "", text)
 
 
-def started(block: Block, folder: Path) -> list[Started]:
-    """Runs a block by bash in a folder, and returns the commands of idgen that it started."""
-    shims, log, home = folder.parent / "shims", folder.parent / "log.jsonl", folder.parent / "home"
+def started(block: Block, folder: Path, top: Path | None = None) -> tuple[list[Started], Path]:
+    """Runs a block by bash.
+
+    Args:
+        block: Of bash.
+        folder: Where.
+        top: Beside which the home folder is; None for `folder`.
+
+    Returns:
+        The commands of idgen that it started, and the folder that it ended in.
+    """
+    around = (top or folder).parent
+    shims, log, home = around / "shims", around / "log.jsonl", around / "home"
+    ended = around / "ended"
+    ended.write_text(str(folder))
     shims.mkdir(exist_ok=True)
     for name in ("idgen", "python", "pip"):
         shim = shims / name
@@ -96,7 +108,7 @@ def started(block: Block, folder: Path) -> list[Started]:
     log.write_text("")
     environment = {"PATH": f"{shims}:/usr/bin:/bin", "HOME": str(home), "SLURM_ARRAY_TASK_ID": "1"}
     done = subprocess.run(
-        ["/bin/bash", "-euo", "pipefail", "-c", block.text],
+        ["/bin/bash", "-euo", "pipefail", "-c", f"{block.text}\npwd > {ended}"],
         cwd=folder,
         env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
@@ -106,4 +118,5 @@ def started(block: Block, folder: Path) -> list[Started]:
         check=False,
     )
     assert done.returncode == 0, f"{block}: {done.stderr}"
-    return [Started(**json.loads(line)) for line in log.read_text().splitlines()]
+    commands = [Started(**json.loads(line)) for line in log.read_text().splitlines()]
+    return commands, Path(ended.read_text().strip())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from idgen.cli import main
 from idgen.mini.subjects import sample_subject, write_subject
@@ -27,7 +28,8 @@ def template(tmp_path_factory: pytest.TempPathFactory, tiny_models: TinyModels) 
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings))
     home = folder.parent / "home" / "Pictures" / "rex"
     home.mkdir(parents=True)
-    (home / "01.jpg").touch()
+    for photo in sorted((folder / "photos" / "my_dog").glob("*.png")):
+        Image.open(photo).save(home / photo.with_suffix(".jpg").name)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert main(changed(["fit", "--config", "configs/base.yaml"], folder, 0)) == 0

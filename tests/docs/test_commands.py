@@ -16,6 +16,7 @@ import yaml
 from idgen.benchmark.config import BenchmarkConfig
 from idgen.cli import main
 from idgen.commands import benchmark
+from idgen.runs.parser import OneLineParser
 from tests.docs.blocks import PAGES, Block, Started, blocks, started
 from tests.docs.tiny_run import changed
 
@@ -48,10 +49,12 @@ def test_the_commands_of_a_page_run(page: str, here: Path, monkeypatch: pytest.M
     monkeypatch.setattr(benchmark, "make_plan", read)
     monkeypatch.syspath_prepend(str(here))
     _write_modules(page, here)
+    folder = here
     for block in BASH:
         if block.page == page and not block.needs:
+            commands, folder = started(block, folder, here)
             # Of a loop's commands, which differ in their numbers, the first is run.
-            rounds = {re.sub(r"\d+", "0", str(one)): one for one in reversed(started(block, here))}
+            rounds = {re.sub(r"\d+", "0", str(one)): one for one in reversed(commands)}
             for number, command in enumerate(reversed(rounds.values()), start=block.line):
                 _run(command, here, number, monkeypatch)
 
@@ -85,8 +88,19 @@ def test_commands_that_need_more_are_parsed(
 ) -> None:
     if block.title == "needs bitsandbytes":
         pytest.importorskip("bitsandbytes")
-    for command in started(block, here):
+
+    def read(*_: Any) -> Never:
+        raise ReadError
+
+    commands, _ = started(block, here)
+    assert commands
+    for command in commands:
         program, words = command.words[0], command.words[1:]
+        if words[0] == "prepare":
+            with monkeypatch.context() as patch:
+                patch.setattr(OneLineParser, "instantiate_classes", read)
+                with pytest.raises(ReadError):
+                    main(words)
         if program == "idgen" and words[0] in ("fit", "doctor", "benchmark"):
             monkeypatch.chdir(command.folder)
             capsys.readouterr()

@@ -32,6 +32,9 @@ def executed(path: Path) -> tuple[str, dict[str, bytes]]:
     with tempfile.TemporaryDirectory() as folder:
         resources = {"metadata": {"path": folder}}
         NotebookClient(notebook, timeout=SECONDS, resources=resources).execute()
+    for cell in notebook.cells:
+        # Not what commands say of their progress and of this machine.
+        cell["outputs"] = [one for one in cell.get("outputs", []) if one.output_type != "stream"]
     named = {"output_files_dir": "notebook_files", "unique_key": "notebook"}
     page, made = MarkdownExporter().from_notebook_node(notebook, resources=named)
     note = f"[This page as a notebook]({NOTEBOOK}). Its cells were run while this page was built.\n"
