@@ -46,7 +46,7 @@ def draw_scenes(count: int, seed: int) -> Tensor:
 def encoded(backbone: StableDiffusionBackbone, pixels: Tensor) -> Tensor:
     """Scaled latents of pictures, `N C h w`."""
     with backbone.autoencoder(torch.device("cpu")) as autoencoder:
-        means = [autoencoder.encode(batch)[0] for batch in pixels.split(50)]
+        means = [autoencoder.encode(batch)[0] for batch in torch.split(pixels, 50)]
     return backbone.scale_latents(torch.cat(means))
 
 
@@ -71,7 +71,7 @@ def train(backbone: StableDiffusionBackbone, latents: Tensor, steps: int, rate: 
         prediction = backbone.predict(noised.noisy, noised.times, condition)
         loss = (prediction - noised.target).square().mean()
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()
