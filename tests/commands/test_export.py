@@ -1,7 +1,6 @@
 """`idgen export` from the command line to files, and what it refuses."""
 
 import re
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,7 @@ MOVED = "model: {backbone: {init_args: {source: /nowhere/sd15}}}"
 @pytest.fixture(autouse=True)
 def one_process(drawer: StandaloneDrawer, monkeypatch: pytest.MonkeyPatch) -> None:
     """All exports are drawn by one process."""
-    made = f"{StandaloneDrawer.__module__}.StandaloneDrawer"
-    monkeypatch.setattr(made, lambda: nullcontext(drawer))
+    monkeypatch.setattr(StandaloneDrawer, "__enter__", lambda self: drawer)
 
 
 def exported(trained: Workspace, out: Path, *options: str, kind: str = "kohya") -> int:

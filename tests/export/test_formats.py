@@ -130,9 +130,7 @@ def test_dora_is_exported_exactly(
         assert difference(run, name, made, drawer, tmp_path / f"work-{name}") <= 1
 
 
-@pytest.mark.parametrize(
-    ("solver", "stochastic"), [("heun", False), ("ddim", True), ("euler", False), ("unipc", False)]
-)
+@pytest.mark.parametrize(("solver", "stochastic"), [("heun", False), ("ddim", True)])
 def test_each_solver_is_drawn_alike(
     solver: str,
     stochastic: bool,
@@ -189,7 +187,7 @@ def test_what_lora_cannot_hold_is_refused_by_name(sources: dict[str, str], tmp_p
         {"class_path": "idgen.models.tuning.LayerTuning", "init_args": {"targets": ["conv1"]}}
     )
     run = make_run(CONFIGS / "method" / "lora.yaml", sources["sd15"], **{"model.tuning": layers})
-    with pytest.raises(UserError, match=r"conv1.bias trained in full.*--format merged"):
+    with pytest.raises(UserError, match=r"conv1.bias was trained in full.*--format merged"):
         written(run, "kohya", tmp_path / "kohya", torch.float32)
     made = written(run, "merged", tmp_path / "merged", torch.float32)
     assert made.base is not None
