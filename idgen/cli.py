@@ -102,11 +102,15 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _as_utf8(argument: str) -> str:
-    """An argument, read as UTF-8 where the machine's encoding could not tell what it says."""
+    """An argument, read as UTF-8 where the machine's encoding could not tell what it says.
+
+    A path whose bytes are no UTF-8 stays as it is, so that it names the same file.
+    """
     try:
         argument.encode()
     except UnicodeEncodeError:
-        return os.fsencode(argument).decode(errors="replace")
+        with contextlib.suppress(UnicodeDecodeError):
+            return os.fsencode(argument).decode()
     return argument
 
 
