@@ -13,7 +13,7 @@ from idgen.backbones.backbone import Autoencoder, Backbone
 from idgen.backbones.latents import KLAutoencoder
 from idgen.backbones.parts import PipelineFolder
 from idgen.backbones.text import TextTokens
-from idgen.errors import UserError
+from idgen.errors import UserError, printable
 from idgen.processes import Prediction, VariancePreserving
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -190,6 +190,7 @@ class PipelineBackbone(Backbone):
     def _tokenized(self, tokenizer: Any, prompts: Sequence[str]) -> Any:
         length = tokenizer.model_max_length
         for prompt in prompts:
+            _check_letters(prompt)
             count = len(tokenizer(prompt).input_ids)
             if count > length:
                 raise UserError(
@@ -232,3 +233,13 @@ def _unknown_id(tokenizer: Any) -> int | None:
     """Byte-level vocabularies can spell every word, and name their end for it."""
     unknown: int | None = tokenizer.unk_token_id
     return None if unknown == tokenizer.eos_token_id else unknown
+
+
+def _check_letters(prompt: str) -> None:
+    """Refuses what Python makes of bytes that are no UTF-8, which no tokenizer takes."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"prompt {printable(shorten(prompt, 80))!r} is no UTF-8; write it in UTF-8"
+        ) from None

@@ -313,3 +313,12 @@ def test_an_exported_lora_draws_what_the_checkpoint_draws(
     (folder / "pytorch_lora_weights.safetensors").write_bytes(b"no weights")
     base = ("--backbone", str(trained.models.pipeline))
     assert "fetch it again" in refusal("sample", str(folder), *command, "--out", "no", *base)
+
+
+def test_a_prompt_that_is_no_utf_8_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["sample", "mini", "a robot " + os.fsdecode(b"\xfc"), "--out", str(out)]) == 2
+    assert "is no UTF-8" in capsys.readouterr().err
+    assert not out.exists()
