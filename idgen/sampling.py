@@ -186,7 +186,7 @@ class Sampler:
     def _negative(self, backbone: Backbone) -> TextStates | None:
         if backbone.embeds_guidance or self.guidance == 1:
             return None
-        return backbone.encode([self.negative_prompt])
+        return backbone.encode_negative(self.negative_prompt)
 
     @torch.no_grad()
     def draw(

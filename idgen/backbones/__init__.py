@@ -1,6 +1,7 @@
 """The frozen models that are tuned, a family a file."""
 
 from idgen.backbones.backbone import Autoencoder, Backbone, FeatureSpace
+from idgen.backbones.sdxl import SDXLBackbone
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
 from idgen.backbones.text import SubjectWords, TextStates, TextTokens
 
@@ -8,6 +9,7 @@ __all__ = [
     "Autoencoder",
     "Backbone",
     "FeatureSpace",
+    "SDXLBackbone",
     "StableDiffusionBackbone",
     "SubjectWords",
     "TextStates",

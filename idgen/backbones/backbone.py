@@ -79,6 +79,8 @@ class Backbone(nn.Module, ABC):
         process: How it noises latents, what it predicts, and how drawings are solved.
         attention_reductions: By how much smaller than the latents, side by side, the maps of its
             cross-attention are that `predict_attending` gives; empty where it gives none.
+        reads_framing: Whether the denoiser is told which part of which picture it makes; see
+            `TextStates.framing`.
         embeds_guidance: Whether guidance is an input of the denoiser, which was distilled to guide
             itself; else it is classifier-free, from two predictions.
         tuning: What was attached to it, None if nothing was.
@@ -91,6 +93,7 @@ class Backbone(nn.Module, ABC):
     latent_shape: tuple[int, int, int]
     process: NoiseProcess
     attention_reductions: tuple[int, ...] = ()
+    reads_framing = False
     embeds_guidance = False
     tuning: AttachedTuning | None
 
@@ -266,6 +269,14 @@ class Backbone(nn.Module, ABC):
         else:
             states = self.encode_text(self.tokenize(each).to(self.device))
         return states.rows([each.index(prompt) for prompt in prompts])
+
+    def encode_negative(self, prompt: str) -> TextStates:
+        """The condition that guidance leads away from, `1 N D`.
+
+        Args:
+            prompt: The negative prompt; empty if there is none.
+        """
+        return self.encode([prompt])
 
     @property
     def _trains_text(self) -> bool:

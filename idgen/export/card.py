@@ -9,6 +9,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from idgen import __version__
+from idgen.backbones.stable_diffusion import StableDiffusionBackbone
 from idgen.data.prompts import with_token
 from idgen.errors import printable
 from idgen.export.base_model import BaseModel
@@ -17,6 +18,7 @@ from idgen.export.exported_run import ExportedRun, example, slug
 from idgen.export.format import ExportFormat, Written
 from idgen.files import atomic_write
 from idgen.pictures import PromptRow, captioned_grid, save_png
+from idgen.processes import RectifiedFlow
 
 CONFIG = "idgen_config.yaml"
 GRID = "images/grid.png"
@@ -73,11 +75,13 @@ class Card:
             "config": None if self.config is None else CONFIG,
             "difference": difference,
             "evidence": self.evidence,
+            "flow": isinstance(run.backbone.process, RectifiedFlow),
             "files": _files(folder, written),
             "form": self.form.name,
             "grid": GRID if pictures else None,
             "scores": _labelled(self.evidence),
             "metadata": _as_yaml(self._metadata(run, written, pictures)),
+            "pipeline": run.pipeline,
             "noun": noun or "subject",
             "prompt": with_token(example(run.module), written.word),
             "prompts": [with_token(prompt, written.word) for prompt in run.prompts],
@@ -123,12 +127,14 @@ class Card:
             relation = _RELATION.get(kind, "adapter")
             base = {"base_model": self.base.hub_id, "base_model_relation": relation}
         widget = [{"text": prompt, "output": {"url": name}} for prompt, name in pictures]
+        is_sd = isinstance(run.backbone, StableDiffusionBackbone)
+        family = ["stable-diffusion"] if is_sd else []
         return {
             **base,
             "library_name": "diffusers",
             "pipeline_tag": "text-to-image",
             "license": self.base.licence or "other",
-            "tags": ["text-to-image", "stable-diffusion", *_TAGS.get(kind, []), "idgen"],
+            "tags": ["text-to-image", *family, *_TAGS.get(kind, []), "idgen"],
             "instance_prompt": with_token(example(run.module), written.word),
             **({"widget": widget} if widget else {}),
         }

@@ -142,7 +142,7 @@ def check_run(wanted: Wanted, form: ExportFormat) -> CheckedRun:
     module, data = built.parts.model, built.parts.data
     kept = wanted.reference is not None and data.reference_weight != 0
     with keys_in_errors(lambda: config), one_line_errors():
-        check_family(module)
+        check_family(module, form.name)
         form.check(module, kept)
         check_parts(module, data, built.parts.fidelity, "predict", stored)
         prompts = _prompts(config.data.predict_prompts, data)

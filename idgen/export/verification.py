@@ -112,13 +112,14 @@ def job_of(run: ExportedRun, written: Written, work: Path) -> dict[str, Any]:
     sampler, pipeline = run.sampler, run.backbone.pipeline
     noise = work / "noise.safetensors"
     save_file({"noise": run.noise()}, noise)
-    file = pipeline.weight_files("unet")[0].name.removesuffix(".safetensors")
+    file = pipeline.weight_files(run.backbone.denoiser_part)[0].name.removesuffix(".safetensors")
     variant = file.partition(".")[2].partition("-")[0] or None
     files = {
         kind: None if (path := getattr(written, kind)) is None else str(path)
         for kind in ("lora", "embedding", "embeds", "fusion")
     }
     return {
+        "pipeline": run.pipeline,
         "base": str(written.base or pipeline.folder),
         "variant": None if written.base else variant,
         **files,

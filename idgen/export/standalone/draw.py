@@ -5,6 +5,7 @@ PNG}` or `{"error": TEXT}`. It imports nothing of idgen, and refuses to draw if 
 
 A job::
 
+    pipeline    the class of the pipeline in diffusers
     base        a pipeline folder
     variant     of its weights' files, or null
     lora        a file for `load_lora_weights`, or null
@@ -31,15 +32,14 @@ from torch import Tensor
 
 def load_pipeline(job: dict[str, Any]) -> Any:
     """The base with what was exported, in float32."""
-    from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+    import diffusers
 
-    pipeline = StableDiffusionPipeline.from_pretrained(
+    unused = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    pipeline = getattr(diffusers, job["pipeline"]).from_pretrained(
         job["base"],
         variant=job["variant"],
         torch_dtype=torch.float32,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+        **(unused if job["pipeline"] == "StableDiffusionPipeline" else {}),
     )
     if job["lora"] is not None:
         file = Path(job["lora"])
@@ -47,10 +47,12 @@ def load_pipeline(job: dict[str, Any]) -> Any:
     if job["embedding"] is not None:
         file = Path(job["embedding"])
         pipeline.load_textual_inversion(file.parent, weight_name=file.name)
-    algorithm = "sde-dpmsolver++" if job["stochastic"] else "dpmsolver++"
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
-        pipeline.scheduler.config, algorithm_type=algorithm
-    )
+    # Rectified flow is solved by the pipeline's own scheduler.
+    if "FlowMatch" not in type(pipeline.scheduler).__name__:
+        algorithm = "sde-dpmsolver++" if job["stochastic"] else "dpmsolver++"
+        pipeline.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(
+            pipeline.scheduler.config, algorithm_type=algorithm
+        )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(job["device"])
 
@@ -61,7 +63,9 @@ def prompt_arguments(pipeline: Any, job: dict[str, Any]) -> dict[str, Any]:
     if job["embeds"] is not None:
         states = load_file(job["embeds"], device=device)
         return {name: states[name][:1].float() for name in states}
-    text = {"prompt": job["prompt"], "negative_prompt": job["negative_prompt"]}
+    # What no negative prompt is, each family says itself.
+    text = {"prompt": job["prompt"]}
+    text |= {"negative_prompt": job["negative_prompt"]} if job["negative_prompt"] else {}
     if job["fusion"] is None:
         return text
     guided = job["guidance"] > 1
