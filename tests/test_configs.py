@@ -21,6 +21,12 @@ OVERLAYS = [path for kind in KINDS for path in sorted(CONFIGS.glob(f"{kind}/*"))
 PUBLISHED = sorted(CONFIGS.glob("published/*"))
 LORA = ("unet.", "text_encoder.")
 OURS = (*LORA, "conditioning.decoupling.", "conditioning.fusion.")
+WITHOUT_TWIN = (
+    "transformer.",
+    "conditioning.decoupling.",
+    "conditioning.fusion.",
+    "conditioning.projection.",
+)
 TRAINED = {
     "lora": LORA,
     "masked_lora": LORA,
@@ -33,9 +39,15 @@ TRAINED = {
     "no_implicit": (*LORA, "conditioning.fusion."),
     "no_ffm": (*LORA, "conditioning.decoupling."),
     "sdxl": ("unet.", "conditioning.decoupling.", "conditioning.fusion."),
+    "sd35_medium": WITHOUT_TWIN,
     "token_entry": (*OURS, "conditioning.entrance.kind"),
 }
-SMALLER = {"sdxl": ["--model.conditioning.init_args.low_rank=4"]}
+LOW_RANK = "--model.conditioning.init_args.low_rank=4"
+PROJECTED = [LOW_RANK, "--model.conditioning.init_args.image_width=32"]
+SMALLER = {
+    "sdxl": [LOW_RANK],
+    "sd35_medium": [*PROJECTED, "--model.backbone.init_args.t5_tokens=12"],
+}
 TrainedWith = Callable[[Path], Path]
 
 

@@ -81,6 +81,7 @@ class Backbone(nn.Module, ABC):
             cross-attention are that `predict_attending` gives; empty where it gives none.
         reads_framing: Whether the denoiser is told which part of which picture it makes; see
             `TextStates.framing`.
+        patch: Places of the latents on a side of what the denoiser takes as one.
         embeds_guidance: Whether guidance is an input of the denoiser, which was distilled to guide
             itself; else it is classifier-free, from two predictions.
         tuning: What was attached to it, None if nothing was.
@@ -94,6 +95,7 @@ class Backbone(nn.Module, ABC):
     process: NoiseProcess
     attention_reductions: tuple[int, ...] = ()
     reads_framing = False
+    patch: int = 1
     embeds_guidance = False
     tuning: AttachedTuning | None
 
@@ -386,14 +388,16 @@ class Backbone(nn.Module, ABC):
             UserError: If it cannot draw in that size.
         """
         channels, rows, _ = self.latent_shape
-        pixels = self.resolution // rows
+        places = self.resolution // rows
+        pixels = places * self.patch
+        what = "latents" if self.patch == 1 else "patches"
         if min(width, height) < pixels or width % pixels or height % pixels:
             raise UserError(
-                f"Sampler.size: {width} x {height} is not in whole latents of {self.source!r}, "
+                f"Sampler.size: {width} x {height} is not in whole {what} of {self.source!r}, "
                 f"each {pixels} pixels wide; give multiples of {pixels}, such as "
                 f"{_nearest(width, pixels)} {_nearest(height, pixels)}"
             )
-        return channels, height // pixels, width // pixels
+        return channels, height // places, width // places
 
     @abstractmethod
     def scale_latents(self, latents: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 FAMILIES: Mapping[str, str] = {
     "StableDiffusionPipeline": "StableDiffusionBackbone",
     "StableDiffusionXLPipeline": "SDXLBackbone",
+    "StableDiffusion3Pipeline": "StableDiffusion3Backbone",
 }
 """The backbone of each pipeline that is taken."""
 

@@ -90,6 +90,7 @@ class Card:
             "run": run,
             "samples": pictures,
             "sampler": run.sampler,
+            "t5_tokens": getattr(run.backbone, "t5_tokens", None),
             "trained": run.trained,
             "version": __version__,
             "word": written.word,

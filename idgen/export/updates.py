@@ -150,7 +150,7 @@ class TrainedParts:
             vector = first.vector.detach().float().cpu()
             learnt = LearntWord(word, first.token_id, vector, _is_new(backbone, word))
         apart = frozenset(each for each in embeddings if isinstance(each, TokenEmbedding))
-        parts = {part: backbone.get_submodule(part) for part in backbone.networks}
+        parts = {part: backbone.get_submodule(part) for part in backbone.parts}
         return cls({part: _updates(network, apart) for part, network in parts.items()}, learnt)
 
 

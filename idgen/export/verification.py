@@ -128,6 +128,7 @@ def job_of(run: ExportedRun, written: Written, work: Path) -> dict[str, Any]:
         "guidance": sampler.guidance,
         "steps": sampler.steps,
         "stochastic": sampler.stochastic,
+        "max_sequence_length": getattr(run.backbone, "t5_tokens", None),
         "noise": str(noise),
         "device": str(run.device),
         "output": str(work / "drawing.png"),

@@ -10,6 +10,7 @@ import torch
 import idgen.backbones
 from idgen.backbones.pipeline import PipelineBackbone
 from tests.tiny import save_tokenizer
+from tests.tiny_pixart import tiny_t5, tiny_t5_tokenizer
 
 SIDE = 16
 """Of pictures; latents are half of it."""
@@ -23,6 +24,7 @@ class Family:
         name: Of its overlay in configs/backbone.
         backbone: The backbone's class in `idgen.backbones`.
         save: Writes a tiny pipeline folder.
+        settings: Arguments of the backbone.
         tuning: Arguments of LoraTuning.
         conditioning: Arguments of DecoupledFusion.
         guidance: How strongly tests draw.
@@ -32,6 +34,7 @@ class Family:
     name: str
     backbone: str
     save: Callable[..., Path]
+    settings: dict[str, Any] = field(default_factory=dict)
     tuning: dict[str, Any] = field(default_factory=dict)
     conditioning: dict[str, Any] = field(default_factory=dict)
     guidance: float = 4.0
@@ -39,7 +42,8 @@ class Family:
 
     def open(self, folder: Path, **settings: Any) -> PipelineBackbone:
         """The backbone of a folder that `save` wrote."""
-        made: PipelineBackbone = getattr(idgen.backbones, self.backbone)(str(folder), **settings)
+        kind = getattr(idgen.backbones, self.backbone)
+        made: PipelineBackbone = kind(str(folder), **{**self.settings, **settings})
         return made
 
 
@@ -115,6 +119,48 @@ def save_sdxl(folder: Path, **changed: Any) -> Path:
     return folder
 
 
+def save_sd3(folder: Path, **changed: Any) -> Path:
+    """Writes a Stable Diffusion 3.5-medium pipeline folder: blocks with a second attention."""
+    from diffusers import (
+        FlowMatchEulerDiscreteScheduler,
+        SD3Transformer2DModel,
+        StableDiffusion3Pipeline,
+    )
+    from transformers import CLIPTokenizer
+
+    torch.manual_seed(0)
+    words = save_tokenizer(folder / "tokenizer")
+    tokenizer, long = CLIPTokenizer.from_pretrained(folder / "tokenizer"), tiny_t5_tokenizer()
+    transformer = SD3Transformer2DModel(
+        sample_size=SIDE // 2,
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=32,
+        num_attention_heads=2,
+        joint_attention_dim=48,
+        caption_projection_dim=64,
+        pooled_projection_dim=32,
+        pos_embed_max_size=8,
+        dual_attention_layers=(0,),
+        qk_norm="rms_norm",
+    )
+    pipeline = StableDiffusion3Pipeline(
+        vae=tiny_vae(shift_factor=0.25),
+        text_encoder=tiny_clip(words),
+        text_encoder_2=tiny_clip(words, hidden_act="gelu"),
+        text_encoder_3=tiny_t5(len(long), 48),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        tokenizer_3=long,
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **changed}),
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
 FAMILIES = [
     Family(
         "sdxl",
@@ -122,6 +168,14 @@ FAMILIES = [
         save_sdxl,
         # A small error of the noise is a large one of the picture where there is little of it.
         learning={"prediction_type": "v_prediction"},
+    ),
+    Family(
+        "sd35_medium",
+        "StableDiffusion3Backbone",
+        save_sd3,
+        settings={"t5_tokens": 12},
+        tuning={"text_encoders": [0, 1]},
+        conditioning={"image_width": 32, "low_rank": 4},
     ),
 ]
 """All families beside Stable Diffusion 1.x and 2.x, which the rest of the suite is about."""

@@ -39,7 +39,7 @@ def changed(settings: dict[str, Any], family: Family, source: Path) -> dict[str,
     model = settings["model"]
     model["backbone"] = {
         "class_path": f"idgen.backbones.{family.backbone}",
-        "init_args": {"source": str(source)},
+        "init_args": {"source": str(source), **family.settings},
     }
     model["tuning"]["init_args"] |= family.tuning
     model["conditioning"]["init_args"] |= family.conditioning

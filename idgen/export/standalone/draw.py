@@ -14,6 +14,7 @@ A job::
                 `negative_prompt_embeds`, of which the first are drawn; or null
     fusion      the folder of `idgen_fusion.py` and `fusion.safetensors`, or null
     prompt, negative_prompt, guidance, steps, stochastic
+    max_sequence_length  how many tokens T5 takes, or null where there is none
     noise       a safetensors file, `noise` `S C h w`: what is started from, then each step's
     device      such as `cpu`
     output      where the picture goes
@@ -105,6 +106,8 @@ def draw(job: dict[str, Any]) -> None:
     pipeline = load_pipeline(job)
     noise = load_file(job["noise"], device=job["device"])["noise"]
     given = prompt_arguments(pipeline, job)
+    if job["max_sequence_length"] is not None:
+        given["max_sequence_length"] = job["max_sequence_length"]
     with_noise(pipeline, noise[1:])
     drawn = pipeline(
         **given, num_inference_steps=job["steps"], guidance_scale=job["guidance"], latents=noise[:1]
