@@ -40,6 +40,7 @@ TRAINED = {
     "no_ffm": (*LORA, "conditioning.decoupling."),
     "sdxl": ("unet.", "conditioning.decoupling.", "conditioning.fusion."),
     "sd35_medium": WITHOUT_TWIN,
+    "flux1_dev": WITHOUT_TWIN,
     "token_entry": (*OURS, "conditioning.entrance.kind"),
 }
 LOW_RANK = "--model.conditioning.init_args.low_rank=4"
@@ -47,6 +48,11 @@ PROJECTED = [LOW_RANK, "--model.conditioning.init_args.image_width=32"]
 SMALLER = {
     "sdxl": [LOW_RANK],
     "sd35_medium": [*PROJECTED, "--model.backbone.init_args.t5_tokens=12"],
+    "flux1_dev": [
+        *PROJECTED,
+        "--model.backbone.init_args.t5_tokens=12",
+        "--model.backbone.init_args.resolution=16",
+    ],
 }
 TrainedWith = Callable[[Path], Path]
 

@@ -1,6 +1,7 @@
 """The frozen models that are tuned, a family a file."""
 
 from idgen.backbones.backbone import Autoencoder, Backbone, FeatureSpace
+from idgen.backbones.flux import FluxBackbone
 from idgen.backbones.sd3 import StableDiffusion3Backbone
 from idgen.backbones.sdxl import SDXLBackbone
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
@@ -10,6 +11,7 @@ __all__ = [
     "Autoencoder",
     "Backbone",
     "FeatureSpace",
+    "FluxBackbone",
     "SDXLBackbone",
     "StableDiffusion3Backbone",
     "StableDiffusionBackbone",

@@ -399,6 +399,10 @@ class Backbone(nn.Module, ABC):
             )
         return channels, height // places, width // places
 
+    def process_of(self, shape: tuple[int, int, int]) -> NoiseProcess:
+        """How drawings are solved whose latents have a shape, (C, h, w)."""
+        return self.process
+
     @abstractmethod
     def scale_latents(self, latents: Tensor) -> Tensor:
         """The autoencoder's latents to the denoiser's scale, `B C h w`."""

@@ -7,6 +7,7 @@ FAMILIES: Mapping[str, str] = {
     "StableDiffusionPipeline": "StableDiffusionBackbone",
     "StableDiffusionXLPipeline": "SDXLBackbone",
     "StableDiffusion3Pipeline": "StableDiffusion3Backbone",
+    "FluxPipeline": "FluxBackbone",
 }
 """The backbone of each pipeline that is taken."""
 

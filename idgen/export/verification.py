@@ -129,6 +129,7 @@ def job_of(run: ExportedRun, written: Written, work: Path) -> dict[str, Any]:
         "steps": sampler.steps,
         "stochastic": sampler.stochastic,
         "max_sequence_length": getattr(run.backbone, "t5_tokens", None),
+        "size": run.backbone.resolution,
         "noise": str(noise),
         "device": str(run.device),
         "output": str(work / "drawing.png"),

@@ -161,6 +161,40 @@ def save_sd3(folder: Path, **changed: Any) -> Path:
     return folder
 
 
+def save_flux(folder: Path, guided: bool = True, **changed: Any) -> Path:
+    """Writes a FLUX.1 pipeline folder; -dev is guided, and its times are shifted by size."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+    from transformers import CLIPTokenizer
+
+    torch.manual_seed(0)
+    words = save_tokenizer(folder / "tokenizer")
+    long = tiny_t5_tokenizer()
+    transformer = FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=32,
+        num_attention_heads=2,
+        joint_attention_dim=48,
+        pooled_projection_dim=16,
+        guidance_embeds=guided,
+        axes_dims_rope=(8, 12, 12),
+    )
+    shifting = {"shift": 3.0, "use_dynamic_shifting": True} if guided else {"shift": 1.0}
+    pipeline = FluxPipeline(
+        vae=tiny_vae(shift_factor=0.25),
+        text_encoder=tiny_clip(words, projected=False),
+        text_encoder_2=tiny_t5(len(long), 48),
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        tokenizer_2=long,
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(**{**shifting, **changed}),
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
 FAMILIES = [
     Family(
         "sdxl",
@@ -176,6 +210,15 @@ FAMILIES = [
         settings={"t5_tokens": 12},
         tuning={"text_encoders": [0, 1]},
         conditioning={"image_width": 32, "low_rank": 4},
+    ),
+    Family(
+        "flux1_dev",
+        "FluxBackbone",
+        save_flux,
+        settings={"t5_tokens": 12, "resolution": SIDE},
+        tuning={"text_encoders": [0]},
+        conditioning={"image_width": 32, "low_rank": 4},
+        guidance=3.5,
     ),
 ]
 """All families beside Stable Diffusion 1.x and 2.x, which the rest of the suite is about."""

@@ -15,6 +15,7 @@ A job::
     fusion      the folder of `idgen_fusion.py` and `fusion.safetensors`, or null
     prompt, negative_prompt, guidance, steps, stochastic
     max_sequence_length  how many tokens T5 takes, or null where there is none
+    size        pixels on a side
     noise       a safetensors file, `noise` `S C h w`: what is started from, then each step's
     device      such as `cpu`
     output      where the picture goes
@@ -109,8 +110,16 @@ def draw(job: dict[str, Any]) -> None:
     if job["max_sequence_length"] is not None:
         given["max_sequence_length"] = job["max_sequence_length"]
     with_noise(pipeline, noise[1:])
+    start = noise[:1]
+    if hasattr(pipeline, "_pack_latents"):
+        start = pipeline._pack_latents(start, *start.shape)
     drawn = pipeline(
-        **given, num_inference_steps=job["steps"], guidance_scale=job["guidance"], latents=noise[:1]
+        **given,
+        num_inference_steps=job["steps"],
+        guidance_scale=job["guidance"],
+        latents=start,
+        height=job["size"],
+        width=job["size"],
     )
     drawn.images[0].save(job["output"])
     ours = sorted(name for name in sys.modules if name.split(".")[0] == "idgen")
