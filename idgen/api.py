@@ -16,9 +16,8 @@ from idgen.errors import UserError
 from idgen.loaded.drawing import Order, Picture, draw_order
 from idgen.loaded.gallery import write_gallery
 from idgen.loaded.model import LoadedModel, Reference
-from idgen.loaded.opening import TOKEN, Opening
+from idgen.loaded.opening import Opening
 from idgen.pictures import as_image
-from idgen.placeholders import filled
 from idgen.prepare import subject_name
 from idgen.shipped import config_file
 
@@ -95,12 +94,11 @@ class Personalized:
         if n < 1:
             raise UserError(f"n must be 1 or more, not {n}")
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        noun = self._model.class_noun
         try:
             drawer = self._model.sampler.changed(**sampler)
         except (TypeError, ValueError) as error:
             raise UserError(f"sample: {error}") from error
-        spoken = [filled(one, noun) for one in prompts]
+        spoken = [self._model.filled(one) for one in prompts]
         order = Order(spoken, n, seed, drawer, self._reference)
         drawer.check(self._model.backbone)
         order.requests(self._model)
@@ -202,7 +200,7 @@ def load(
     *,
     config: PathLike | Sequence[PathLike] = (),
     backbone: str | None = None,
-    token: str = TOKEN,
+    token: str | None = None,
     reference: PathLike | None = None,
     reference_weight: float = 1.0,
     device: str | None = None,
@@ -213,7 +211,7 @@ def load(
         path: A checkpoint, a run's folder, files of `idgen export`, or a backbone.
         config: Files over a checkpoint's own config.
         backbone: Where the backbone is, if it has moved or an export does not say.
-        token: What [V] becomes for an export without a word of its own.
+        token: What [V] becomes for an export; None for what its card says, else `sks`.
         reference: A photo whose scene and pose are kept.
         reference_weight: How much of it, 1 as much as in training.
         device: Such as `cpu` or `cuda`; None for the best there is.

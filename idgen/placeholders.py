@@ -1,6 +1,7 @@
 """What may stand in a prompt for something else: [V] and {class_noun}, or one of each of two."""
 
 import re
+from collections.abc import Mapping
 
 from idgen.errors import UserError
 
@@ -15,6 +16,9 @@ FIRST, SECOND = "[V1]", "[V2]"
 
 FIRST_NOUN, SECOND_NOUN = "{class_noun1}", "{class_noun2}"
 """Stand for what they are; {class_noun} is the first one's too."""
+
+NAMES = re.compile("|".join(map(re.escape, (FIRST, SECOND, PLACEHOLDER))))
+"""Whatever names a subject."""
 
 _BRACES = re.compile(r"\{[^{}]*\}|[{}]")
 
@@ -56,3 +60,26 @@ def check_words(text: str, parameter: str) -> None:
             f"{parameter} {text!r}: nothing is filled in for {left} here; write the words "
             "themselves"
         )
+
+
+def named(prompt: str, words: Mapping[str, str]) -> str:
+    """A prompt with a word in place of each name.
+
+    Args:
+        prompt: With [V], [V1] or [V2] in it, or without.
+        words: By the names.
+
+    Raises:
+        UserError: If the prompt holds a name that there is no word for.
+    """
+    unknown = [name for name in NAMES.findall(prompt) if name not in words]
+    if unknown:
+        raise UserError(
+            f"prompt {prompt!r} names {unknown[0]}, and the model knows {' and '.join(words)} alone"
+        )
+    return " ".join(NAMES.sub(lambda found: words[found[0]], prompt).split())
+
+
+def without_names(prompt: str) -> str:
+    """A prompt without [V], [V1] and [V2]."""
+    return " ".join(NAMES.sub("", prompt).split())

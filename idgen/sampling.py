@@ -3,7 +3,7 @@
 import copy
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -130,6 +130,18 @@ class Sampler:
         }
         found |= {} if self.solver is None else {"solver": self.solver.value}
         return found | ({} if self.size is None else {"size": list(self.size)})
+
+    @classmethod
+    def of_settings(cls, settings: Mapping[str, Any]) -> "Sampler":
+        """From what `settings` gave.
+
+        Raises:
+            TypeError: If one is unknown.
+            ValueError: If one is out of range.
+        """
+        solver = settings.get("solver")
+        kind = {} if solver is None else {"solver": SolverKind(solver)}
+        return Sampler(**{**settings, **kind})
 
     def changed(self, **settings: Any) -> "Sampler":
         """The same sampler with other settings.

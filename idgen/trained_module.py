@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 
+from idgen import __version__
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.text import SubjectWords
 from idgen.errors import UserError
@@ -123,6 +124,7 @@ class TrainedModule(L.LightningModule):
         checkpoint[CHECKPOINT_KEY] = {
             **checkpoint.get(CHECKPOINT_KEY, {}),
             **asdict(self.origin),
+            "idgen_version": __version__,
             "seed": self.seed,
             "optimizer": self.optimization.kind,
             "weights_digest": weights_digest(checkpoint["state_dict"]),

@@ -3,6 +3,7 @@
 import gc
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ os.environ.setdefault("IDGEN_CACHE", str(Path(tempfile.gettempdir()) / "idgen-te
 import torch
 
 from idgen.backbones import StableDiffusionBackbone
+from idgen.export.verification import StandaloneDrawer
 from tests.tiny import save_open_clip, save_pipeline
 from tests.workspace import TinyModels, Workspace, make_workspace
 
@@ -77,3 +79,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_models: TinyModels) -
     workspace = make_workspace(tmp_path_factory.mktemp("trained"), tiny_models)
     assert workspace.fit() == 0
     return workspace
+
+
+@pytest.fixture(scope="session")
+def drawer() -> Iterator[StandaloneDrawer]:
+    """One process for all drawings without idgen: its imports take longer than they do."""
+    with StandaloneDrawer() as made:
+        yield made

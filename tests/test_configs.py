@@ -200,6 +200,18 @@ def test_overlays_train_with_small_models_in_place_of_the_real_ones(
     assert_trained(overlay, run)
 
 
+def test_backgrounds_by_the_mini_backbone(tmp_path: Path) -> None:
+    """The overlay prepares a subject of the mini world; scores go on taking OpenCV's."""
+    overlay = CONFIGS / "backgrounds" / "backbone_mini.yaml"
+    fewer = [f"--preparation.inpainter.init_args.{key}" for key in ("steps=2", "samples=1")]
+    configs = [f"--config={CONFIGS / 'base.yaml'}", f"--config={overlay}"]
+    assert main(["prepare", *configs, *fewer, f"--output={tmp_path}"]) == 0
+    (output,) = tmp_path.iterdir()
+    assert len(list((output / "backgrounds").glob("*.png"))) == 5
+    held = yaml.safe_load(overlay.read_text())
+    assert held["fidelity"]["inpainter"]["class_path"] == "idgen.prepare.OpenCVInpainter"
+
+
 @pytest.mark.parametrize("overlay", PUBLISHED, ids=lambda path: path.stem)
 def test_published_rates_go_over_a_backbone_and_their_method(
     overlay: Path, workspace: Workspace, tmp_path: Path

@@ -5,9 +5,11 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from idgen.backbones import StableDiffusionBackbone
 from idgen.cli import main
@@ -172,3 +174,18 @@ def test_prepare_takes_both(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr().out
     assert f"{folder / 'robot'} is up to date: 5 photos" in out
     assert f"{folder / 'cat'} is up to date: 5 photos" in out
+
+
+def test_both_are_exported_and_drawn_with_what_was_exported(folder: Path, tmp_path: Path) -> None:
+    prompt, out = "a [V1] robot and a [V2] cat in the snow", tmp_path / "out"
+    made = ["--format", "kohya", "--output", str(tmp_path / "both"), "--samples=0"]
+    assert main(["export", str(folder / "run"), *made, "--no-verify", "--prompt", prompt]) == 0
+    card = (tmp_path / "both" / "README.md").read_text()
+    assert "\n# sks robot and zwx cat\n" in card
+    # The base is found in the card.
+    command = ["sample", str(tmp_path / "both"), prompt, "--beside", str(folder / "run")]
+    assert main([*command, "-n", "1", "--steps=2", "--out", str(out)]) == 0
+    ours, theirs = (next((out / "images" / name).iterdir()) for name in ("run", "both"))
+    assert theirs.name == "000-a-sks-robot-and-a-zwx-cat-in-the-snow-0.png"
+    pixels = [np.asarray(Image.open(path)).astype(int) for path in (ours, theirs)]
+    assert np.abs(pixels[0] - pixels[1]).max() <= 1

@@ -4,6 +4,7 @@ No weights are needed: networks are built on the meta device, from the sizes tha
 published with. `python -m tools.count_backbones` prints the table of docs/backbones.md.
 """
 
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,6 +116,7 @@ def counted(name: str) -> tuple[int, int, int]:
 
 def main() -> None:
     """Prints the table, in Markdown."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     print("| overlay | denoiser | LoRA | adapter, experts, projection | trained | checkpoint |")
     print("|---|---|---|---|---|---|")
     for name in SIZES:

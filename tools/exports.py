@@ -11,7 +11,7 @@ deviation, seed 1.
 import argparse
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -89,12 +89,13 @@ def make_run(method: Path, source: str, **settings: Any) -> ExportedRun:
             **settings,
         },
     )
-    module: PersonalizationModule = _reader().build(config).parts.model
+    parts = _reader().build(config).parts
+    module: PersonalizationModule = parts.model
     module.configure_model()
     _move(module)
     noun = module.words.class_noun
     prompts = tuple(prompt.format(noun=noun) for prompt in _PROMPTS)
-    return ExportedRun(module.eval(), 2, prompts)
+    return ExportedRun(module.eval(), 2, prompts, parts.data.cast)
 
 
 @torch.no_grad()
@@ -107,18 +108,23 @@ def _move(module: PersonalizationModule) -> None:
             weight.add_((0.5 * size or 0.05) * torch.randn(weight.shape, generator=generator))
 
 
-def differences(run: ExportedRun, drawer: StandaloneDrawer) -> dict[str, int | None]:
-    """By format, the largest difference in grey levels; None where it cannot hold the run.
+def differences(
+    run: ExportedRun, drawer: StandaloneDrawer, compared: Collection[str] = tuple(FORMATS)
+) -> dict[str, int | None]:
+    """The largest differences in grey levels, by the formats that can hold the run.
 
     Args:
         run: Loaded.
         drawer: Draws from the files.
+        compared: Formats that are written and drawn; others are None.
     """
     found: dict[str, int | None] = {}
     for name, form in FORMATS.items():
         try:
             form.check(run.module, reference=False)
         except UserError:
+            continue
+        if name not in compared:
             found[name] = None
             continue
         with tempfile.TemporaryDirectory() as made, tempfile.TemporaryDirectory() as work:
@@ -158,7 +164,7 @@ def main(options: Sequence[str] | None = None) -> None:
             backbone = _folder(source, given.work or Path(work), given.full_size)
             for method in chosen:
                 found = differences(make_run(method, backbone), drawer)
-                cells = ["refused" if value is None else str(value) for value in found.values()]
+                cells = [str(found.get(form, "refused")) for form in FORMATS]
                 name = Path(source).name
                 print(f"| {name} | {method.stem} | {' | '.join(cells)} |", flush=True)
 

@@ -145,14 +145,20 @@ class Backbone(nn.Module, ABC):
     def build(self) -> None:
         """Builds denoiser and text encoders from their configuration, on the current device."""
 
+    def unloaded(self) -> Self:
+        """The same backbone without weights or tuning, to be loaded by itself; see `skeleton`."""
+        bare = copy.copy(self)
+        bare._modules, bare._parameters, bare._buffers = {}, {}, {}
+        bare._fixed_states, bare._autoencoders, bare.tuning = {}, [], None
+        bare._is_untuned = bare._is_folded = False
+        return bare
+
     def skeleton(self) -> Self:
         """The same backbone with networks that have shapes and no weights (the meta device).
 
         Tokenizers are shared with it, so that a word that is added to one is known to both.
         """
-        bare = copy.copy(self)
-        bare._modules, bare._parameters, bare._buffers = {}, {}, {}
-        bare._fixed_states, bare._autoencoders, bare.tuning = {}, [], None
+        bare = self.unloaded()
         with torch.device("meta"):
             bare.build()
         bare.requires_grad_(False)

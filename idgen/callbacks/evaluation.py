@@ -154,7 +154,7 @@ def _suite(trainer: L.Trainer) -> Suite:
         pictures=datamodule.reference_photos,
         parts=datamodule.reference_parts,
         segmenter=preparation.segmenter_for(datamodule.backbone),
-        inpainter=preparation.inpainter,
+        inpainter=preparation.inpainter_of_drawings(datamodule.backbone),
         prompts=len(datamodule.test_prompts),
         prompts_identity=suite_identity(datamodule.test_suite),
         images_per_prompt=datamodule.test_images,

@@ -3,12 +3,10 @@
 import contextlib
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 
 import torch
 
@@ -23,6 +21,7 @@ from idgen.benchmark.progress import CellProgress
 from idgen.benchmark.report import render_report
 from idgen.benchmark.results import check_comparable, read_result
 from idgen.benchmark.tables import as_csv, as_json, as_latex, as_markdown
+from idgen.commands.terminating import terminating
 from idgen.errors import UserError
 from idgen.files import atomic_write
 from idgen.locks import BusyError, locked
@@ -65,7 +64,7 @@ def run_benchmark(options: Sequence[str]) -> int:
     _announce(plan)
     with _alone(plan.folder):
         if not only_report:
-            with _terminating():
+            with terminating():
                 _run(plan, _local_executor(config))
         found = _write_report(plan, shlex.join(["idgen", "benchmark", *options]))
     for failed in found.failed:
@@ -192,22 +191,3 @@ def _alone(folder: Path) -> Iterator[None]:
             f"another benchmark is at work in {folder}; wait for it, or name another folder "
             "with --output"
         ) from error
-
-
-@contextlib.contextmanager
-def _terminating() -> Iterator[None]:
-    """Makes SIGTERM stop the cells, which save; the exit code is 143 then.
-
-    Ctrl-C is taken over as well: shells have their background jobs ignore it.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + signal.SIGTERM)
-
-    handlers = {signal.SIGTERM: stop, signal.SIGINT: signal.default_int_handler}
-    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from idgen.commands.terminating import terminating
 from idgen.errors import UserError
 from idgen.runs.reading import options_with_values
 from idgen.shipped import config_file
@@ -38,7 +39,8 @@ def run_doctor(options: Sequence[str]) -> int:
     from idgen.runs.quiet import quieten
 
     quieten()
-    findings = examine(configs, settings, trial=len(given) == len(options))
+    with terminating():
+        findings = examine(configs, settings, trial=len(given) == len(options))
     console = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
     console.print(page(findings))
     failed = findings.failed

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from idgen.commands.terminating import terminating
 from idgen.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("checkpoint", metavar="CKPT", help="a checkpoint of idgen fit")
+    add("checkpoint", metavar="CKPT", help="a checkpoint of idgen fit, or its run's folder")
     add("--format", required=True, choices=FORMATS, help="what loads it; see docs/export.md")
     add("--output", required=True, metavar="DIR", help="a new or empty folder")
     add("--dtype", default="float32", choices=DTYPES, help="of the weights (float32)")
@@ -78,7 +79,8 @@ def run_export(options: Sequence[str]) -> int:
 
     quieten()
     try:
-        return _export(given)
+        with terminating():
+            return _export(given)
     except UserError as error:
         raise UserError(_in_own_words(str(error))) from error
 
@@ -98,13 +100,15 @@ def _check(given: argparse.Namespace) -> None:
 def _export(given: argparse.Namespace) -> int:
     import torch
 
+    from idgen.devices import best_device
     from idgen.export.base_model import BaseModel, check_hub_id
     from idgen.export.card import Card
     from idgen.export.exporting import check_folder, export
     from idgen.export.formats import FORMATS as MADE
     from idgen.export.hub import HubRepository
-    from idgen.export.loading import Wanted, check_run
+    from idgen.export.loading import Wanted, load_run, open_checked
     from idgen.export.verification import StandaloneDrawer
+    from idgen.loaded.model import Reference
 
     folder, form = Path(given.output).expanduser(), MADE[given.format]
     check_folder(folder)
@@ -116,26 +120,23 @@ def _export(given: argparse.Namespace) -> int:
 
         repository = HubRepository(given.push, given.private, HfApi())
         repository.check()
-    weight = given.reference_weight
-    checked = check_run(
-        Wanted(
-            given.checkpoint,
-            tuple(given.config),
-            tuple(given.prompt),
-            given.seed,
-            given.base,
-            given.reference,
-            1.0 if weight is None else weight,
-        ),
-        form,
+    weight = 1.0 if given.reference_weight is None else given.reference_weight
+    wanted = Wanted(
+        given.checkpoint,
+        tuple(given.config),
+        tuple(given.prompt),
+        given.seed,
+        given.base,
+        None if given.reference is None else Reference(given.reference, weight),
     )
-    run = checked.load(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    evidence, samples = _shown(run, checked.stored.path, given.samples)
+    model = open_checked(wanted, form)
+    run = load_run(model, wanted, best_device())
+    evidence, samples = _shown(run, model.stored.path, given.samples)
     card = Card(
         form,
         BaseModel.of(run.backbone, given.base_model),
         _command(given),
-        checked.stored.config,
+        model.stored.config,
         evidence,
         samples,
         given.push,
@@ -189,6 +190,8 @@ _OPTIONS = {
     "--data.drawing_seed": "--seed",
     "--data.reference_weight": "--reference-weight",
     "--data.reference": "--reference",
+    "--data: photo": "--reference: photo",
+    "--data: prompt": "--prompt",
     "--ckpt_path": "CKPT",
 }
 _BASE = "--model.backbone.init_args.source"
@@ -197,6 +200,7 @@ _BASE = "--model.backbone.init_args.source"
 def _in_own_words(text: str) -> str:
     """An error with the option that was typed in place of the key at its head."""
     if text.startswith(_BASE):
-        return f"{text}; say with --base where the base model is now"
+        said = text.removeprefix(_BASE)
+        return f"--base{said}; say with --base where the base model is now"
     key = next((key for key in _OPTIONS if text.startswith(key)), None)
     return text if key is None else f"{_OPTIONS[key]}{text.removeprefix(key)}"

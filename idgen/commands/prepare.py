@@ -92,7 +92,7 @@ def _prepare(parts: Namespace, subjects: Subjects) -> int:
     folders = find_subjects(folder, masks)
     if folders == [folder]:
         return _prepare_one(parts, folder, output)
-    return _prepare_many(parts, folders, output or _OUTPUT)
+    return _prepare_many(parts, folders, masks, output or _OUTPUT)
 
 
 class _ConfigOption(argparse.ArgumentParser):
@@ -213,8 +213,17 @@ def _prepare_one(
     return 0
 
 
-def _prepare_many(parts: Namespace, folders: Sequence[Path], into: Path) -> int:
-    outcomes = _run(parts, [(folder, into / subject_name(folder)) for folder in folders])
+def _prepare_many(parts: Namespace, folders: Sequence[Path], masks: Path | None, into: Path) -> int:
+    pairs: list[tuple[Path, Path]] = []
+    refused = []
+    for folder in folders:
+        output = into / subject_name(folder)
+        try:
+            # As it would be if it were given alone.
+            pairs += [(one, into / subject_name(one)) for one in find_subjects(folder, masks)]
+        except UserError as error:
+            refused.append(Outcome(subject_name(folder), output, 0, 0, 0, error))
+    outcomes = [*_run(parts, pairs), *refused]
     print_summary(outcomes)
     failed = sum(outcome.error is not None for outcome in outcomes)
     whole = len(outcomes) - failed

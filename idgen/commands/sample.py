@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from idgen.commands.terminating import terminating
 from idgen.errors import UserError
 
 SOLVERS = ("dpm", "dpm-sde", "ddim", "ddim-sde", "euler", "heun", "unipc")
@@ -72,7 +73,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         "--backbone", metavar="MODEL", help="where the backbone of checkpoints and exports is now"
     )
     parser.add_argument(
-        "--token", default="sks", help="what [V] becomes for an export without a word of its own"
+        "--token", help="what [V] becomes for an export (what its card says, else sks)"
     )
     parser.add_argument(
         "--config",
@@ -114,7 +115,8 @@ def run_sample(options: Sequence[str]) -> int:
         recorded=not given.no_record,
     )
     try:
-        return job.run() if given.like is None else draw_again(Path(given.like), job)
+        with terminating():
+            return job.run() if given.like is None else draw_again(Path(given.like), job)
     except UserError as error:
         raise UserError(_in_own_words(str(error))) from error
 
@@ -197,6 +199,9 @@ _OPTIONS = {
     "--model.sampler.init_args.size": "--size",
     "--model.backbone.init_args.source": "--backbone",
     "StableDiffusionBackbone.source": "--backbone",
+    "StableDiffusion3Backbone.source": "--backbone",
+    "SDXLBackbone.source": "--backbone",
+    "FluxBackbone.source": "--backbone",
     "Sampler.steps": "--steps",
     "Sampler.negative_prompt": "--negative-prompt",
     "Sampler.solver": "--solver",

@@ -13,13 +13,15 @@ from idgen.placeholders import (
     CLASS_NOUN,
     FIRST,
     FIRST_NOUN,
+    NAMES,
     PLACEHOLDER,
     SECOND,
     SECOND_NOUN,
     filled,
+    named,
+    without_names,
 )
 
-_NAMED = re.compile(rf"{re.escape(FIRST)}|{re.escape(SECOND)}|{re.escape(PLACEHOLDER)}")
 _EXAMPLE = f"'a {FIRST} robot and a {SECOND} cat'"
 
 
@@ -85,15 +87,15 @@ class Cast:
                 f"prompt {prompt!r} names neither subject: put {FIRST} and {SECOND} where they "
                 f"belong, such as {_EXAMPLE}"
             )
-        tokens = {SECOND: self.second.token}
-        spoken = _NAMED.sub(lambda found: tokens.get(found[0], self.first.token), prompt)
-        return Prompt(" ".join(spoken.split()), " ".join(_NAMED.sub("", prompt).split()))
+        first = dict.fromkeys((FIRST, PLACEHOLDER), self.first.token)
+        spoken = named(prompt, {**first, SECOND: self.second.token})
+        return Prompt(spoken, without_names(prompt))
 
     def named(self, prompt: str) -> list[Subject]:
         """Who is named in a prompt, in the order of `subjects`."""
-        names = set(_NAMED.findall(prompt))
-        named = [bool(names - {SECOND}), SECOND in names]
-        return [one for one, is_named in zip(self.subjects, named, strict=False) if is_named]
+        names = set(NAMES.findall(prompt))
+        there = [bool(names - {SECOND}), SECOND in names]
+        return [one for one, is_there in zip(self.subjects, there, strict=False) if is_there]
 
     def check_named(self, prompt: str, key: str) -> None:
         """Refuses a prompt that names one of two subjects, where it has to name both.

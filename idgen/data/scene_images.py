@@ -215,7 +215,7 @@ class SceneFolder(BackboneDrawings):
         parts = self.preparation
         key = fingerprint_fields(
             segmenter=parts.segmenter_for(self.backbone).identity,
-            inpainter=parts.inpainter.identity,
+            inpainter=parts.inpainter_for(self.backbone).identity,
             image_encoder=parts.image_encoder.identity,
             dtype=str(self.backbone.dtype),
             flip=parts.flip,

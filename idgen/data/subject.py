@@ -9,6 +9,7 @@ from idgen.errors import UserError
 from idgen.placeholders import PLACEHOLDER, check_words, filled
 from idgen.prepare import subject_name
 from idgen.prepare.captioners.captioner import USUAL_PROMPT
+from idgen.prepare.kohya_folders import KohyaFolder, kohya_folder, kohya_root
 
 _MINI = "mini:"
 
@@ -18,7 +19,9 @@ class Subject:
     """A subject to learn.
 
     Attributes:
-        photos: A folder of its photos, or `mini:NAME` for a demo subject that ships with idgen.
+        photos: A folder of its photos, or `mini:NAME` for a demo subject that ships with idgen. A
+            folder called as kohya's trainers have it, `10_sks dog`, or the root of one, also says
+            the noun.
         class_noun: What it is, such as `dog`; a demo subject's own if empty.
         token: The rare word that stands for [V] in prompts; one token of the backbone's
             tokenizer that no caption uses, such as `sks`. A new word, such as `<new1>`, needs a
@@ -41,7 +44,8 @@ class Subject:
         """Fills in what is known of a demo subject.
 
         Raises:
-            UserError: If a folder's name is blank, or there is no such demo subject.
+            UserError: If a folder's name is blank, there is no such demo subject, or the folder is
+                a kohya root of several.
         """
         for name, folder in (("photos", self.photos), ("prepared", self.prepared)):
             if folder is not None and not folder.strip('" '):
@@ -52,6 +56,18 @@ class Subject:
             name = self.photos.removeprefix(_MINI)
             subject_path(name)
             self.class_noun = DEMO_SUBJECTS[name].noun
+        elif (kohya := self._kohya) is not None and not self.class_noun:
+            self.class_noun = kohya.noun
+
+    @property
+    def _kohya(self) -> KohyaFolder | None:
+        """What the folder's name says where it is one of kohya's, or the only one in its root."""
+        folder = Path(self.photos).expanduser()
+        found = [one] if (one := kohya_folder(folder)) is not None else kohya_root(folder)
+        if len(found) > 1:
+            names = ", ".join(repr(str(one.path)) for one in found)
+            raise UserError(f"subject.photos: {self.photos!r} holds several subjects: {names}")
+        return found[0] if found else None
 
     @property
     def photos_folder(self) -> Path:
@@ -64,7 +80,8 @@ class Subject:
             from idgen.mini.subjects import subject_path
 
             return subject_path(self.photos.removeprefix(_MINI))
-        return Path(self.photos).expanduser()
+        kohya = self._kohya
+        return Path(self.photos).expanduser() if kohya is None else kohya.path
 
     @property
     def prepared_folder(self) -> Path:

@@ -117,8 +117,8 @@ class Examination:
             "image encoder": (preparation.image_encoder.model, preparation.image_encoder.fetch),
             "segmenter": (type(segmenter).__name__, lambda: segmenter.identity),
             "inpainter": (
-                type(preparation.inpainter).__name__,
-                lambda: preparation.inpainter.identity,
+                type(preparation.inpainter_for(backbone)).__name__,
+                lambda: preparation.inpainter_for(backbone).identity,
             ),
             "scores": (f"{fidelity.clip.model}, {fidelity.dino.model}", fidelity.check),
         }

@@ -23,7 +23,7 @@ from idgen.evaluation.scores import (
 from idgen.evaluation.suite import Suite
 from idgen.metrics.balance import balance
 from idgen.mini.truth import PAIR_SCORES, TRUE_MASKS, MiniTruth, PairTruth, Shown
-from idgen.prepare import MaskFiles, Segmenter
+from idgen.prepare import Inpainter, MaskFiles, Segmenter
 from idgen.prepare.segmenters.own_masks import without_own
 from idgen.prepare.segmenters.segmenter import of_drawings
 from idgen.sampling import Drawings
@@ -172,7 +172,7 @@ class Evaluator:
             return None
         try:
             segment = self._loaded.enter_context(segmenter.loaded(device, suite.photos()))
-            inpaint = self._loaded.enter_context(suite.inpainter.loaded(device))
+            inpaint = self._loaded.enter_context(self._inpainter(suite).loaded(device))
         except UserError as error:
             if self.fidelity.segmenter is not None:
                 raise
@@ -181,6 +181,9 @@ class Evaluator:
         clip, dino = self.fidelity.clip, self.fidelity.dino
         self._observer = Observer(clip, dino, of_drawings(segment), inpaint)
         return segmenter
+
+    def _inpainter(self, suite: Suite) -> Inpainter:
+        return self.fidelity.inpainter or suite.inpainter
 
     def _observe_photos(self, suite: Suite) -> tuple[Observed, str | None]:
         """The photos, and the identity of what found their masks; None if they have none."""
@@ -217,7 +220,7 @@ class Evaluator:
             pairing=PAIRING,
             photo_segmenter=taken_apart_by,
             segmenter=None if segmenter is None else segmenter.identity,
-            inpainter=None if segmenter is None else suite.inpainter.identity,
+            inpainter=None if segmenter is None else self._inpainter(suite).identity,
             sampler={"name": type(sampler).__name__, **sampler.settings},
             drawing_seed=suite.drawing_seed,
             prompts=suite.prompts_identity,

@@ -8,7 +8,7 @@ from idgen.evaluation.score import Score
 from idgen.evaluation.scores import TEST_SCORES
 from idgen.metrics.encoders import ClipScorer, DinoScorer
 from idgen.pages.scores import FACTS
-from idgen.prepare import MaskFiles, Segmenter
+from idgen.prepare import Inpainter, MaskFiles, Segmenter
 
 
 class FidelityScores:
@@ -25,6 +25,7 @@ class FidelityScores:
         dino: DinoScorer | None = None,
         segmenter: Segmenter | None = None,
         scores: list[Score] | None = None,
+        inpainter: Inpainter | None = None,
     ) -> None:
         """Takes the scores' encoders, which are never the one that trains.
 
@@ -37,11 +38,14 @@ class FidelityScores:
                 Where that takes masks from files, one is needed here for leakage, masked DINO,
                 masked CLIP-I and identity accuracy.
             scores: Scores of your own, for `test`.
+            inpainter: Takes the subject out of drawings, for `test`; None for the preparation's,
+                or where that has none of its own, OpenCV's.
         """
         self.clip = clip or ClipScorer()
         self.dino = dino or DinoScorer()
         self.segmenter = segmenter
         self.scores = scores or []
+        self.inpainter = inpainter
 
     def check(self) -> None:
         """Finds the models' files, encoders' from the hub where they are not there yet.

@@ -3,12 +3,10 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from idgen.backbones.pipeline import PipelineBackbone
 from idgen.errors import UserError
+from idgen.loaded.export_note import CARD, front_matter
 from idgen.sources import is_mini, local_folder
 
 _ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -48,7 +46,7 @@ class BaseModel:
             return cls(hub_id, "idgen's embedded mini model", "apache-2.0")
         is_folder = local_folder(source) is not None
         name = hub_id or (None if is_folder else source)
-        said = _front_matter(backbone.pipeline.folder / "README.md").get("license")
+        said = front_matter(backbone.pipeline.folder / CARD).get("license")
         licence = said if isinstance(said, str) else _LICENCES.get(name or "")
         return cls(name, name or Path(source).name, licence)
 
@@ -61,14 +59,3 @@ def check_hub_id(name: str, option: str) -> None:
     """
     if _ID.fullmatch(name) is None or ".." in name or "--" in name:
         raise UserError(f"{option}: {name!r} is no name on the hub; give one such as owner/name")
-
-
-def _front_matter(card: Path) -> dict[str, Any]:
-    """The YAML at the head of a model card; empty where there is none that can be read."""
-    try:
-        text = card.read_text(encoding="utf-8")
-        head = re.match(r"---\n(.*?)\n---", text, flags=re.DOTALL)
-        found = yaml.safe_load(head[1]) if head is not None else None
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -10,15 +10,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from idgen import __version__
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
-from idgen.data.prompts import with_token
 from idgen.errors import printable
 from idgen.export.base_model import BaseModel
 from idgen.export.evidence import SCORES, Evidence, Sample
-from idgen.export.exported_run import ExportedRun, example, slug
+from idgen.export.exported_run import ExportedRun, slug
 from idgen.export.format import ExportFormat, Written
+from idgen.export.noting import note_for
 from idgen.files import atomic_write
+from idgen.loaded.export_note import CARD, KEY
 from idgen.pictures import PromptRow, captioned_grid, save_png
-from idgen.processes import RectifiedFlow
 
 CONFIG = "idgen_config.yaml"
 GRID = "images/grid.png"
@@ -75,18 +75,19 @@ class Card:
             "config": None if self.config is None else CONFIG,
             "difference": difference,
             "evidence": self.evidence,
-            "flow": isinstance(run.backbone.process, RectifiedFlow),
             "files": _files(folder, written),
             "form": self.form.name,
             "grid": GRID if pictures else None,
             "scores": _labelled(self.evidence),
             "metadata": _as_yaml(self._metadata(run, written, pictures)),
             "pipeline": run.pipeline,
+            "recipe": run.recipe,
+            "size": run.size,
+            "subjects": " and ".join(run.triggers(written.word)),
             "noun": noun or "subject",
-            "prompt": with_token(example(run.module), written.word),
-            "prompts": [with_token(prompt, written.word) for prompt in run.prompts],
+            "prompt": run.spoken(run.example, written.word),
+            "prompts": [run.spoken(prompt, written.word) for prompt in run.prompts],
             "repository": self.repository or folder_name(self.command),
-            "resolution": run.backbone.resolution,
             "run": run,
             "samples": pictures,
             "sampler": run.sampler,
@@ -104,7 +105,7 @@ class Card:
             keep_trailing_newline=True,
         )
         text = environment.get_template("card.md").render(**content)
-        atomic_write(folder / "README.md", re.sub(r"\n{3,}", "\n\n", text).encode())
+        atomic_write(folder / CARD, re.sub(r"\n{3,}", "\n\n", text).encode())
 
     def _write_samples(self, folder: Path) -> list[tuple[str, str]]:
         """Pictures of the drawings and a grid of them; returns prompts with files."""
@@ -136,8 +137,9 @@ class Card:
             "pipeline_tag": "text-to-image",
             "license": self.base.licence or "other",
             "tags": ["text-to-image", *family, *_TAGS.get(kind, []), "idgen"],
-            "instance_prompt": with_token(example(run.module), written.word),
+            "instance_prompt": run.spoken(run.example, written.word),
             **({"widget": widget} if widget else {}),
+            KEY: note_for(run, self.form.name, written.word).as_plain(),
         }
 
 

@@ -7,7 +7,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from idgen.data.prompts import with_token
 from idgen.errors import UserError
 from idgen.export.exported_run import ExportedRun
 from idgen.export.format import Written
@@ -60,7 +59,7 @@ class EmbeddingsFormat:
         if sampler.guidance != 1:
             held["negative_prompt_embeds"] = run.backbone.encode([sampler.negative_prompt]).states
         said = {
-            "prompts": json.dumps([with_token(prompt, run.word) for prompt in run.prompts]),
+            "prompts": json.dumps([run.spoken(prompt, run.word) for prompt in run.prompts]),
             "negative_prompt": sampler.negative_prompt,
         }
         path = folder / EMBEDS_FILE

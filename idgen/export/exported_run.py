@@ -4,7 +4,7 @@ import copy
 import inspect
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,13 +14,15 @@ from torch import Tensor, nn
 from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
 from idgen.backbones.text import TextStates
-from idgen.data.prompts import with_token, without_token
+from idgen.data.cast import Cast
 from idgen.errors import UserError
+from idgen.export.recipe import Recipe
 from idgen.export.updates import TrainedParts
 from idgen.models.decoupling import PhotoFeatures
 from idgen.module import PersonalizationModule
-from idgen.placeholders import PLACEHOLDER
+from idgen.placeholders import FIRST, PLACEHOLDER, SECOND
 from idgen.sampling import DrawingRequest, Sampler, drawing_noise
+from idgen.sources import is_mini, local_folder
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class ExportedRun:
         module: Its weights loaded, in float32, frozen weights included.
         step: Steps that it was trained for.
         prompts: With [V] in them; the first is drawn to compare.
+        cast: Who is named in prompts.
         seed: Of the drawings.
         reference: A photo that the prompts keep; None for prompts alone.
     """
@@ -51,6 +54,7 @@ class ExportedRun:
     module: PersonalizationModule
     step: int
     prompts: tuple[str, ...]
+    cast: Cast
     seed: int = 0
     reference: Reference | None = None
 
@@ -68,6 +72,13 @@ class ExportedRun:
             return "StableDiffusionPipeline"
         return self.backbone.pipeline.kind
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Parts of the pipeline that its settings do without, such as T5 and its tokenizer."""
+        backbone = self.backbone
+        used = {*backbone.parts, *backbone.tokenizer_parts}
+        return tuple(p for p in (*backbone.networks, *backbone.tokenizer_kinds) if p not in used)
+
     @cached_property
     def trained(self) -> TrainedParts:
         """What training changed inside the backbone."""
@@ -76,8 +87,7 @@ class ExportedRun:
     @property
     def name(self) -> str:
         """A name for files, of the token and the class noun."""
-        words = self.module.words
-        return slug(f"{words.token} {words.class_noun}")
+        return slug(" ".join(self.triggers(self.cast.first.token)))
 
     @cached_property
     def sampler(self) -> Sampler:
@@ -85,6 +95,50 @@ class ExportedRun:
         sampler = copy.copy(self.module.sampler)
         sampler.guidance = max(sampler.guidance, 1.0)
         return sampler
+
+    @property
+    def recipe(self) -> Recipe:
+        """How other tools draw as it does."""
+        return Recipe.of(self.sampler, self.backbone.process)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its drawings in pixels."""
+        return self.sampler.size or (self.backbone.resolution, self.backbone.resolution)
+
+    @property
+    def base(self) -> str | None:
+        """The base model if it has a name for everybody: `mini`, or a hub id."""
+        source = self.backbone.source
+        return source if is_mini(source) or local_folder(source) is None else None
+
+    @property
+    def example(self) -> str:
+        """The plainest prompt that names everybody."""
+        nouns = [subject.class_noun for subject in self.cast.subjects]
+        if len(nouns) == 1:
+            return f"a photo of a {PLACEHOLDER} {nouns[0]}".strip()
+        return f"a photo of a {FIRST} {nouns[0]} and a {SECOND} {nouns[1]}"
+
+    def spoken(self, prompt: str, word: str | None = None) -> str:
+        """A prompt as it is read.
+
+        Args:
+            prompt: With [V] in it.
+            word: What stands for the subject, the first of two; None for its token.
+        """
+        first = self.cast.first if word is None else replace(self.cast.first, token=word)
+        return Cast(first, self.cast.second).read(prompt).spoken
+
+    def triggers(self, word: str) -> tuple[str, ...]:
+        """What calls up each subject, such as `sks dog`.
+
+        Args:
+            word: What stands for the first one.
+        """
+        words = (word, *(subject.token for subject in self.cast.subjects[1:]))
+        each = zip(words, self.cast.subjects, strict=True)
+        return tuple(f"{one} {subject.class_noun}".strip() for one, subject in each)
 
     @property
     def device(self) -> torch.device:
@@ -99,29 +153,32 @@ class ExportedRun:
 
     def conditions(self, prompts: Sequence[str]) -> TextStates:
         """What the denoiser takes for prompts with [V]: states `B N D`."""
-        token = self.module.words.token
-        text = self.backbone.encode([with_token(prompt, token) for prompt in prompts])
+        text = self.backbone.encode([self.spoken(prompt) for prompt in prompts])
         if self.reference is None:
             return self.module.conditioning.infer(text)
         return self.module.conditioning.infer(text, self._kept(), self.reference.weight)
 
     def request(self, number: int = 0) -> DrawingRequest:
         """The drawing of a prompt, by its number; the first is compared."""
-        prompt, token = self.prompts[number], self.module.words.token
-        plain = without_token(prompt)
-        return DrawingRequest(with_token(prompt, token), plain, number, 0, self.seed)
+        spoken, plain = self.cast.read(self.prompts[number])
+        return DrawingRequest(spoken, plain, number, 0, self.seed)
 
     def noise(self) -> Tensor:
         """What the first drawing starts from, and what each step adds where it does, `S C h w`."""
-        sampler, shape = self.sampler, self.backbone.latent_shape
-        process = self.backbone.process
-        solver = process.solver(sampler.steps, torch.device("cpu"), sampler.stochastic)
+        shape = self.backbone.latent_shape_of(*self.size)
+        sampler, device = self.sampler, torch.device("cpu")
+        process = self.backbone.process_of(shape)
+        solver = process.solver(sampler.steps, device, sampler.stochastic, sampler.solver)
         steps = len(solver.times) if sampler.stochastic else 0
         request = self.request()
         return torch.stack([drawing_noise(request, shape, step) for step in range(steps + 1)])
 
     def draw(self, number: int = 0) -> Tensor:
-        """Idgen's own drawing of a prompt, `3 H W` uint8."""
+        """Idgen's own drawing of a prompt, `3 H W` uint8.
+
+        Raises:
+            UserError: If what comes out is no picture, as of a run that diverged.
+        """
         features, weight = None, 0.0
         if self.reference is not None:
             features, weight = self._kept(), self.reference.weight
@@ -129,11 +186,16 @@ class ExportedRun:
         drawn = self.sampler.draw(
             self.backbone, module.conditioning, requests, self.device, features, weight
         )
+        if not drawn.finite:
+            raise UserError(
+                "CKPT: it draws nothing that is finite, as a run does that diverged; take an "
+                "earlier checkpoint, or train again with a lower lr"
+            )
         return drawn.images[0]
 
     def sample(self, number: int) -> tuple[str, Tensor]:
         """A prompt as others read it, and idgen's drawing of it."""
-        return with_token(self.prompts[number], self.word), self.draw(number)
+        return self.spoken(self.prompts[number], self.word), self.draw(number)
 
     def _kept(self) -> PhotoFeatures:
         assert self.reference is not None
@@ -267,8 +329,3 @@ def check_prompt_alone(module: PersonalizationModule, reference: bool, name: str
             f"CKPT: it draws with fusion at inference ({type(module.conditioning).__name__}), "
             f"which --format {name} cannot hold; take --format fusion, or --format embeddings"
         )
-
-
-def example(module: PersonalizationModule) -> str:
-    """The plainest prompt, with [V]."""
-    return f"a photo of a {PLACEHOLDER} {module.words.class_noun}".strip()

@@ -9,13 +9,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from idgen import __version__
-from idgen.export.exported_run import ExportedRun, check_prompt_alone, example, slug
+from idgen.export.exported_run import ExportedRun, check_prompt_alone, slug
 from idgen.export.format import Written
 from idgen.export.lora_files import low_rank_updates, text_layer, write_embedding
+from idgen.export.noting import note_for
 from idgen.export.updates import LowRankUpdate, of_one_alpha
 from idgen.integrity import weights_digest
+from idgen.loaded.export_note import KEY as NOTE
 from idgen.module import PersonalizationModule
-from idgen.placeholders import PLACEHOLDER
 from idgen.processes import Prediction, VariancePreserving
 
 _SD2_WIDTH = 1024
@@ -45,7 +46,9 @@ class KohyaFormat:
         lora, embedding, word = None, None, run.trained.word
         if state:
             lora = folder / f"{run.name}.safetensors"
-            save_file(state, lora, metadata(run, (*denoiser, *text), state))
+            note = note_for(run, self.name, run.word)
+            said = {NOTE: json.dumps(note.as_plain()), **metadata(run, (*denoiser, *text), state)}
+            save_file(state, lora, said)
         if word is not None:
             embedding = write_embedding(embedding_file(folder, run), word, dtype)
         return Written(run.word, dtype, lora=lora, embedding=embedding)
@@ -100,14 +103,14 @@ def metadata(
     process = backbone.process
     is_v = isinstance(process, VariancePreserving) and process.prediction is Prediction.v_prediction
     is_two = backbone.features.width == _SD2_WIDTH
-    trigger = f"{run.word} {module.words.class_noun}".strip()
+    triggers = run.triggers(run.word)
     size = backbone.resolution
     ranks = {update.rank for update in updates}
     alphas = {update.alpha for update in updates}
-    base = Path(backbone.source).name
+    base = run.base or Path(backbone.source).name
     comment = (
         f"{module.tuning.name} + {type(module.conditioning).__name__} by idgen {__version__}, "
-        f"{run.step} steps; prompts such as: {example(module).replace(PLACEHOLDER, run.word)}"
+        f"{run.step} steps; prompts such as: {run.spoken(run.example, run.word)}"
     )
     kind = f"stable-diffusion-v2-{'768-v' if is_v else '512'}" if is_two else "stable-diffusion-v1"
     return {
@@ -124,7 +127,7 @@ def metadata(
         "ss_max_train_steps": str(run.step),
         "ss_seed": str(module.seed),
         "ss_optimizer": module.optimization.kind,
-        "ss_tag_frequency": json.dumps({run.name: {trigger: 1}}),
+        "ss_tag_frequency": json.dumps({run.name: dict.fromkeys(triggers, 1)}),
         "ss_training_comment": comment,
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{kind}/lora",
@@ -132,7 +135,7 @@ def metadata(
         "modelspec.title": run.name,
         "modelspec.resolution": f"{size}x{size}",
         "modelspec.prediction_type": "v" if is_v else "epsilon",
-        "modelspec.trigger_phrase": trigger,
+        "modelspec.trigger_phrase": ", ".join(triggers),
         "modelspec.description": comment,
         "modelspec.hash_sha256": f"0x{weights_digest(state)}",
     }

@@ -28,8 +28,8 @@ def low_rank_updates(run: ExportedRun, part: str) -> tuple[LowRankUpdate, ...]:
         UserError: If LoRA cannot hold it.
     """
     updates = run.trained.networks[part]
-    # Of what was trained in full, LoRA is the difference.
-    return updates.as_low_rank(run.plain_network(part) if updates.replaced else nn.Module())
+    # Of DoRA and of what was trained in full, LoRA is the difference.
+    return updates.as_low_rank(nn.Module() if updates.is_lora else run.plain_network(part))
 
 
 def text_layer(layer: str) -> str:

@@ -18,17 +18,22 @@ _ADAPTER = "default"
 class LowRankUpdate:
     """W + (alpha / r) B A of one layer (LoRA, Hu et al. 2021); of a convolution too.
 
+    With a magnitude m it is DoRA (Liu et al. 2024): W' = m (W + (alpha / r) B A) / n, where n holds
+    the norms of the rows of W + (alpha / r) B A.
+
     Attributes:
         layer: Its name in its network.
         down: A, `r in`, or `r in kh kw` of a convolution.
         up: B, `out r`, or `out r 1 1`.
         alpha: The scale is alpha / r.
+        magnitude: m, `out`; None of LoRA.
     """
 
     layer: str
     down: Tensor
     up: Tensor
     alpha: float
+    magnitude: Tensor | None = None
 
     @property
     def rank(self) -> int:
@@ -36,9 +41,21 @@ class LowRankUpdate:
         return len(self.down)
 
     def delta(self) -> Tensor:
-        """What is added to the layer's weight, of the weight's shape."""
+        """(alpha / r) B A, of the weight's shape."""
         product = self.up.flatten(1) @ self.down.flatten(1)
         return (self.alpha / self.rank) * product.view(len(self.up), *self.down.shape[1:])
+
+    def added_to(self, weight: Tensor) -> Tensor:
+        """The layer's weight with it, in float32 on the CPU.
+
+        Args:
+            weight: W, as it was before training.
+        """
+        added = weight.detach().float().cpu() + self.delta()
+        if self.magnitude is None:
+            return added
+        norms: Tensor = torch.linalg.vector_norm(added.flatten(1), dim=1)
+        return (self.magnitude / norms).view(-1, *[1] * (added.ndim - 1)) * added
 
 
 @dataclass(frozen=True)
@@ -53,8 +70,15 @@ class NetworkUpdates:
     low_rank: tuple[LowRankUpdate, ...] = ()
     replaced: Mapping[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def is_lora(self) -> bool:
+        """Whether nothing was trained in full, and there is no magnitude."""
+        return not self.replaced and all(update.magnitude is None for update in self.low_rank)
+
     def as_low_rank(self, network: nn.Module) -> tuple[LowRankUpdate, ...]:
-        """All of it as LoRA; of a layer that was trained in full, of full rank and exact.
+        """All of it as LoRA; of DoRA and of layers trained in full, of full rank and exact.
+
+        DoRA does not stay as it is: with its magnitudes in the file, diffusers drew something else.
 
         Args:
             network: As it was before training.
@@ -63,13 +87,20 @@ class NetworkUpdates:
             UserError: If a bias or a norm was trained, which LoRA cannot hold.
         """
         before = dict(network.named_parameters())
-        found = list(self.low_rank)
+        found = []
+        for update in self.low_rank:
+            if update.magnitude is None:
+                found.append(update)
+                continue
+            weight = before[f"{update.layer}.weight"]
+            delta = update.added_to(weight) - weight.detach().float().cpu()
+            found.append(full_rank(update.layer, delta))
         for name, after in self.replaced.items():
             layer, _, kind = name.rpartition(".")
             if kind != "weight" or after.ndim not in (2, 4):
                 raise UserError(
-                    f"the checkpoint holds {name} trained in full, which is no weight of a linear "
-                    "or convolution layer: LoRA cannot hold it; take --format merged"
+                    f"CKPT: {name} was trained in full, which is no weight of a linear or "
+                    "convolution layer: LoRA cannot hold it; take --format merged"
                 )
             found.append(full_rank(layer, after - before[name].detach().float().cpu()))
         return tuple(found)
@@ -84,7 +115,7 @@ class NetworkUpdates:
         with torch.no_grad():
             for update in self.low_rank:
                 weight = weights[f"{update.layer}.weight"]
-                weight.copy_(weight.float() + update.delta().to(weight.device))
+                weight.copy_(update.added_to(weight))
             for name, after in self.replaced.items():
                 weights[name].copy_(after)
 
@@ -179,17 +210,19 @@ def _updates(network: nn.Module, apart: Collection[nn.Module]) -> NetworkUpdates
 
 
 def _low_rank(name: str, layer: Any) -> LowRankUpdate:
-    kinds = ("lora_embedding_A", "lora_magnitude_vector")
-    odd = next((kind for kind in kinds if len(getattr(layer, kind, ())) > 0), None)
-    if odd is not None or list(layer.lora_A) != [_ADAPTER]:
+    if len(getattr(layer, "lora_embedding_A", ())) > 0 or list(layer.lora_A) != [_ADAPTER]:
         raise UserError(
-            f"the checkpoint's LoRA at {name} is of another kind ({odd or list(layer.lora_A)}), "
-            "which no export holds; draw with idgen sample"
+            f"CKPT: its LoRA at {name} is of another kind, which no export holds; draw with idgen "
+            "sample"
         )
     down, up = (
         part[_ADAPTER].weight.detach().float().cpu() for part in (layer.lora_A, layer.lora_B)
     )
-    return LowRankUpdate(name, down, up, float(layer.scaling[_ADAPTER]) * len(down))
+    magnitude = None
+    if len(layer.lora_magnitude_vector) > 0:
+        magnitude = layer.lora_magnitude_vector[_ADAPTER].weight.detach().float().cpu().flatten()
+    alpha = float(layer.scaling[_ADAPTER]) * len(down)
+    return LowRankUpdate(name, down, up, alpha, magnitude)
 
 
 def full_rank(layer: str, delta: Tensor) -> LowRankUpdate:

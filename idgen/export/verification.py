@@ -13,7 +13,6 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from idgen.data.prompts import with_token
 from idgen.errors import UserError
 from idgen.export.exported_run import ExportedRun
 from idgen.export.format import Written
@@ -109,7 +108,7 @@ def job_of(run: ExportedRun, written: Written, work: Path) -> dict[str, Any]:
         written: By a format.
         work: An empty folder for noise and picture.
     """
-    sampler, pipeline = run.sampler, run.backbone.pipeline
+    sampler, recipe, pipeline = run.sampler, run.recipe, run.backbone.pipeline
     noise = work / "noise.safetensors"
     save_file({"noise": run.noise()}, noise)
     file = pipeline.weight_files(run.backbone.denoiser_part)[0].name.removesuffix(".safetensors")
@@ -120,16 +119,19 @@ def job_of(run: ExportedRun, written: Written, work: Path) -> dict[str, Any]:
     }
     return {
         "pipeline": run.pipeline,
+        "left_out": run.left_out,
         "base": str(written.base or pipeline.folder),
         "variant": None if written.base else variant,
         **files,
-        "prompt": with_token(run.prompts[0], written.word),
+        "prompt": run.spoken(run.prompts[0], written.word),
         "negative_prompt": sampler.negative_prompt,
         "guidance": sampler.guidance,
         "steps": sampler.steps,
-        "stochastic": sampler.stochastic,
+        "scheduler": recipe.scheduler,
+        "settings": recipe.settings,
+        "eta": recipe.eta,
         "max_sequence_length": getattr(run.backbone, "t5_tokens", None),
-        "size": run.backbone.resolution,
+        "size": run.size,
         "noise": str(noise),
         "device": str(run.device),
         "output": str(work / "drawing.png"),

@@ -15,7 +15,6 @@ from idgen.loaded.gallery import write_gallery
 from idgen.loaded.model import LoadedModel, Reference
 from idgen.loaded.record import PictureRecord, Surroundings
 from idgen.loaded.sampling_job import SamplingJob, check_model
-from idgen.processes import SolverKind
 from idgen.sampling import DrawingRequest, Sampler
 
 
@@ -64,7 +63,8 @@ def _completed(job: SamplingJob, record: PictureRecord) -> SamplingJob:
     backbone = job.backbone
     if backbone is None and told.kind != "backbone":
         backbone = told.backbone
-    made = replace(job, models=job.models or [told.path], backbone=backbone)
+    token = told.token if job.token is None else job.token
+    made = replace(job, models=job.models or [told.path], backbone=backbone, token=token)
     if job.photo is None and record.reference is not None:
         made = replace(made, photo=record.reference, photo_weight=record.reference_weight)
     return made
@@ -93,11 +93,8 @@ def _model(job: SamplingJob, record: PictureRecord, path: Path) -> LoadedModel:
 
 
 def _sampler(job: SamplingJob, record: PictureRecord) -> Sampler:
-    settings = dict(record.sampler)
-    if "solver" in settings:
-        settings["solver"] = SolverKind(settings["solver"])
     try:
-        return Sampler(**settings).changed(**job.changes)
+        return Sampler.of_settings(record.sampler).changed(**job.changes)
     except ValueError as error:
         raise UserError(str(error)) from error
 

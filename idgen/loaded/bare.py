@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 
 from idgen.backbones.backbone import Backbone
-from idgen.data.prompts import without_token
 from idgen.loaded.model import LoadedModel, ModelRecord
 from idgen.models.conditioning import Conditioning, TextOnly
+from idgen.placeholders import without_names
 from idgen.sampling import Sampler
 from idgen.sources import is_mini
 
@@ -34,8 +34,8 @@ class BareModel(LoadedModel):
         return self._conditioning
 
     def spoken(self, prompt: str) -> tuple[str, str]:
-        """The prompt without [V]."""
-        words = without_token(prompt)
+        """The prompt without [V], [V1] and [V2]."""
+        words = without_names(prompt)
         return words, words
 
     def check(self) -> None:

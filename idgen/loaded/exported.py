@@ -4,41 +4,57 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors import safe_open
 
 from idgen.backbones import StableDiffusionBackbone
-from idgen.data.prompts import with_token, without_token
 from idgen.errors import UserError, first_line
 from idgen.fingerprint import fingerprint_path
 from idgen.integrity import weight_names
 from idgen.loaded.bare import absolute_source
+from idgen.loaded.export_note import ExportNote
 from idgen.loaded.model import LoadedModel, ModelRecord
 from idgen.models.conditioning import Conditioning, TextOnly
-from idgen.placeholders import PLACEHOLDER
+from idgen.placeholders import PLACEHOLDER, SECOND, named, without_names
 from idgen.sampling import Sampler
 
 _WEIGHTS = "*.safetensors"
-_CARD = "README.md"
+_PIPELINE = "model_index.json"
+TOKEN = "sks"
+# What is fused at inference or finished already; diffusers' loaders know nothing of it.
+_NOT_DRAWN = ("fusion", "embeddings")
 
 
 class ExportedModel(LoadedModel):
-    """A backbone with LoRA and a token's embedding, loaded by diffusers' own loaders."""
+    """A backbone with LoRA and a token's embedding, loaded by diffusers' own loaders.
 
-    def __init__(self, path: Path, backbone: StableDiffusionBackbone, token: str) -> None:
+    Of `--format merged` the folder is the backbone, and there is nothing to load into it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        backbone: StableDiffusionBackbone,
+        note: ExportNote | None = None,
+        token: str | None = None,
+    ) -> None:
         """Takes files and the backbone that they are for.
 
         Args:
-            path: A folder of safetensors files, or one such file.
+            path: A folder of safetensors files, one such file, or a merged pipeline folder.
             backbone: Not loaded yet, and used by nothing else.
-            token: What [V] becomes, unless the files bring an embedding for a word.
+            note: What the export says of itself; None where it says nothing.
+            token: What [V] becomes; None for what the export says, for the word that its files
+                bring an embedding for, or for `sks`.
 
         Raises:
             UserError: If there are no such files, or they are of another kind.
         """
-        self.name, self.backbone, self.sampler = path.stem, backbone, Sampler()
+        self.name, self.backbone = path.stem if path.is_file() else path.name, backbone
+        self.sampler = _sampler(path, note)
+        self.class_noun = "" if note is None else note.class_noun
         self._stable_diffusion = backbone
-        self.files = [path] if path.is_file() else sorted(path.glob(_WEIGHTS))
+        merged = is_merged(path)
+        self.files = [path] if path.is_file() else [] if merged else sorted(path.glob(_WEIGHTS))
         self._embeddings = {file: word for file in self.files if (word := _word(file))}
         self._lora = [file for file in self.files if file not in self._embeddings]
         for file in self._lora:
@@ -47,14 +63,19 @@ class ExportedModel(LoadedModel):
                     f"{file} holds no LoRA and no token's embedding; give a folder of idgen export "
                     "--format diffusers, kohya or merged"
                 )
-        self.token = next(iter(self._embeddings.values()), token)
+        learnt = next(iter(self._embeddings.values()), TOKEN)
+        own = {PLACEHOLDER: learnt} if note is None else note.words
+        self.words = own if token is None else {**own, **dict.fromkeys(set(own) - {SECOND}, token)}
         self._conditioning = TextOnly(backbone.features)
         self.record = ModelRecord(
             "export",
             str(path.absolute()),
-            fingerprint_path(path, ("*",) if path.is_file() else (_WEIGHTS,)),
+            backbone.identity
+            if merged
+            else fingerprint_path(path, ("*",) if path.is_file() else (_WEIGHTS,)),
             absolute_source(backbone.source),
             backbone.identity,
+            token=token,
         )
 
     @property
@@ -63,9 +84,12 @@ class ExportedModel(LoadedModel):
         return self._conditioning
 
     def spoken(self, prompt: str) -> tuple[str, str]:
-        """With the token in place of [V]; a prompt without it is drawn as it is."""
-        words = with_token(prompt, self.token) if PLACEHOLDER in prompt else without_token(prompt)
-        return words, without_token(prompt)
+        """With the words that stand for the subjects; a prompt without any is drawn as it is.
+
+        Raises:
+            UserError: If it names a subject that the export does not know.
+        """
+        return named(prompt, self.words), without_names(prompt)
 
     def check(self) -> None:
         """Checks that the backbone's weights are there."""
@@ -110,18 +134,36 @@ def is_export(path: Path) -> bool:
     """Whether a path is a safetensors file, or a folder of such files and no pipeline."""
     if path.is_file():
         return path.suffix == ".safetensors"
-    return path.is_dir() and any(path.glob(_WEIGHTS)) and not (path / "model_index.json").exists()
+    return path.is_dir() and any(path.glob(_WEIGHTS)) and not is_merged(path)
 
 
-def base_in_card(path: Path) -> str | None:
-    """The base model that the card beside some files names; None without one."""
-    card = (path if path.is_dir() else path.parent) / _CARD
+def check_drawn(path: Path, note: ExportNote | None) -> None:
+    """Refuses exports that diffusers' loaders alone cannot draw with.
+
+    Raises:
+        UserError: If it is one of them.
+    """
+    if note is not None and note.format in _NOT_DRAWN:
+        raise UserError(
+            f"{path} is an export --format {note.format}, which is for other tools; draw with the "
+            "checkpoint that it was made from"
+        )
+
+
+def is_merged(path: Path) -> bool:
+    """Whether a path is a whole pipeline folder."""
+    return (path / _PIPELINE).is_file()
+
+
+def _sampler(path: Path, note: ExportNote | None) -> Sampler:
+    """The run's own way to draw, if the export says it."""
     try:
-        _, head, _ = card.read_text(encoding="utf-8").split("---\n", 2)
-        base = yaml.safe_load(head).get("base_model")
-    except (OSError, ValueError, AttributeError, yaml.YAMLError):
-        return None
-    return base if isinstance(base, str) else None
+        return Sampler() if note is None else Sampler.of_settings(note.sampler)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: what its card says of the sampler cannot be used ({first_line(error)}); take "
+            "`idgen` out of the head of README.md"
+        ) from error
 
 
 def _names(path: Path) -> list[str]:

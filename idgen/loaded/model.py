@@ -29,6 +29,7 @@ class ModelRecord:
         backbone: Where its backbone was, or that one's name.
         backbone_identity: Hash of the backbone's files.
         step: Steps that it was trained for; None where that is not known.
+        token: What [V] was asked to become; None for what the model says.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class ModelRecord:
     backbone: str
     backbone_identity: str
     step: int | None = None
+    token: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,14 @@ class LoadedModel(ABC):
         """Features of the photo whose scene is kept, and how much of it."""
         return None, 0.0
 
+    def filled(self, prompt: str) -> str:
+        """A prompt with its class nouns filled in; [V] stays.
+
+        Raises:
+            UserError: If anything else stands in braces.
+        """
+        return filled(prompt, self.class_noun)
+
     def requests(self, prompts: Sequence[str], number: int, seed: int) -> list[DrawingRequest]:
         """Every picture of some prompts.
 
@@ -125,7 +135,7 @@ class LoadedModel(ABC):
         """
         found = []
         for index, prompt in enumerate(prompts):
-            spoken, plain = self.spoken(filled(prompt, self.class_noun))
+            spoken, plain = self.spoken(self.filled(prompt))
             self.backbone.tokenize([spoken])
             found += [DrawingRequest(spoken, plain, index, n, seed) for n in range(number)]
         return found

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from idgen.backbones import StableDiffusionBackbone
+from idgen.backbones.opening import backbone_of
 from idgen.errors import UserError
 from idgen.loaded.bare import BareModel
 from idgen.loaded.checkpoint import CheckpointModel
-from idgen.loaded.exported import ExportedModel, base_in_card, is_export
+from idgen.loaded.export_note import base_of, note_of
+from idgen.loaded.exported import ExportedModel, check_drawn, is_export, is_merged
 from idgen.loaded.model import LoadedModel, Reference
 from idgen.sources import is_mini
-
-TOKEN = "sks"
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Opening:
     Attributes:
         configs: Files over a checkpoint's own config.
         backbone: Where the backbone of checkpoints and exports is; None for where they say.
-        token: What [V] becomes for exports without a word of their own.
+        token: What [V] becomes for exports; None for what they say.
         reference: A photo to be kept.
         fallback: The backbone of an export that does not say it.
     """
 
     configs: Sequence[str] = ()
     backbone: str | None = None
-    token: str = TOKEN
+    token: str | None = None
     reference: Reference | None = None
     fallback: str | None = None
 
@@ -44,19 +44,20 @@ class Opening:
             UserError: If there is no such model, or it cannot do what is asked.
         """
         path = Path(name).expanduser()
-        last = path / "checkpoints" / "last.ckpt"
-        if path.is_dir() and last.is_file():
+        if (last := last_checkpoint(path)) is not None:
             return self._checkpoint(str(last))
-        if is_export(path):
+        note = note_of(path)
+        if is_export(path) or (note is not None and is_merged(path)):
             self._refuse_reference(name)
-            base = self.backbone or base_in_card(path) or self.fallback
-            if base is None:
+            check_drawn(path, note)
+            base = str(path) if is_merged(path) else self.backbone or base_of(path, note)
+            if (base := base or self.fallback) is None:
                 raise UserError(f"{name} does not say what it was trained on; give it: --backbone")
-            return ExportedModel(path, StableDiffusionBackbone(base), self.token)
+            return ExportedModel(path, _base(name, base), note, self.token)
         is_pipeline = path.is_dir() or is_mini(name)
         if is_pipeline or (not path.exists() and _may_be_on_the_hub(name)):
             self._refuse_reference(name)
-            return BareModel(StableDiffusionBackbone(name), path.name or name)
+            return BareModel(backbone_of(name), path.name or name)
         return self._checkpoint(name)
 
     def _checkpoint(self, path: str) -> LoadedModel:
@@ -68,6 +69,24 @@ class Opening:
                 f"--reference: {name} is no checkpoint of idgen fit, and cannot keep a photo's "
                 "scene; leave it out"
             )
+
+
+def _base(name: str, source: str) -> StableDiffusionBackbone:
+    """The backbone of an export; those of other families are for diffusers."""
+    backbone = backbone_of(source)
+    if not isinstance(backbone, StableDiffusionBackbone):
+        raise UserError(
+            f"{name} is an export for a {type(backbone).__name__}; idgen draws with exports for "
+            "Stable Diffusion 1.x and 2.x: take the checkpoint that it was made from, or diffusers "
+            "as its README.md says"
+        )
+    return backbone
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The last checkpoint of a run's folder; None if it is none."""
+    last = folder / "checkpoints" / "last.ckpt"
+    return last if last.is_file() else None
 
 
 def _may_be_on_the_hub(name: str) -> bool:

@@ -12,6 +12,7 @@ from PIL import Image
 from idgen import __version__
 from idgen.errors import UserError, first_line
 from idgen.loaded.model import ModelRecord
+from idgen.sampling import Sampler
 
 KEY = "idgen"
 _FORMAT = 1
@@ -126,4 +127,10 @@ class PictureRecord:
         model = ModelRecord(**values.pop("model"))
         surroundings = Surroundings(**values.pop("surroundings"))
         batch = [(str(prompt), int(number)) for prompt, number in values.pop("batch")]
+        texts = ("kind", "path", "digest", "backbone", "backbone_identity")
+        if not all(isinstance(getattr(model, name), str) for name in texts):
+            raise ValueError("its model is none")
+        if not isinstance(values["seed"], int) or values["place"] not in range(len(batch)):
+            raise ValueError("its place or its seed is none")
+        Sampler.of_settings(values["sampler"])
         return cls(**values, model=model, surroundings=surroundings, batch=batch)

@@ -16,7 +16,7 @@ from idgen.loaded.drawing import Order, Picture, draw_order, let_go
 from idgen.loaded.gallery import write_gallery
 from idgen.loaded.model import LoadedModel, Reference
 from idgen.loaded.opening import Opening
-from idgen.placeholders import CLASS_NOUN, filled
+from idgen.placeholders import CLASS_NOUN
 from idgen.sampling import DrawingRequest, Sampler
 
 _IMAGES = 4
@@ -35,7 +35,7 @@ class SamplingJob:
         output: A new or empty folder.
         configs: Over the checkpoints' own.
         backbone: Where the backbone of checkpoints and exports is; None for where they say.
-        token: What [V] becomes for exports without a word of their own.
+        token: What [V] becomes for exports; None for what they say.
         photo: A photo whose scene is kept; None for none.
         photo_weight: How much of it.
         recorded: Whether the files say how they were drawn.
@@ -49,7 +49,7 @@ class SamplingJob:
     changes: Mapping[str, Any] = field(default_factory=dict)
     configs: Sequence[str] = ()
     backbone: str | None = None
-    token: str = "sks"
+    token: str | None = None
     photo: str | None = None
     photo_weight: float = 1.0
     recorded: bool = True
@@ -97,13 +97,14 @@ class SamplingJob:
         Raises:
             UserError: If a value is out of range, or no model knows what the subject is.
         """
-        noun = next((model.class_noun for model in models if model.class_noun), "")
-        if not noun and (lost := [prompt for prompt in self.prompts if CLASS_NOUN in prompt]):
+        knows = next((model for model in models if model.class_noun), models[0])
+        lost = [prompt for prompt in self.prompts if CLASS_NOUN in prompt]
+        if lost and not knows.class_noun:
             raise UserError(
                 f"prompt {lost[0]!r}: no model knows what {CLASS_NOUN} is; write the word itself"
             )
         return Order(
-            [filled(prompt, noun) for prompt in self.prompts],
+            [knows.filled(prompt) for prompt in self.prompts],
             self.number or _IMAGES,
             self.seed or 0,
             self.sampler_of(models[0]),
@@ -129,7 +130,7 @@ class SamplingJob:
                 shown = partial(_shown, model.name)
                 drawn[model.name].extend(draw_order(model, order, device, shown))
                 let_go(model, device)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             drawn = {name: pictures for name, pictures in drawn.items() if pictures}
             self._write(models, drawn)
             raise

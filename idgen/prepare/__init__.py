@@ -3,9 +3,12 @@
 from idgen.prepare.captioners.captioner import Captioner
 from idgen.prepare.captioners.clip import ClipCaptioner
 from idgen.prepare.captioners.vlm import VlmCaptioner
+from idgen.prepare.inpainters.backbone import BackboneInpainter
 from idgen.prepare.inpainters.diffusers import DiffusersInpainter
+from idgen.prepare.inpainters.hole import Hole
 from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.inpainters.opencv import OpenCVInpainter
+from idgen.prepare.inpainters.scene_lora import SceneLora
 from idgen.prepare.photos import Photo, find_photos, lone_photo_note, read_photo, subject_name
 from idgen.prepare.preparation import Outcome, Preparation
 from idgen.prepare.segmenters.auto import AutoSegmenter
@@ -20,11 +23,13 @@ from idgen.prepare.subject_folders import find_subjects
 
 __all__ = [
     "AutoSegmenter",
+    "BackboneInpainter",
     "BoxDetector",
     "Captioner",
     "ClipCaptioner",
     "DiffusersInpainter",
     "GrabCutSegmenter",
+    "Hole",
     "Inpainter",
     "MaskFiles",
     "OpenCVInpainter",
@@ -35,6 +40,7 @@ __all__ = [
     "SaliencySegmenter",
     "Sam2Segmenter",
     "SamSegmenter",
+    "SceneLora",
     "Segmenter",
     "SubjectViews",
     "VlmCaptioner",

@@ -7,7 +7,7 @@ from idgen.errors import UserError
 from idgen.prepare.photos import Photo
 from idgen.prepare.segmenters.mask_files import shared_mask
 from idgen.prepare.segmenters.segmenter import Segmenter
-from idgen.prepare.state import State, mask_key
+from idgen.prepare.state import State, mask_key, sized_key
 from idgen.prepare.store import Store
 
 Looked: TypeAlias = list[State | UserError]
@@ -63,7 +63,7 @@ def _beside(state: State, segmenter: Segmenter, own: set[Path]) -> UserError | N
     if not nameless or not folder.is_dir():
         return None
     digests = {photo.digest for photo in state.photos}
-    keys = {photo: segmenter.key(photo) for photo in nameless}
+    keys = {photo: sized_key(photo, segmenter) for photo in nameless}
     for store in map(Store, sorted(folder.iterdir())):
         index = None if store.folder.resolve() in own else store.index()
         for other in index.photos if index else []:

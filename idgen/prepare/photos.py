@@ -11,18 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from idgen.errors import UserError, first_line
 from idgen.masks import Picture
+from idgen.prepare.folder_contents import passed_over, visible_entries
 from idgen.prepare.masks_beside import masks_beside
 from idgen.prepare.memory import Memory
 
 SMALLEST_SIDE = 32
-_IGNORED_SUFFIXES = frozenset({".txt", ".yaml", ".yml", ".json", ".md"})
-_IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini"})
+_SHORTER_SIDE = 1536
 _ORIENTATION = 0x0112
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
@@ -72,7 +73,13 @@ class Photo:
         return content
 
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels after EXIF rotation; reads the header only.
+        """Height and width of `pixels`; reads the header only; raises what `full_size` does."""
+        return working_size(*self.full_size())
+
+    def full_size(self) -> tuple[int, int]:
+        """Height and width of the file's picture after EXIF rotation; reads the header only.
+
+        Masks and prompts of the user are in these pixels.
 
         Raises:
             UserError: If the file cannot be read or has changed.
@@ -88,7 +95,8 @@ class Photo:
         """The picture as it is meant to be seen.
 
         EXIF rotation is applied, an embedded colour profile is converted to sRGB, transparency is
-        laid over white, grey becomes RGB.
+        laid over white, grey becomes RGB. Large photos are reduced to `working_size`, once and
+        for all: nothing that is made of them needs more.
 
         Returns:
             `H W 3` uint8, sRGB.
@@ -100,7 +108,7 @@ class Photo:
 
         def read() -> Picture:
             with _named_errors(self.path), _opened(content) as image:
-                return _to_srgb(image)
+                return reduced(_to_srgb(image))
 
         return read() if self.memory is None else self.memory.get(self.digest, read).copy()
 
@@ -114,7 +122,28 @@ class Photo:
             if not image.has_transparency_data:
                 return None
             upright = ImageOps.exif_transpose(image)
-            return np.asarray(upright.convert("RGBA").getchannel("A"))
+            return reduced(np.asarray(upright.convert("RGBA").getchannel("A")))
+
+
+def working_size(height: int, width: int) -> tuple[int, int]:
+    """The size that a photo is worked on at: its shorter side has 1536 pixels at most.
+
+    That is 1.5 times what the largest backbones see, so that closer views have enough too.
+    """
+    scale = min(1.0, _SHORTER_SIDE / min(height, width))
+    return round(height * scale), round(width * scale)
+
+
+def reduced(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture `H W` or `H W 3` at its working size, each pixel the mean of those it stands for.
+
+    One that is small enough is given back as it is.
+    """
+    height, width = working_size(*picture.shape[:2])
+    if (height, width) == picture.shape[:2]:
+        return picture
+    smaller = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(smaller, dtype=np.uint8)
 
 
 def subject_name(folder: Path) -> str:
@@ -130,9 +159,10 @@ def find_photos(
 ) -> list[Photo]:
     """Finds the photos of one subject and checks every one of them.
 
-    Hidden files, folders, notes (.txt, .yaml, .yml, .json, .md) and masks that lie beside their
-    photos (`masks_beside`) are passed over; every other file has to be an image, whatever its
-    suffix, and of a content of its own: a copy would count its photo twice.
+    Hidden files, folders, notes, masks that lie beside their photos (`masks_beside`), and videos,
+    captions and the like (`passed_over`) are passed over; every other
+    file has to be an image, whatever its suffix, and of a content of its own: a copy would count
+    its photo twice.
 
     Args:
         folder: A folder of photos.
@@ -151,8 +181,10 @@ def find_photos(
     beside = masks_beside(path.name for path in paths)
     masks = {name for names in beside.values() for name in names}
     paths = [path for path in paths if path.name not in masks]
+    others = passed_over(folder)
     if not paths:
-        raise UserError(f"no photo in {folder}; put 3 to 6 photos of the subject there")
+        holding = f", which holds {others}" if others else ""
+        raise UserError(f"no photo in {folder}{holding}; put 3 to 6 photos of the subject there")
     found: dict[str, Photo] = {}
     bad: list[str] = []
     for path in paths:
@@ -189,30 +221,6 @@ def read_photo(path: Path) -> Photo:
     """
     with _named_errors(path):
         return _check(path)
-
-
-def visible_entries(folder: Path) -> list[Path]:
-    """Files and folders in a folder that are neither hidden nor notes, sorted by name.
-
-    Raises:
-        UserError: If there is no such folder, or it cannot be read.
-    """
-    try:
-        if not folder.exists():
-            raise UserError(f"no folder {folder}; give the folder that holds the subject's photos")
-        if not folder.is_dir():
-            raise UserError(f"{folder} is a file; give the folder that holds the subject's photos")
-        paths = sorted(folder.iterdir(), key=lambda path: path.name)
-    except OSError as error:
-        raise UserError(
-            f"cannot read the folder {folder} ({error.strerror}): change its permissions"
-        ) from error
-    return [path for path in paths if not _ignored(path)]
-
-
-def _ignored(path: Path) -> bool:
-    hidden = path.name.startswith(".") or path.name.lower() in _IGNORED_NAMES
-    return hidden or (path.suffix.lower() in _IGNORED_SUFFIXES and not os.path.isdir(path))
 
 
 def _check(path: Path, checked: Container[str] = frozenset()) -> Photo:

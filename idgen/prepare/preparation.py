@@ -24,9 +24,13 @@ from idgen.prepare.features import (
     encode_images,
     working_dtype,
 )
+from idgen.prepare.folder_contents import passed_over
 from idgen.prepare.index import LeftOut
+from idgen.prepare.inpainters.backbone import BackboneInpainter
+from idgen.prepare.inpainters.hole import Hole
 from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.inpainters.opencv import OpenCVInpainter
+from idgen.prepare.kohya_folders import kohya_folder
 from idgen.prepare.memory import Memory
 from idgen.prepare.photos import Photo, UnfitPhotoError, find_photos, lone_photo_note, subject_name
 from idgen.prepare.segmenters.auto import AutoSegmenter
@@ -43,6 +47,7 @@ from idgen.sources import is_mini
 
 _log = logging.getLogger(__name__)
 _SMALLEST_RESOLUTION = 8
+_HOLE_OF_PHOTOS = Hole(grow=1.0, frames=True)
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,8 @@ class Preparation:
         Args:
             segmenter: Finds the subject where the user has no mask; None for `AutoSegmenter`, and
                 with the mini backbone for the mini segment-anything on drawn pictures.
-            inpainter: Takes it out; None for OpenCV's.
+            inpainter: Takes it out; None for `BackboneInpainter` where there is a GPU; else, and
+                with the mini backbone, for OpenCV's.
             image_encoder: E_I, the image twin of the backbone's text encoder; None for the mini
                 one.
             flip: Whether each photo's mirror image is a training view too; off for subjects
@@ -126,7 +132,7 @@ class Preparation:
                 f"give {_SMALLEST_RESOLUTION} or more, or null for the backbone's own"
             )
         self.segmenter = segmenter
-        self.inpainter = inpainter or OpenCVInpainter()
+        self.inpainter = inpainter
         self.image_encoder = image_encoder or ImageEncoder()
         self.captioner = None if captioner is None else captioner.beside(self.image_encoder)
         self.flip = flip
@@ -147,6 +153,23 @@ class Preparation:
         inner = self.segmenter or (self._of_mini if is_mini(backbone.source) else self._auto)
         # Kept, since it remembers which photos bring a mask.
         return self._segmenters.setdefault(inner, OwnMasks(inner))
+
+    def inpainter_for(self, backbone: LatentBackbone) -> Inpainter:
+        """What takes the subject out of photos for this backbone."""
+        if self.inpainter is not None:
+            return self.inpainter.of(backbone)
+        if is_mini(backbone.source):
+            return OpenCVInpainter()
+        if torch.cuda.is_available():
+            return BackboneInpainter(hole=_HOLE_OF_PHOTOS).of(backbone)
+        return OpenCVInpainter(grow=_HOLE_OF_PHOTOS.grow, frames=_HOLE_OF_PHOTOS.frames)
+
+    def inpainter_of_drawings(self, backbone: LatentBackbone) -> Inpainter:
+        """What takes the subject out of drawings: the one that was given, else OpenCV's.
+
+        A drawing more costs no second drawing so, and scores of one machine compare with another's.
+        """
+        return OpenCVInpainter() if self.inpainter is None else self.inpainter_for(backbone)
 
     @cached_property
     def _of_mini(self) -> DrawnOrPhotoSegmenter:
@@ -249,8 +272,9 @@ class Preparation:
             if self.segmenter is None:
                 self._say_what_is_default(states, segmenter)
             left_out = self._left_out if self.skip_bad else None
+            inpainter = self.inpainter_for(backbone)
             stages = Stages(states, device, progress and bool(states), left_out)
-            stages.run(segmenter, self.inpainter, self.captioner, backbone, self.image_encoder)
+            stages.run(segmenter, inpainter, self.captioner, backbone, self.image_encoder)
         return [self._outcome(state, *pair) for state, pair in zip(looked, subjects, strict=True)]
 
     def _say_what_is_default(self, states: Sequence[State], segmenter: Segmenter) -> None:
@@ -345,7 +369,7 @@ class Preparation:
         try:
             # A photo without a subject is all background: f'_i = E_I of the photo.
             if mask.any():
-                with self.inpainter.loaded(device) as inpaint:
+                with self.inpainter_for(backbone).loaded(device) as inpaint:
                     background = inpaint(image, checked_mask(mask))
                 free(device)
             pictures = torch.stack([square(p, mask, resolution) for p in (image, background)])
@@ -374,7 +398,8 @@ class Preparation:
             views=list_views(self.flip, self.views),
         )
         segmenter = self.segmenter_for(backbone)
-        targets = list_targets(photos, segmenter, self.inpainter, self.captioner, recipe)
+        inpainter = self.inpainter_for(backbone)
+        targets = list_targets(photos, segmenter, inpainter, self.captioner, recipe)
         state = State(store, index, recipe, targets, memory)
         state.note_known_faults()
         for fault in state.settle(self.skip_bad):
@@ -400,6 +425,10 @@ class Preparation:
         notes = [*dict.fromkeys(str(warning.message) for warning in caught), *faults]
         if not usable:
             raise UserError(f"no photo in {photos_folder} can have a mask; " + "; ".join(notes))
+        if others := passed_over(photos_folder):
+            notes = [f"passed over what is no photo: {others}", *notes]
+        if (kohya := kohya_folder(photos_folder)) is not None:
+            notes = [kohya.said, *notes]
         for note in notes:
             self._warn(f"{photos_folder}: {note}")
         return usable
@@ -412,7 +441,8 @@ class Preparation:
 
     def _check_models(self, backbone: LatentBackbone) -> None:
         """Raises a UserError if one is missing."""
-        for part in (self.segmenter_for(backbone), self.inpainter, self.image_encoder):
+        inpainter = self.inpainter_for(backbone)
+        for part in (self.segmenter_for(backbone), inpainter, self.image_encoder):
             _ = part.identity
         if self.captioner is not None:
             _ = self.captioner.identity

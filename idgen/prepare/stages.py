@@ -272,6 +272,7 @@ def finish(state: State) -> None:
                 state.caption(target),
                 state.said_of_mask(target)[0],
                 prompts_of(target.photo),
+                target.photo.full_size(),
             )
             for target, warned in zip(state.targets, warnings, strict=True)
         )

@@ -73,7 +73,7 @@ def list_targets(
     """What has to exist for some photos; a UserError if a model or a mask file is missing."""
     targets = []
     for photo in photos:
-        mask = mask_key(photo.digest, segmenter.key(photo))
+        mask = mask_key(photo.digest, sized_key(photo, segmenter))
         background = fingerprint_fields(mask=mask, inpainter=inpainter.identity)
         keys: dict[Kind, str] = {
             "masks": mask,
@@ -86,6 +86,14 @@ def list_targets(
             keys["captions"] = fingerprint_fields(background=background, captioner=said)
         targets.append(Target(photo, keys))
     return targets
+
+
+def sized_key(photo: Photo, segmenter: Segmenter) -> str:
+    """The segmenter's key of a photo, with the size that a large photo is reduced to."""
+    key, size = segmenter.key(photo), photo.size()
+    if size == photo.full_size():
+        return key
+    return fingerprint_fields(segmenter=key, height=size[0], width=size[1])
 
 
 def mask_key(digest: str, segmenter_key: str) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 from PIL import Image
 
 from idgen.errors import UserError
-from idgen.prepare.photos import opened_picture, visible_entries
+from idgen.prepare.folder_contents import visible_entries
+from idgen.prepare.photos import opened_picture
 from idgen.prepare.store import Store
 
 _SHOWN = 3

@@ -60,6 +60,21 @@ class Solver:
         scaled: Tensor = self._scheduler.scale_model_input(latents, time)
         return scaled
 
+    def noised(self, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        """Clean latents as they are at a time on the way, for what is known of a picture.
+
+        Args:
+            clean: x_0, `B C h w`.
+            noise: Standard normal, `B C h w`.
+            time: One of `times`.
+        """
+        times = time.reshape(1).expand(len(clean))
+        if hasattr(self._scheduler, "add_noise"):
+            added: Tensor = self._scheduler.add_noise(clean, noise, times)
+            return added
+        scaled: Tensor = self._scheduler.scale_noise(clean, times, noise)
+        return scaled
+
     def step(
         self, prediction: Tensor, time: Tensor, latents: Tensor, noise: Tensor | None = None
     ) -> Tensor:

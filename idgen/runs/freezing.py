@@ -126,6 +126,7 @@ def _listed(value: Any) -> list[Any]:
 def _identified(built: Namespace, limit: float | None) -> Identified:
     module, data, fidelity = built.model, built.data, built.fidelity
     of_photos = data.preparation.segmenter_for(module.backbone)
+    of_drawings = data.preparation.inpainter_of_drawings(module.backbone)
     protocol = Protocol(
         dino=fidelity.dino.model,
         dino_revision=fidelity.dino.revision,
@@ -138,7 +139,7 @@ def _identified(built: Namespace, limit: float | None) -> Identified:
         pairing=PAIRING,
         photo_segmenter=of_photos.identity,
         segmenter=(fidelity.segmenter or of_photos).identity,
-        inpainter=data.preparation.inpainter.identity,
+        inpainter=(fidelity.inpainter or of_drawings).identity,
         sampler={"name": type(module.sampler).__name__, **module.sampler.settings},
         drawing_seed=data.drawing_seed,
         prompts=suite_identity(data.test_suite),

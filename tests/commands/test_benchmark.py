@@ -20,6 +20,7 @@ import idgen.commands.benchmark as command
 from idgen.benchmark.executor import LocalExecutor
 from idgen.benchmark.tables import PHOTOS
 from idgen.cli import main
+from idgen.commands.terminating import terminating
 from idgen.locks import locked
 from idgen.prepare import lone_photo_note
 from tests.benchmark.settings import benchmark_settings, write_settings
@@ -267,7 +268,7 @@ def test_a_signal_lets_commands_save_and_says_how_to_go_on(
     given = (f"--checkpoint={checkpoint}", f"--wait={tmp_path / 'never'}")
 
     def run(command_name: str, *, options: Sequence[str]) -> None:
-        with command._terminating():
+        with terminating():
             command._run_all(LocalExecutor(1, 1), [make_cell(tmp_path, "a", *given)], "running")
 
     def driver() -> int:

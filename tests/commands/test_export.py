@@ -22,6 +22,12 @@ FUSED = "model: {conditioning: {init_args: {fuse_at_inference: true}}}"
 MOVED = "model: {backbone: {init_args: {source: /nowhere/sd15}}}"
 
 
+@pytest.fixture(autouse=True)
+def one_process(drawer: StandaloneDrawer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All exports are drawn by one process."""
+    monkeypatch.setattr(StandaloneDrawer, "__enter__", lambda self: drawer)
+
+
 def exported(trained: Workspace, out: Path, *options: str, kind: str = "kohya") -> int:
     given = ("export", str(trained.last), "--format", kind, "--output", str(out))
     return main([*given, *options])
@@ -105,7 +111,7 @@ REFUSED = {
     "no name": (["--push=name"], "--push: 'name' is no name on the hub"),
     "private alone": (["--private"], "--private is for --push"),
     "samples": (["--samples=-1"], "--samples must be 0 or more"),
-    "a prompt without [V]": (["--prompt=a dog"], "[V]"),
+    "a prompt without [V]": (["--prompt=a dog"], "--prompt 'a dog' does not name the subject"),
     "an unknown type": (["--dtype=int8"], "--dtype"),
     "no photo": (["--reference-weight=1"], "give --reference too"),
 }
@@ -159,7 +165,16 @@ def test_a_run_that_diverged_is_refused(
     error = capsys.readouterr().err
     assert "CKPT" in error
     assert "is not finite; take another checkpoint" in error
-    assert not (tmp_path / "out").exists()
+
+    # Finite itself, but nothing that is drawn with it.
+    checkpoint = torch.load(trained.last, weights_only=True)
+    for weight in checkpoint["state_dict"].values():
+        weight.mul_(1e20)
+    del checkpoint["idgen"]["weights_digest"]
+    torch.save(checkpoint, tmp_path / "diverged.ckpt")
+    assert main(["export", str(tmp_path / "diverged.ckpt"), *options, "--samples=0"]) == 2
+    assert "CKPT: it draws nothing that is finite" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"diverged.ckpt"}
 
 
 def test_files_that_draw_something_else_are_not_kept(

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -10,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from idgen.cli import main
+from idgen.loaded import sampling_job
 from tests.commands.test_bad_input import Refusal, refusal  # noqa: F401
 from tests.workspace import Workspace
 
@@ -114,8 +118,6 @@ def test_like_with_something_otherwise_and_with_another_picture(
     # A picture whose pixels were changed and whose record was not.
     changed = tmp_path / "changed.png"
     with Image.open(path) as picture:
-        from PIL.PngImagePlugin import PngInfo
-
         texts = PngInfo()
         texts.add_itxt("idgen", picture.text["idgen"])  # type: ignore[attr-defined]
         pixel = picture.copy()
@@ -213,6 +215,13 @@ def test_pictures_without_a_record(
     picture = str(next((drawn / "images" / "run").iterdir()))
     assert "leave prompts out" in refusal("sample", "--like", picture, "m", "p", "--out", out)
     assert "leave -n out" in refusal("sample", "--like", picture, "-n", "1", "--out", out)
+    for wrong in ({"place": 99}, {"seed": "x"}, {"sampler": {"stepz": 1}}, {"format": 9}):
+        changed = PngInfo()
+        changed.add_itxt("idgen", json.dumps({**record(Path(picture)), **wrong}))
+        with Image.open(picture) as opened:
+            opened.save(tmp_path / "wrong.png", pnginfo=changed)
+        line = refusal("sample", "--like", str(tmp_path / "wrong.png"), "--out", out)
+        assert "says of how it was drawn cannot be read" in line
     assert not Path(out).exists()
 
 
@@ -251,6 +260,24 @@ def test_a_run_that_diverged_draws_nothing(
     line = refusal("sample", str(path), "a [V] dog", "--out", str(out))
     assert "draws nothing that is finite" in line
     assert not out.exists()
+
+
+def test_a_signal_keeps_what_was_drawn(
+    trained: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    # Between the first model's pictures and the second's.
+    monkeypatch.setattr(sampling_job, "let_go", stop)
+    out = tmp_path / "out"
+    command = ["sample", str(trained.run), "a [V] dog", "-n", "1", "--out", str(out)]
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--beside", str(trained.models.pipeline)])
+    assert ended.value.code == 143
+    assert len(list((out / "images").iterdir())) == 1
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_exported_lora_draws_what_the_checkpoint_draws(

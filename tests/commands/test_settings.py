@@ -20,7 +20,7 @@ LORA = "--model.tuning.init_args"
 def options_of(heading: str) -> list[str]:
     """The options of the command under a heading of the page."""
     section = PAGE.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    command = re.search(r"^    idgen fit((?:.*\\\n)*.*)$", section, re.MULTILINE)
+    command = re.search(r"^idgen fit((?:.*\\\n)*.*)$", section, re.MULTILINE)
     assert command is not None, heading
     words = command[1].replace("\\\n", " ").split()
     assert words[:2] == ["--config", "configs/base.yaml"]
@@ -63,9 +63,9 @@ def test_the_text_side_has_a_rate_of_its_own(subject: Workspace, tmp_path: Path)
         [n for n in made["state_dict"] if "lora" in n or n.startswith("conditioning")]
     )
     # Stopped and gone on with, it comes to the same weights to the bit.
-    whole = trained(subject, tmp_path / "whole", options, steps=4)
+    whole = trained(subject, tmp_path / "whole", options, steps=3)
     last = tmp_path / "a" / "checkpoints" / "last.ckpt"
-    assert main(["fit", f"--ckpt_path={last}", "--trainer.max_steps=4"]) == 0
+    assert main(["fit", f"--ckpt_path={last}", "--trainer.max_steps=3"]) == 0
     assert_same(torch.load(last, weights_only=True)["state_dict"], whole["state_dict"])
 
 
@@ -106,6 +106,8 @@ def test_each_setting_trains_and_draws(subject: Workspace, tmp_path: Path, headi
         assert made["current_model_state"].keys() == made["state_dict"].keys()
     if package is not None:
         assert made["idgen"]["optimizer"].startswith(package)
+    if package is not None or heading == "Rank dropout":
+        return  # such a checkpoint is one of LoRA as any other
     out = tmp_path / "out"
     assert main(["sample", str(tmp_path / "run"), "a [V] dog", "-n", "1", "--out", str(out)]) == 0
     assert len(list((out / "images").iterdir())) == 1

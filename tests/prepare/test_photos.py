@@ -141,7 +141,7 @@ def damaged_avif(path: Path) -> None:
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "text.jpg": (lambda path: path.write_text("not an image"), "is no image"),
-    "movie.mp4": (lambda path: path.write_bytes(b"\0\0\0\x20ftypisom"), "is no image"),
+    "movie.bin": (lambda path: path.write_bytes(b"\0\0\0\x20ftypisom"), "is no image"),
     "empty.png": (lambda path: path.write_bytes(b""), "is empty"),
     "cut.jpg": (truncated_jpeg, "is truncated"),
     "cut.png": (truncated_png, "is truncated"),

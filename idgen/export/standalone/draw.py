@@ -7,20 +7,25 @@ A job::
 
     pipeline    the class of the pipeline in diffusers
     base        a pipeline folder
+    left_out    parts of it that are not loaded
     variant     of its weights' files, or null
     lora        a file for `load_lora_weights`, or null
     embedding   a file for `load_textual_inversion`, or null
     embeds      a safetensors file with `prompt_embeds` and, with guidance,
                 `negative_prompt_embeds`, of which the first are drawn; or null
     fusion      the folder of `idgen_fusion.py` and `fusion.safetensors`, or null
-    prompt, negative_prompt, guidance, steps, stochastic
+    prompt, negative_prompt, guidance, steps
+    scheduler   a class of diffusers, or null for the base's own
+    settings    of it, over the configuration of the base's own
+    eta         of DDIM
     max_sequence_length  how many tokens T5 takes, or null where there is none
-    size        pixels on a side
+    size        width and height in pixels
     noise       a safetensors file, `noise` `S C h w`: what is started from, then each step's
     device      such as `cpu`
     output      where the picture goes
 """
 
+import functools
 import importlib.util
 import json
 import sys
@@ -36,11 +41,13 @@ def load_pipeline(job: dict[str, Any]) -> Any:
     """The base with what was exported, in float32."""
     import diffusers
 
+    left_out = dict.fromkeys(job["left_out"])
     unused = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     pipeline = getattr(diffusers, job["pipeline"]).from_pretrained(
         job["base"],
         variant=job["variant"],
         torch_dtype=torch.float32,
+        **left_out,
         **(unused if job["pipeline"] == "StableDiffusionPipeline" else {}),
     )
     if job["lora"] is not None:
@@ -49,12 +56,9 @@ def load_pipeline(job: dict[str, Any]) -> Any:
     if job["embedding"] is not None:
         file = Path(job["embedding"])
         pipeline.load_textual_inversion(file.parent, weight_name=file.name)
-    # Rectified flow is solved by the pipeline's own scheduler.
-    if "FlowMatch" not in type(pipeline.scheduler).__name__:
-        algorithm = "sde-dpmsolver++" if job["stochastic"] else "dpmsolver++"
-        pipeline.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(
-            pipeline.scheduler.config, algorithm_type=algorithm
-        )
+    if job["scheduler"] is not None:
+        kind = getattr(diffusers, job["scheduler"])
+        pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **job["settings"])
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(job["device"])
 
@@ -93,6 +97,8 @@ def with_noise(pipeline: Any, noise: Tensor) -> None:
     """Makes the scheduler add the given noise at its steps, in order."""
     original, left = pipeline.scheduler.step, list(noise)
 
+    # Pipelines look at its signature to see whether it takes eta.
+    @functools.wraps(original)
     def step(model_output: Tensor, timestep: Any, sample: Tensor, **others: Any) -> Any:
         others.pop("generator", None)
         given = {"variance_noise": left.pop(0).unsqueeze(0)} if left else {}
@@ -111,6 +117,7 @@ def draw(job: dict[str, Any]) -> None:
         given["max_sequence_length"] = job["max_sequence_length"]
     with_noise(pipeline, noise[1:])
     start = noise[:1]
+    width, height = job["size"]
     if hasattr(pipeline, "_pack_latents"):
         start = pipeline._pack_latents(start, *start.shape)
     drawn = pipeline(
@@ -118,8 +125,10 @@ def draw(job: dict[str, Any]) -> None:
         num_inference_steps=job["steps"],
         guidance_scale=job["guidance"],
         latents=start,
-        height=job["size"],
-        width=job["size"],
+        width=width,
+        height=height,
+        # Only pipelines that DDIM may solve take it.
+        **({"eta": job["eta"]} if job["eta"] else {}),
     )
     drawn.images[0].save(job["output"])
     ours = sorted(name for name in sys.modules if name.split(".")[0] == "idgen")

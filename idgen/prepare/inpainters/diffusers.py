@@ -5,11 +5,10 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -17,8 +16,8 @@ from PIL import Image
 from idgen.errors import UserError, first_line
 from idgen.fingerprint import fingerprint_fields, fingerprint_path
 from idgen.masks import Mask, Picture
+from idgen.prepare.inpainters.context import CONTEXT, at_resolution, fill_in_context
 from idgen.prepare.inpainters.inpainter import Inpaint, Inpainter, dilate, no_background
-from idgen.prepare.views import cut_square
 from idgen.sources import model_folder
 
 _KEY = "DiffusersInpainter.source"
@@ -32,8 +31,6 @@ _HUB_PATTERNS = [
     "*/diffusion_pytorch_model.safetensors",
     "*/diffusion_pytorch_model-*-of-*.safetensors",
 ]
-_CONTEXT = 1.5
-"""Side of the square that is seen, in sides of the hole, where the photo is large enough."""
 
 
 class DiffusersInpainter(Inpainter):
@@ -116,7 +113,7 @@ class DiffusersInpainter(Inpainter):
             negative_prompt=self.negative_prompt,
             resolution=self.resolution,
             dilation=float(self.dilation),
-            context=_CONTEXT,
+            context=CONTEXT,
             seed=self.seed,
         )
 
@@ -158,77 +155,36 @@ class DiffusersInpainter(Inpainter):
         hole = dilate(mask, self.dilation)
         if hole.all():
             raise no_background()
-        left, top, side = context_square(hole)
-        seen = cut_square(image, left, top, side)
-        unseen = cut_square(hole.astype(np.uint8), left, top, side) > 0
-        filled = self._fill(pipeline, seen, unseen)
-        result = image.copy()
-        y, x = np.nonzero(hole)
-        result[y, x] = filled[y - top, x - left]
-        return result
-
-    def _fill(self, pipeline: Any, image: Picture, hole: Mask) -> Picture:
-        """Fills the hole of a square picture, at the pipeline's resolution."""
         resolution = self.resolution or trained_resolution(pipeline)
-        size = (resolution, resolution)
-        reduced = resolution < len(image)
-        method = cv2.INTER_AREA if reduced else cv2.INTER_LINEAR
-        small: Any = cv2.resize(image, size, interpolation=method)
-        # Any share of the hole counts, or the subject's colours would be seen.
-        share: Any = cv2.resize(hole.astype(np.float32), size, interpolation=method)
-        seed = hashlib.sha256(image.tobytes() + hole.tobytes() + str(self.seed).encode())
+
+        def fill(seen: Picture, unseen: Mask) -> Picture:
+            seed = hashlib.sha256(seen.tobytes() + unseen.tobytes() + str(self.seed).encode())
+            number = int.from_bytes(seed.digest()[:7])
+            return at_resolution(seen, unseen, resolution, partial(self._fill, pipeline, number))
+
+        return fill_in_context(image, hole, fill)
+
+    def _fill(self, pipeline: Any, seed: int, image: Picture, hole: Mask) -> Picture:
+        """Fills the hole of a square picture at the pipeline's resolution."""
         try:
             output = pipeline(
                 prompt=self.prompt,
                 negative_prompt=self.negative_prompt,
-                image=Image.fromarray(small),
-                mask_image=Image.fromarray((share > 0).astype(np.uint8) * 255),
-                height=resolution,
-                width=resolution,
+                image=Image.fromarray(image),
+                mask_image=Image.fromarray(hole.astype(np.uint8) * 255),
+                height=len(image),
+                width=len(image),
                 # From pure noise: with less, the subject would be the start.
                 strength=1.0,
                 num_inference_steps=self.steps,
                 guidance_scale=self.guidance,
-                generator=torch.Generator().manual_seed(int.from_bytes(seed.digest()[:7])),
+                generator=torch.Generator().manual_seed(seed),
             )
         except (ValueError, TypeError) as error:
             # So diffusers refuses latents, sizes and arguments that a pipeline cannot take.
             reason = first_line(error)
             raise UserError(f"{_KEY}: {self.source!r} cannot inpaint ({reason})") from error
-        filled = output.images[0].convert("RGB").resize(image.shape[:2], Image.Resampling.BICUBIC)
-        return np.asarray(filled, dtype=np.uint8)
-
-
-def context_square(hole: Mask) -> tuple[int, int, int]:
-    """The square around a hole that an inpainter gets to see.
-
-    As wide as the photo's shorter side, so that there is much to go by, or wider where the hole
-    needs it. It is centred on the hole, and moved back where it would leave the photo; along a
-    side that it is longer than, it is centred on the photo.
-
-    Args:
-        hole: `H W`, not empty.
-
-    Returns:
-        Left, top and side in pixels; left and top may be negative.
-    """
-    height, width = hole.shape
-    rows, columns = (np.flatnonzero(hole.any(axis=axis)) for axis in (1, 0))
-    longest = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
-    wanted = max(min(height, width), round(_CONTEXT * longest))
-    side = int(min(wanted, max(height, width)))
-
-    def start(first: int, last: int, length: int) -> int:
-        if side >= length:
-            return -((side - length) // 2)
-        middle = (first + last + 1 - side) // 2
-        return min(max(middle, 0), length - side)
-
-    return (
-        start(int(columns[0]), int(columns[-1]), width),
-        start(int(rows[0]), int(rows[-1]), height),
-        side,
-    )
+        return np.asarray(output.images[0].convert("RGB"), dtype=np.uint8)
 
 
 def trained_resolution(pipeline: Any) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from idgen.masks import Mask, Picture
+from idgen.prepare.features import LatentBackbone
 from idgen.prepare.photos import UnfitPhotoError
 
 Inpaint: TypeAlias = Callable[[Picture, Mask], Picture]
@@ -23,6 +24,10 @@ class Inpainter(ABC):
     @abstractmethod
     def identity(self) -> str:
         """Hash of what computes the background: weights, settings, version of the algorithm."""
+
+    def of(self, backbone: LatentBackbone) -> "Inpainter":
+        """The same one for photos of this backbone; most use none."""
+        return self
 
     @abstractmethod
     def loaded(self, device: torch.device) -> AbstractContextManager[Inpaint]:

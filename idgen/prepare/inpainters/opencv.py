@@ -11,7 +11,8 @@ import torch
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask, Picture
-from idgen.prepare.inpainters.inpainter import Inpaint, Inpainter, dilate, no_background
+from idgen.prepare.inpainters.hole import Hole
+from idgen.prepare.inpainters.inpainter import Inpaint, Inpainter, no_background
 
 
 class OpenCVInpainter(Inpainter):
@@ -27,6 +28,8 @@ class OpenCVInpainter(Inpainter):
         radius: float = 3.0,
         dilation: float = 0.06,
         long_side: int = 512,
+        grow: float = 0.0,
+        frames: bool = False,
     ) -> None:
         """Sets how, and how much, is painted over.
 
@@ -37,6 +40,9 @@ class OpenCVInpainter(Inpainter):
             dilation: How far the mask is widened first, as a fraction of the square root of its
                 area, so that no rim of the subject is left to leak into f'_i.
             long_side: Pixels; a picture with a longer side is filled at this size.
+            grow: How much further it grows over what looks like the subject's rest or shadow; see
+                `Hole`.
+            frames: Whether bars of one colour around the photo are kept out; see `Hole`.
 
         Raises:
             UserError: If a value is out of its range.
@@ -50,10 +56,13 @@ class OpenCVInpainter(Inpainter):
         self.radius = radius
         self.dilation = dilation
         self.long_side = long_side
+        self.hole = Hole(dilation, grow, frames)
 
     @property
     def identity(self) -> str:
         """Hash of the method and its settings."""
+        # What was added later is left out unless it is used, so that earlier backgrounds stay.
+        more = {} if self.hole == Hole(self.dilation) else {"hole": self.hole.identity}
         return fingerprint_fields(
             inpainter="opencv",
             version=1,
@@ -61,6 +70,7 @@ class OpenCVInpainter(Inpainter):
             radius=float(self.radius),
             dilation=float(self.dilation),
             long_side=self.long_side,
+            **more,
         )
 
     @contextmanager
@@ -69,8 +79,10 @@ class OpenCVInpainter(Inpainter):
         yield self._inpaint
 
     def _inpaint(self, image: Picture, mask: Mask) -> Picture:
-        hole = dilate(mask, self.dilation)
-        height, width = mask.shape
+        return self.hole.filled(image, mask, self._fill)
+
+    def _fill(self, image: Picture, hole: Mask) -> Picture:
+        height, width = hole.shape
         scale = min(1.0, self.long_side / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         small: Any = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -20,7 +20,13 @@ from idgen.prepare.segmenters.detector import BoxDetector, Detect
 from idgen.prepare.segmenters.finding import Find, Finding
 from idgen.prepare.segmenters.grabcut import GrabCutSegmenter
 from idgen.prepare.segmenters.promptable import PromptableNetwork
-from idgen.prepare.segmenters.prompts import Box, PromptedSegmenter, prompted_key, prompts_of
+from idgen.prepare.segmenters.prompts import (
+    Box,
+    PromptedSegmenter,
+    placed_prompts,
+    prompted_key,
+    prompts_of,
+)
 from idgen.prepare.segmenters.saliency import (
     Salience,
     SalienceMap,
@@ -202,7 +208,7 @@ class _Look:
 
     def find(self, photo: Photo) -> Finding:
         """The subject of a photo."""
-        picture, prompts = photo.pixels(), prompts_of(photo)
+        picture, prompts = photo.pixels(), placed_prompts(photo)
         if prompts is not None:
             if self.network is not None:
                 mask = prompted_mask(self.network, picture, prompts)

@@ -9,6 +9,7 @@ from pathlib import Path
 from idgen.dreambench import read_class_nouns
 from idgen.errors import UserError
 from idgen.placeholders import check_words
+from idgen.prepare.kohya_folders import kohya_folder
 from idgen.prepare.photos import Photo
 from idgen.texts import read_text
 
@@ -20,8 +21,8 @@ NOUN_FILE = "class_noun.txt"
 class ClassNouns:
     """Where a subject's class noun is looked up, the nearest place first.
 
-    `class_noun.txt` beside the photos, then the table by the name of the photos' folder, then the
-    noun for all.
+    `class_noun.txt` beside the photos, then the table by the name of the photos' folder, then that
+    name itself where it is one of kohya's (`10_sks dog`), then the noun for all.
 
     Attributes:
         noun: Of all subjects that have none of their own.
@@ -47,7 +48,10 @@ class ClassNouns:
         listed = {} if self.table is None else read_noun_table(self.table)
         if photo.subject in listed:
             check_words(listed[photo.subject], f"{self.table}: {photo.subject}:")
-        return _beside(photo.path.absolute().parent) or listed.get(photo.subject)
+        folder = photo.path.absolute().parent
+        kohya = kohya_folder(folder)
+        named = _beside(folder) or listed.get(photo.subject)
+        return named or (None if kohya is None else kohya.noun)
 
 
 def _beside(folder: Path) -> str | None:

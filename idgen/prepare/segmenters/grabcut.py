@@ -21,7 +21,7 @@ from idgen.prepare.segmenters.colour_cues import (
     without_bars,
 )
 from idgen.prepare.segmenters.finding import Find, Finding
-from idgen.prepare.segmenters.prompts import PromptedSegmenter, Prompts, prompts_of
+from idgen.prepare.segmenters.prompts import PromptedSegmenter, Prompts, placed_prompts
 from idgen.prepare.segmenters.seeds import GROUND, MAYBE_GROUND, MAYBE_SUBJECT, SUBJECT, Seeds
 from idgen.prepare.segmenters.segmenter import Segment
 
@@ -77,7 +77,7 @@ class GrabCutSegmenter(PromptedSegmenter):
                 own = cues()[digests.index(photo.digest)]
             else:
                 own = find_cues([*pictures(), _coarse(photo)])[-1]
-            prompts = prompts_of(photo)
+            prompts = placed_prompts(photo)
             mask, steady = _segment(photo.pixels(), own, prompts, self.long_side)
             if prompts is not None:
                 return Finding(mask, "GrabCut, your prompts")

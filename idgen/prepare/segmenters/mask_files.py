@@ -13,7 +13,8 @@ import torch
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
 from idgen.masks import HALF, Mask
-from idgen.prepare.photos import Photo, visible_entries
+from idgen.prepare.folder_contents import visible_entries
+from idgen.prepare.photos import Photo
 from idgen.prepare.segmenters.finding import Find, Finding
 from idgen.prepare.segmenters.mask_pictures import read_matte
 from idgen.prepare.segmenters.segmenter import Segment, Segmenter

@@ -7,11 +7,13 @@ from PIL import Image
 
 from idgen.errors import UserError
 from idgen.masks import HALF, Matte
-from idgen.prepare.photos import Photo, opened_picture
+from idgen.prepare.photos import Photo, opened_picture, reduced
 
 
 def read_matte(path: Path, photo: Photo) -> Matte:
     """A mask's picture, `H W`: its alpha channel if that says anything, else its brightness.
+
+    It comes at the size of `photo.pixels()`.
 
     Args:
         path: The picture; of the photo's size, as the photo is seen, that is after EXIF rotation.
@@ -25,7 +27,7 @@ def read_matte(path: Path, photo: Photo) -> Matte:
             matte = _matte(image)
     except Exception as error:  # decoders raise all kinds on damaged input
         raise UserError(f"cannot read the mask {path} ({error}); save it as PNG") from error
-    (height, width), (own_height, own_width) = photo.size(), matte.shape
+    (height, width), (own_height, own_width) = photo.full_size(), matte.shape
     if (height, width) != (own_height, own_width):
         raise UserError(
             f"the mask {path} is {own_width} x {own_height}, its photo {photo.name!r} is "
@@ -38,7 +40,7 @@ def read_matte(path: Path, photo: Photo) -> Matte:
         )
     if matte.min() >= HALF:
         raise UserError(f"the mask {path} covers the whole photo; paint the background black")
-    return matte
+    return reduced(matte)
 
 
 def is_coloured(path: Path) -> bool:

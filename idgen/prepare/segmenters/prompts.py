@@ -68,6 +68,28 @@ def prompts_of(photo: Photo) -> Prompts | None:
     return _of_folder(photo.path.parent).get(photo.name)
 
 
+def placed_prompts(photo: Photo) -> Prompts | None:
+    """The same in pixels of `photo.pixels()`, which may be smaller than the file's picture."""
+    prompts = prompts_of(photo)
+    if prompts is None or photo.size() == photo.full_size():
+        return prompts
+    (height, width), (full_height, full_width) = photo.size(), photo.full_size()
+    across, down = width / full_width, height / full_height
+
+    def placed(points: Points) -> Points:
+        return tuple((x * across, y * down) for x, y in points)
+
+    box = None
+    if prompts.box is not None:
+        (left, top), (right, bottom) = placed((prompts.box[:2], prompts.box[2:]))
+        box = (left, top, right, bottom)
+    return Prompts(
+        points=placed(prompts.points),
+        background_points=placed(prompts.background_points),
+        box=box,
+    )
+
+
 def prompted_key(identity: str, photo: Photo) -> str:
     """A segmenter's key of a photo: its identity, and the photo's own prompts if it has any."""
     prompts = prompts_of(photo)
@@ -110,7 +132,7 @@ def check_prompts(photos: Sequence[Photo]) -> None:
 
 
 def _check_places(prompts: Prompts, photo: Photo) -> None:
-    height, width = photo.size()
+    height, width = photo.full_size()
     box = () if prompts.box is None else (prompts.box[:2], prompts.box[2:])
     for key, places in zip(_FORMS, (prompts.points, prompts.background_points, box), strict=True):
         for x, y in places:

@@ -15,7 +15,7 @@ from idgen.masks import Mask, Picture, overlap, tidy
 from idgen.prepare.photos import Photo
 from idgen.prepare.segmenters.finding import Find, Finding
 from idgen.prepare.segmenters.grabcut import regrown
-from idgen.prepare.segmenters.prompts import Box, PromptedSegmenter, Prompts, prompts_of
+from idgen.prepare.segmenters.prompts import Box, PromptedSegmenter, Prompts, placed_prompts
 from idgen.prepare.segmenters.saliency_weights import Family, SaliencyWeights
 from idgen.prepare.segmenters.segmenter import Segment
 
@@ -90,7 +90,7 @@ class SaliencySegmenter(PromptedSegmenter):
         with self.network(device) as salience:
 
             def segment(photo: Photo) -> Mask:
-                picture, prompts = photo.pixels(), prompts_of(photo)
+                picture, prompts = photo.pixels(), placed_prompts(photo)
                 if prompts is not None:
                     return prompted(salience, picture, prompts)
                 return tidy(salience(picture) > 0.5)
@@ -103,7 +103,7 @@ class SaliencySegmenter(PromptedSegmenter):
         with self.network(device) as salience:
 
             def find(photo: Photo) -> Finding:
-                picture, prompts = photo.pixels(), prompts_of(photo)
+                picture, prompts = photo.pixels(), placed_prompts(photo)
                 if prompts is not None:
                     return Finding(prompted(salience, picture, prompts), "saliency, your prompts")
                 values = salience(picture)

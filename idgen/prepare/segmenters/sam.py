@@ -23,7 +23,13 @@ from idgen.prepare.segmenters.candidates import Candidates, choose, keep_best, s
 from idgen.prepare.segmenters.class_noun import NOUN_FILE, ClassNouns
 from idgen.prepare.segmenters.detector import BoxDetector, Detect
 from idgen.prepare.segmenters.promptable import PromptableNetwork
-from idgen.prepare.segmenters.prompts import PromptedSegmenter, Prompts, prompted_key, prompts_of
+from idgen.prepare.segmenters.prompts import (
+    PromptedSegmenter,
+    Prompts,
+    placed_prompts,
+    prompted_key,
+    prompts_of,
+)
 from idgen.prepare.segmenters.sam_weights import Architecture, SamWeights
 from idgen.prepare.segmenters.segmenter import Segment
 from idgen.sources import MINI
@@ -145,7 +151,7 @@ class SamSegmenter(PromptedSegmenter):
             noun = cache(lambda: self.nouns.of(photos[0]) if self._takes_noun else "")
 
             def segment(photo: Photo) -> Mask:
-                prompts = prompts_of(photo)
+                prompts = placed_prompts(photo)
                 if prompts is not None:
                     return look.prompted(photo.pixels(), prompts)  # noqa: F821 (see below)
                 # Candidates come from automatic prompts alone and of the whole set, whatever masks

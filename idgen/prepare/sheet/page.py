@@ -37,6 +37,7 @@ class SheetRow:
         caption: Its prompt, to be edited.
         source: What its mask was taken from; empty where that is not known.
         prompts: What the user said already of where the subject is.
+        size: Height and width that prompts are counted in; None for those of `photo`.
     """
 
     name: str
@@ -47,6 +48,7 @@ class SheetRow:
     caption: SheetCaption
     source: str = ""
     prompts: Prompts | None = None
+    size: tuple[int, int] | None = None
 
 
 def draw_contact_page(rows: Iterable[SheetRow], key: str) -> bytes:
@@ -62,8 +64,8 @@ def draw_contact_page(rows: Iterable[SheetRow], key: str) -> bytes:
     photos = [
         {
             "name": row.name,
-            "width": row.photo.shape[1],
-            "height": row.photo.shape[0],
+            "width": (row.size or row.photo.shape)[1],
+            "height": (row.size or row.photo.shape)[0],
             "prompts": "" if row.prompts is None else row.prompts.model_dump_json(),
             "share": f"{100 * row.mask.mean():.0f}",
             "warnings": row.warnings,

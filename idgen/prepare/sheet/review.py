@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from idgen.masks import Mask, Picture
 
-REVIEW_VERSION = 2
+REVIEW_VERSION = 3
 """Part of the contact sheet's key: raise it when other warnings are given."""
 
 SMALL, LARGE = 0.02, 0.90
@@ -28,6 +28,9 @@ In the mini world: right masks come to 0.15 at most, masks beside the subject to
 _SAME_BITS = 6
 _SAME_COLOUR = 24
 _GRID = 8
+_PANORAMA = 2.0
+_GREY = 6
+"""Levels by which a grey photo's colours differ, JPEG's rounding included."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,13 @@ class Look:
         gradients: Difference hash of the photo: 16 hexadecimal digits, a bit for each of 8 x 8
             places, whether it gets lighter to the right there.
         colour: Its mean colour, three levels from 0 to 255.
+        is_grey: Whether it has no other colours than greys.
     """
 
     share: float
     gradients: str
     colour: tuple[int, int, int]
+    is_grey: bool = False
 
 
 def look_of(photo: Picture, mask: Mask) -> Look:
@@ -53,7 +58,9 @@ def look_of(photo: Picture, mask: Mask) -> Look:
     lighter = small[:, 1:] > small[:, :-1] + 1
     red, green, blue = (round(level) for level in cv2.mean(photo)[:3])
     gradients = np.packbits(lighter).tobytes().hex()
-    return Look(round(float(mask.mean()), 6), gradients, (red, green, blue))
+    levels = cv2.resize(photo, (4 * _GRID, 4 * _GRID), interpolation=cv2.INTER_AREA).astype(int)
+    is_grey = bool(np.ptp(levels, axis=2).max() <= _GREY)
+    return Look(round(float(mask.mean()), 6), gradients, (red, green, blue), is_grey)
 
 
 def mask_warnings(mask: Mask) -> list[str]:
@@ -61,7 +68,8 @@ def mask_warnings(mask: Mask) -> list[str]:
 
     Returns:
         One short text for each of: under 2 % of the picture, over 90 % of it, several large
-        pieces, touching two opposite borders or all four. Empty if nothing looks wrong.
+        pieces, touching two opposite borders or all four, a picture over twice as long as wide.
+        Empty if nothing looks wrong.
     """
     found = []
     share = float(mask.mean())
@@ -81,6 +89,9 @@ def mask_warnings(mask: Mask) -> list[str]:
     elif across or down:
         which = "the left and the right" if across else "the upper and the lower"
         found.append(f"the mask touches {which} border")
+    if max(mask.shape) > _PANORAMA * min(mask.shape):
+        seen = 100 * min(mask.shape) / max(mask.shape)
+        found.append(f"a panorama: a view shows about {seen:.0f} % of it; crop it to the subject")
     return found
 
 
@@ -94,10 +105,12 @@ def set_warnings(names: Sequence[str], looks: Sequence[Look], subjects: Tensor) 
 
     Returns:
         For each photo one short text for each of: its mask is of quite another size than the
-        others', its subject looks unlike the others', it is nearly the same photo as one before.
+        others', its subject looks unlike the others', it is nearly the same photo as one before,
+        or grey among photos in colour.
     """
     found: list[list[str]] = [[] for _ in names]
-    for number, text in (*_other_sizes(looks), *_unlike(subjects), *_copies(names, looks)):
+    of_colours = (*_copies(names, looks), *_grey(looks))
+    for number, text in (*_other_sizes(looks), *_unlike(subjects), *of_colours):
         found[number].append(text)
     return found
 
@@ -126,12 +139,21 @@ def _unlike(subjects: Tensor) -> list[tuple[int, str]]:
     return [(int(number), text) for number in torch.nonzero(outlying).flatten()]
 
 
+def _grey(looks: Sequence[Look]) -> list[tuple[int, str]]:
+    grey = [number for number, look in enumerate(looks) if look.is_grey]
+    if 2 * len(grey) >= len(looks):
+        return []
+    text = "grey among photos in colour: the subject's colours are learnt from it too"
+    return [(number, text) for number in grey]
+
+
 def _copies(names: Sequence[str], looks: Sequence[Look]) -> list[tuple[int, str]]:
     found = []
     for number, look in enumerate(looks):
         for before, other in zip(names, looks[:number], strict=False):
             if _alike(look, other):
-                found.append((number, f"nearly the same photo as {before!r}"))
+                grey = "a grey copy of" if look.is_grey and not other.is_grey else None
+                found.append((number, f"{grey or 'nearly the same photo as'} {before!r}"))
                 break
     return found
 
@@ -139,4 +161,6 @@ def _copies(names: Sequence[str], looks: Sequence[Look]) -> list[tuple[int, str]
 def _alike(one: Look, other: Look) -> bool:
     bits = (int(one.gradients, 16) ^ int(other.gradients, 16)).bit_count()
     colours = max(abs(a - b) for a, b in zip(one.colour, other.colour, strict=True))
-    return bits <= _SAME_BITS and colours <= _SAME_COLOUR
+    # A grey copy has another mean colour, but no other light and dark.
+    differs_in_grey = one.is_grey != other.is_grey
+    return bits <= _SAME_BITS and (colours <= _SAME_COLOUR or differs_in_grey)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from idgen.errors import UserError
 from idgen.prepare import DiffusersInpainter
-from idgen.prepare.inpainters.diffusers import context_square
+from idgen.prepare.inpainters.context import context_square
 from idgen.prepare.inpainters.inpainter import dilate
 from idgen.prepare.views import cut_square
 from tests.prepare.pictures import CPU, one_line, picture, red
@@ -54,15 +54,16 @@ def test_the_subject_is_not_seen(pipeline: Path) -> None:
     given_pictures: list[np.ndarray] = []
 
     class Watching(DiffusersInpainter):
-        def _fill(self, pipeline: Any, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+        def _fill(
+            self, pipeline: Any, seed: int, image: np.ndarray, hole: np.ndarray
+        ) -> np.ndarray:
             def watched(**options: Any) -> Any:
                 assert options["strength"] == 1.0
                 mask = np.asarray(options["mask_image"]) > 127
                 given_pictures.append(np.where(mask[..., None], 0, np.asarray(options["image"])))
                 return pipeline(**options)
 
-            watched.unet, watched.vae_scale_factor = pipeline.unet, pipeline.vae_scale_factor  # type: ignore[attr-defined]
-            return super()._fill(watched, image, hole)
+            return super()._fill(watched, seed, image, hole)
 
     image = picture(4, 90, 70)
     mask = red(image)
