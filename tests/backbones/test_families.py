@@ -100,7 +100,7 @@ def test_it_draws_the_picture_it_was_trained_on(
         # A random autoencoder's latents may be of any scale.
         latents = backbone.unscale_latents((mean - mean.mean()) / mean.std())
         wanted = to_uint8(autoencoder.decode(latents)).float()
-    train(module, latents, steps=200, batch=8)
+    train(module, latents, steps=family.steps, batch=8)
     drawing = DrawingRequest(PROMPT, PROMPT, 0, 0, 0)
     drawn = sampler.draw(backbone, module.conditioning, [drawing], CPU).images
     error = (drawn.float() - wanted).square().mean().item()

@@ -29,6 +29,7 @@ class Family:
         conditioning: Arguments of DecoupledFusion.
         guidance: How strongly tests draw.
         learning: Arguments of `save` for a denoiser that learns a picture within seconds.
+        steps: That it needs for that.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Family:
     conditioning: dict[str, Any] = field(default_factory=dict)
     guidance: float = 4.0
     learning: dict[str, Any] = field(default_factory=dict)
+    steps: int = 200
 
     def open(self, folder: Path, **settings: Any) -> PipelineBackbone:
         """The backbone of a folder that `save` wrote."""
@@ -219,6 +221,7 @@ FAMILIES = [
         tuning={"text_encoders": [0]},
         conditioning={"image_width": 32, "low_rank": 4},
         guidance=3.5,
+        steps=120,
     ),
 ]
 """All families beside Stable Diffusion 1.x and 2.x, which the rest of the suite is about."""

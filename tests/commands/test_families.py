@@ -22,14 +22,16 @@ Trained = Callable[[Family], Workspace]
 
 @pytest.fixture(scope="module")
 def trained_on(tmp_path_factory: pytest.TempPathFactory, tiny_models: TinyModels) -> Trained:
-    """Of a family, a workspace with a run of four steps; not to be changed."""
+    """Of a family, a workspace with a run of four steps, and a checkpoint of three."""
 
     @cache
     def made(family: Family) -> Workspace:
         workspace = make_workspace(tmp_path_factory.mktemp(family.name), tiny_models)
         source = family.save(workspace.folder / "pipeline")
         workspace.write(changed(workspace.settings(), family, source))
-        assert workspace.fit() == 0
+        half = {"every_n_train_steps": 3, "dirpath": str(workspace.folder / "half")}
+        callback = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": half}
+        assert workspace.fit(f"--trainer.callbacks+={json.dumps(callback)}") == 0
         return workspace
 
     return made
@@ -37,6 +39,7 @@ def trained_on(tmp_path_factory: pytest.TempPathFactory, tiny_models: TinyModels
 
 def changed(settings: dict[str, Any], family: Family, source: Path) -> dict[str, Any]:
     """The tiny settings with another family, its photos shown as they are and mirrored."""
+    settings["trainer"]["val_check_interval"] = 4
     model = settings["model"]
     model["backbone"] = {
         "class_path": f"idgen.backbones.{family.backbone}",
@@ -82,13 +85,11 @@ def moves(name: str) -> bool:
 def test_resuming_equals_never_having_stopped(
     family: Family, trained_on: Trained, tmp_path: Path
 ) -> None:
-    whole = trained_on(family)
-    options = [f"--trainer.default_root_dir={tmp_path / 'run'}"]
-    assert whole.fit(*options, "--trainer.max_steps=2") == 0
-    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    half = weights(last)
-    assert main(["fit", f"--ckpt_path={last}", "--trainer.max_steps=4"]) == 0
-    resumed, expected = weights(last), weights(whole.last)
+    whole, run = trained_on(family), tmp_path / "run"
+    [stopped] = whole.folder.glob("half/*.ckpt")
+    half = weights(stopped)
+    assert main(["fit", f"--ckpt_path={stopped}", f"--trainer.default_root_dir={run}"]) == 0
+    resumed, expected = weights(run / "checkpoints" / "last.ckpt"), weights(whole.last)
     assert resumed.keys() == expected.keys() == half.keys()
     assert all(torch.equal(value, resumed[name]) for name, value in expected.items())
     assert any(not torch.equal(value, half[name]) for name, value in expected.items())
@@ -130,6 +131,17 @@ def test_diffusers_draws_from_an_export_what_idgen_draws(
     card = (out / "README.md").read_text()
     assert f"{index['_class_name']}.from_pretrained(" in card
     assert (out / "pytorch_lora_weights.safetensors").exists()
+    base = f"--backbone={trained_on(family).folder / 'pipeline'}"
+    assert main(["sample", str(out), "a [V] dog", base, f"--out={tmp_path / 'no'}"]) == 2
+    assert f"is an export for a {family.backbone}; idgen draws with" in capsys.readouterr().err
+
+
+@every
+def test_a_bare_folder_is_drawn_with(family: Family, trained_on: Trained, tmp_path: Path) -> None:
+    pipeline, out = trained_on(family).folder / "pipeline", tmp_path / "out"
+    options = ["--steps=2", "--size=16", "-n=1", f"--out={out}"]
+    assert main(["sample", str(pipeline), "a [V] dog", *options]) == 0
+    assert len(list((out / "images").rglob("*.png"))) == 1
 
 
 def test_two_processes_train_the_same_weights(trained_on: Trained) -> None:
