@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -189,3 +190,20 @@ def test_an_image_encoder_of_another_width_needs_a_projection(
     assert "have width 24, the conditioning takes 32" in error
     assert "learnt projection" in error
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("one_process")
+def test_what_a_run_leaves_out_an_export_is_drawn_without(
+    tiny_models: TinyModels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [sd3] = [family for family in FAMILIES if family.name == "sd35_medium"]
+    without = replace(sd3, settings={**sd3.settings, "t5": False})
+    workspace = make_workspace(tmp_path / "sd3", tiny_models)
+    source = without.save(tmp_path / "pipeline")
+    workspace.write(changed(workspace.settings(), without, source))
+    assert workspace.fit("--trainer.max_steps=1", "--trainer.limit_val_batches=0") == 0
+    out = tmp_path / "out"
+    options = ["--format=diffusers", f"--output={out}", "--samples=0"]
+    assert main(["export", str(workspace.run), *options]) == 0
+    assert "at most 0 of" in (said := capsys.readouterr().out) or "at most 1 of" in said
+    assert ", text_encoder_3=None, tokenizer_3=None)" in (out / "README.md").read_text()
