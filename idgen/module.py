@@ -324,7 +324,10 @@ class PersonalizationModule(TrainedModule):
             strength = self.background_noise.strength(self._progress)
             clean = self.background_noise(clean, batch.subject_mask, strength)
             self.log("train/background_noise", strength)
-        return self.backbone.process.noised(clean)
+        noised = self.backbone.process.noised(clean)
+        if isinstance(batch, SubjectBatch):
+            return noised._replace(framing=batch.framing)
+        return noised
 
     @property
     def _progress(self) -> float:

@@ -190,7 +190,8 @@ class Sampler:
             raise UserError(f"Sampler.negative_prompt: {error}") from error
 
     def _solver(self, backbone: Backbone, device: torch.device) -> Solver:
-        return backbone.process.solver(self.steps, device, self.stochastic, self.solver)
+        process = backbone.process_of(self._latent_shape(backbone))
+        return process.solver(self.steps, device, self.stochastic, self.solver)
 
     def _latent_shape(self, backbone: Backbone) -> tuple[int, int, int]:
         return backbone.latent_shape if self.size is None else backbone.latent_shape_of(*self.size)
@@ -198,7 +199,7 @@ class Sampler:
     def _negative(self, backbone: Backbone) -> TextStates | None:
         if backbone.embeds_guidance or self.guidance == 1:
             return None
-        return backbone.encode([self.negative_prompt])
+        return backbone.encode_negative(self.negative_prompt)
 
     @torch.no_grad()
     def draw(

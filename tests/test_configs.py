@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from idgen.cli import main
+from tests.backbones.tiny_families import FAMILIES
 from tests.tiny import save_pipeline
 from tests.workspace import TinyModels, Workspace, make_workspace
 
@@ -20,6 +21,12 @@ OVERLAYS = [path for kind in KINDS for path in sorted(CONFIGS.glob(f"{kind}/*"))
 PUBLISHED = sorted(CONFIGS.glob("published/*"))
 LORA = ("unet.", "text_encoder.")
 OURS = (*LORA, "conditioning.decoupling.", "conditioning.fusion.")
+WITHOUT_TWIN = (
+    "transformer.",
+    "conditioning.decoupling.",
+    "conditioning.fusion.",
+    "conditioning.projection.",
+)
 TRAINED = {
     "lora": LORA,
     "masked_lora": LORA,
@@ -31,7 +38,21 @@ TRAINED = {
     "exclusion": (*LORA, "conditioning.residual."),
     "no_implicit": (*LORA, "conditioning.fusion."),
     "no_ffm": (*LORA, "conditioning.decoupling."),
+    "sdxl": ("unet.", "conditioning.decoupling.", "conditioning.fusion."),
+    "sd35_medium": WITHOUT_TWIN,
+    "flux1_dev": WITHOUT_TWIN,
     "token_entry": (*OURS, "conditioning.entrance.kind"),
+}
+LOW_RANK = "--model.conditioning.init_args.low_rank=4"
+PROJECTED = [LOW_RANK, "--model.conditioning.init_args.image_width=32"]
+SMALLER = {
+    "sdxl": [LOW_RANK],
+    "sd35_medium": [*PROJECTED, "--model.backbone.init_args.t5_tokens=12"],
+    "flux1_dev": [
+        *PROJECTED,
+        "--model.backbone.init_args.t5_tokens=12",
+        "--model.backbone.init_args.resolution=16",
+    ],
 }
 TrainedWith = Callable[[Path], Path]
 
@@ -70,6 +91,7 @@ def small(workspace: Workspace, run: Path, *overlays: Path) -> list[str]:
     """Options of a run of overlays over base.yaml, with small models in place of the real ones."""
     models = workspace.models
     segmenter = workspace.settings()["data"]["preparation"]["segmenter"]
+    encoder = workspace.settings()["data"]["preparation"]["image_encoder"]
     options = [
         *(f"--config={path}" for path in (CONFIGS / "base.yaml", *overlays)),
         f"--trainer.default_root_dir={run}",
@@ -77,14 +99,13 @@ def small(workspace: Workspace, run: Path, *overlays: Path) -> list[str]:
         "--trainer.val_check_interval=2",
         "--trainer.num_sanity_val_steps=0",
         "--trainer.accelerator=cpu",
-        f"--model.backbone.init_args.source={models.pipeline}",
+        f"--model.backbone.init_args.source={source_of(workspace, overlays)}",
         "--model.sampler.init_args.steps=2",
         f"--data.subject.photos={workspace.photos}",
         "--data.subject.class_noun=dog",
         f"--data.subject.prepared={workspace.folder / 'prepared'}",
         f"--data.preparation.segmenter={json.dumps(segmenter)}",
-        f"--data.preparation.image_encoder.init_args.model=local-dir:{models.encoder}",
-        "--data.preparation.image_encoder.init_args.pretrained=null",
+        f"--data.preparation.image_encoder={json.dumps(encoder)}",
         f"--fidelity.clip.init_args.model=local-dir:{models.clip}",
         "--fidelity.clip.init_args.pretrained=null",
         f"--fidelity.dino.init_args.model={models.dino}",
@@ -93,6 +114,7 @@ def small(workspace: Workspace, run: Path, *overlays: Path) -> list[str]:
         "--data.validation_images=1",
         "--data.test_images=1",
     ]
+    options += [option for path in overlays for option in SMALLER.get(path.stem, ())]
     data = {k for path in overlays for k in yaml.safe_load(path.read_text()).get("data", {})}
     sampler = json.dumps({"class_path": "idgen.sampling.Sampler", "init_args": {"steps": 2}})
     if "prior" in data:
@@ -112,6 +134,15 @@ def small(workspace: Workspace, run: Path, *overlays: Path) -> list[str]:
             "--data.captions.dropout=0.5",
         ]
     return options
+
+
+def source_of(workspace: Workspace, overlays: tuple[Path, ...]) -> Path:
+    """A tiny pipeline of the family that the overlays are of."""
+    family = next((f for f in FAMILIES for path in overlays if path.stem == f.name), None)
+    if family is None:
+        return workspace.models.pipeline
+    folder = workspace.folder / family.name
+    return folder if folder.exists() else family.save(folder)
 
 
 def small_scenes(workspace: Workspace, sampler: str) -> list[str]:

@@ -1,20 +1,15 @@
 """A PixArt-alpha pipeline folder of 16 x 16 pixels with random weights."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 
-def save_pixart(folder: Path) -> Path:
-    """Writes transformer, T5, tokenizer, autoencoder and scheduler."""
-    from diffusers import (
-        AutoencoderKL,
-        DPMSolverMultistepScheduler,
-        PixArtAlphaPipeline,
-        PixArtTransformer2DModel,
-    )
+def tiny_t5_tokenizer() -> Any:
+    """A tokenizer of a few words, of 12 tokens, that ends prompts as T5's does."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
+    from transformers import PreTrainedTokenizerFast
 
     words = [
         "<pad>",
@@ -34,18 +29,38 @@ def save_pixart(folder: Path) -> Path:
     raw = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, "<unk>"))
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
     raw.post_processor = processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
-    tokenizer = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=raw,
         pad_token="<pad>",
         eos_token="</s>",
         unk_token="<unk>",
         model_max_length=12,
     )
+
+
+def tiny_t5(words: int, width: int = 16) -> Any:
+    """A T5 encoder with random weights."""
+    from transformers import T5Config, T5EncoderModel
+
+    return T5EncoderModel(
+        T5Config(vocab_size=words, d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    )
+
+
+def save_pixart(folder: Path) -> Path:
+    """Writes transformer, T5, tokenizer, autoencoder and scheduler."""
+    from diffusers import (
+        AutoencoderKL,
+        DPMSolverMultistepScheduler,
+        PixArtAlphaPipeline,
+        PixArtTransformer2DModel,
+    )
+
+    tokenizer = tiny_t5_tokenizer()
     torch.manual_seed(0)
-    t5 = T5Config(vocab_size=len(words), d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     pipeline = PixArtAlphaPipeline(
         tokenizer=tokenizer,
-        text_encoder=T5EncoderModel(t5),
+        text_encoder=tiny_t5(len(tokenizer)),
         vae=AutoencoderKL(
             block_out_channels=(16, 16),
             down_block_types=("DownEncoderBlock2D",) * 2,

@@ -1,6 +1,9 @@
 """The frozen models that are tuned, a family a file."""
 
 from idgen.backbones.backbone import Autoencoder, Backbone, FeatureSpace
+from idgen.backbones.flux import FluxBackbone
+from idgen.backbones.sd3 import StableDiffusion3Backbone
+from idgen.backbones.sdxl import SDXLBackbone
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
 from idgen.backbones.text import SubjectWords, TextStates, TextTokens
 
@@ -8,6 +11,9 @@ __all__ = [
     "Autoencoder",
     "Backbone",
     "FeatureSpace",
+    "FluxBackbone",
+    "SDXLBackbone",
+    "StableDiffusion3Backbone",
     "StableDiffusionBackbone",
     "SubjectWords",
     "TextStates",

@@ -79,6 +79,9 @@ class Backbone(nn.Module, ABC):
         process: How it noises latents, what it predicts, and how drawings are solved.
         attention_reductions: By how much smaller than the latents, side by side, the maps of its
             cross-attention are that `predict_attending` gives; empty where it gives none.
+        reads_framing: Whether the denoiser is told which part of which picture it makes; see
+            `TextStates.framing`.
+        patch: Places of the latents on a side of what the denoiser takes as one.
         embeds_guidance: Whether guidance is an input of the denoiser, which was distilled to guide
             itself; else it is classifier-free, from two predictions.
         tuning: What was attached to it, None if nothing was.
@@ -91,6 +94,8 @@ class Backbone(nn.Module, ABC):
     latent_shape: tuple[int, int, int]
     process: NoiseProcess
     attention_reductions: tuple[int, ...] = ()
+    reads_framing = False
+    patch: int = 1
     embeds_guidance = False
     tuning: AttachedTuning | None
 
@@ -273,6 +278,14 @@ class Backbone(nn.Module, ABC):
             states = self.encode_text(self.tokenize(each).to(self.device))
         return states.rows([each.index(prompt) for prompt in prompts])
 
+    def encode_negative(self, prompt: str) -> TextStates:
+        """The condition that guidance leads away from, `1 N D`.
+
+        Args:
+            prompt: The negative prompt; empty if there is none.
+        """
+        return self.encode([prompt])
+
     @property
     def _trains_text(self) -> bool:
         if self.tuning is not None:
@@ -381,14 +394,20 @@ class Backbone(nn.Module, ABC):
             UserError: If it cannot draw in that size.
         """
         channels, rows, _ = self.latent_shape
-        pixels = self.resolution // rows
+        places = self.resolution // rows
+        pixels = places * self.patch
+        what = "latents" if self.patch == 1 else "patches"
         if min(width, height) < pixels or width % pixels or height % pixels:
             raise UserError(
-                f"Sampler.size: {width} x {height} is not in whole latents of {self.source!r}, "
+                f"Sampler.size: {width} x {height} is not in whole {what} of {self.source!r}, "
                 f"each {pixels} pixels wide; give multiples of {pixels}, such as "
                 f"{_nearest(width, pixels)} {_nearest(height, pixels)}"
             )
-        return channels, height // pixels, width // pixels
+        return channels, height // places, width // places
+
+    def process_of(self, shape: tuple[int, int, int]) -> NoiseProcess:
+        """How drawings are solved whose latents have a shape, (C, h, w)."""
+        return self.process
 
     @abstractmethod
     def scale_latents(self, latents: Tensor) -> Tensor:

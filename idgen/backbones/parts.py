@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from idgen.backbones.families import advice
 from idgen.errors import UserError, first_line
 from idgen.fingerprint import fingerprint_path
 from idgen.integrity import weight_names
@@ -78,7 +79,7 @@ class PipelineFolder:
             family = self.index.get("_class_name", "pipeline of another kind")
             raise self.refused(
                 f"{self.folder} ({family}) has no {absent}; a backbone of this kind takes folders "
-                f"with {', '.join(parts)}"
+                f"with {', '.join(parts)}; {advice(self.index)}"
             )
 
     def refused(self, reason: str) -> UserError:
@@ -89,6 +90,11 @@ class PipelineFolder:
     def index(self) -> dict[str, Any]:
         """The content of model_index.json: the pipeline's class, and each part's."""
         return self._json(self.folder / _INDEX)
+
+    @property
+    def kind(self) -> str:
+        """Diffusers' class of the pipeline."""
+        return str(self.index.get("_class_name", ""))
 
     def config(self, part: str) -> dict[str, Any]:
         """A network's configuration."""

@@ -64,8 +64,8 @@ class PipelineBackbone(Backbone):
             source,
             revision,
             variant,
-            {**self.networks, "vae": "diffusers.AutoencoderKL"},
-            [*self.tokenizer_kinds, "scheduler"],
+            {**self.parts, "vae": "diffusers.AutoencoderKL"},
+            [*self.tokenizer_parts, "scheduler"],
             f"{type(self).__name__}.source",
         )
         vae = self.pipeline.config("vae")
@@ -83,6 +83,40 @@ class PipelineBackbone(Backbone):
         Raises:
             UserError: If the layout is another family's.
         """
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        """The networks that this one has: the family's, but for what its settings leave out."""
+        return self.networks
+
+    @property
+    def tokenizer_parts(self) -> Mapping[str, str]:
+        """The tokenizers of its text encoders."""
+        return self.tokenizer_kinds
+
+    def token_length(self, part: str, length: int) -> int:
+        """How many tokens a text encoder is given, padding included.
+
+        Args:
+            part: Its tokenizer's folder.
+            length: What the tokenizer says.
+        """
+        return length
+
+    def flow_scheduler(self) -> dict[str, Any]:
+        """The configuration of a rectified flow's scheduler, for `read_configuration`.
+
+        Raises:
+            UserError: If it is another kind of scheduler.
+        """
+        config = self.pipeline.scheduler_config()
+        kind = self.pipeline.index["scheduler"][1]
+        if not kind.startswith("FlowMatch"):
+            raise self.pipeline.refused(
+                f"the scheduler of {self.source!r} is a {kind}; rectified flow needs a "
+                "FlowMatchEulerDiscreteScheduler"
+            )
+        return config
 
     def variance_preserving(self, min_snr_gamma: float | None = None) -> VariancePreserving:
         """The process that the pipeline's scheduler describes, for `read_configuration`.
@@ -123,14 +157,14 @@ class PipelineBackbone(Backbone):
             return
         self.pipeline.fetch()
         # All or none: a second call must not take half a backbone for a whole one.
-        loaded = {part: self.pipeline.load(part, self.dtype) for part in self.networks}
+        loaded = {part: self.pipeline.load(part, self.dtype) for part in self.parts}
         for part, network in loaded.items():
             setattr(self, part, network)
         self._prepare_denoiser()
 
     def build(self) -> None:
         """Builds the networks from their configuration, on the current device."""
-        for part in self.networks:
+        for part in self.parts:
             setattr(self, part, self.pipeline.build(part))
         self._prepare_denoiser()
 
@@ -152,7 +186,7 @@ class PipelineBackbone(Backbone):
     @property
     def text_encoders(self) -> Sequence[nn.Module]:
         """The text encoders, in order."""
-        return tuple(self._network(part) for part in self.networks if part != self.denoiser_part)
+        return tuple(self._network(part) for part in self.parts if part != self.denoiser_part)
 
     def load_autoencoder(self, device: torch.device) -> Autoencoder:
         """Loads the KL autoencoder onto a device, in float32: half precision overflows in SD's."""
@@ -176,19 +210,22 @@ class PipelineBackbone(Backbone):
         Raises:
             UserError: If files are missing or damaged.
         """
-        kinds = self.tokenizer_kinds.items()
+        kinds = self.tokenizer_parts.items()
         return tuple(self.pipeline.tokenizer(part, kind) for part, kind in kinds)
 
     def tokenize(self, prompts: Sequence[str]) -> TextTokens:
         """Prompts to ids padded to the text encoders' lengths."""
-        batches = [self._tokenized(tokenizer, prompts) for tokenizer in self.tokenizers]
+        each = zip(self.tokenizer_parts, self.tokenizers, strict=True)
+        batches = [
+            self._tokenized(t, prompts, self.token_length(part, t.model_max_length))
+            for part, t in each
+        ]
         return TextTokens(
             tuple(batch.input_ids for batch in batches),
             tuple(batch.attention_mask.bool() for batch in batches),
         )
 
-    def _tokenized(self, tokenizer: Any, prompts: Sequence[str]) -> Any:
-        length = tokenizer.model_max_length
+    def _tokenized(self, tokenizer: Any, prompts: Sequence[str], length: int) -> Any:
         for prompt in prompts:
             _check_letters(prompt)
             count = len(tokenizer(prompt).input_ids)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from idgen.backbones.attention import recorded_attention
 from idgen.backbones.backbone import FeatureSpace
+from idgen.backbones.families import advice
 from idgen.backbones.pipeline import Dtype, PipelineBackbone
 from idgen.backbones.text import TextStates, TextTokens
 from idgen.sources import MINI
@@ -97,7 +98,8 @@ class StableDiffusionBackbone(PipelineBackbone):
             if config.get(key) != needed:
                 raise self.pipeline.refused(
                     f"{self.source!r} ({family}) is no Stable Diffusion 1.x or 2.x: {key} in {file}"
-                    f" is {config.get(key)!r}, its U-Net takes {needed!r}"
+                    f" is {config.get(key)!r}, its U-Net takes {needed!r}; "
+                    f"{advice(self.pipeline.index)}"
                 )
         if not vae.get("block_out_channels"):
             raise self.pipeline.refused(

@@ -44,11 +44,15 @@ class TextStates(NamedTuple):
         states: The encoders' states as the denoiser takes them, `B N D`.
         mask: True at real tokens, False at padding, `B N`.
         pooled: A vector for the whole prompt, `B P`, in families that take one.
+        framing: Which part of which picture is to be made, `B 6`, for families that are told:
+            height and width of the original, row and column of the cut's corner once it was
+            resized, height and width of the cut. Where it is None, or 0 in a row, a whole picture.
     """
 
     states: Tensor
     mask: Tensor
     pooled: Tensor | None = None
+    framing: Tensor | None = None
 
     def with_states(self, states: Tensor) -> "TextStates":
         """The same prompts with other states, `B N D`."""
@@ -63,7 +67,8 @@ class TextStates(NamedTuple):
             return TextStates(*parts)  # type: ignore[arg-type]
         at = torch.tensor(numbers, device=self.states.device)
         pooled = None if self.pooled is None else self.pooled[at]
-        return TextStates(self.states[at], self.mask[at], pooled)
+        framing = None if self.framing is None else self.framing[at]
+        return TextStates(self.states[at], self.mask[at], pooled, framing)
 
     def then(self, *others: "TextStates") -> "TextStates":
         """All batches, one after the other; a batch of one is repeated to the largest's size."""
@@ -73,7 +78,15 @@ class TextStates(NamedTuple):
         states = torch.cat([_repeated(texts.states, size) for texts in every])
         mask = torch.cat([_repeated(texts.mask, size) for texts in every])
         pooled = [_repeated(texts.pooled, size) for texts in every if texts.pooled is not None]
-        return TextStates(states, mask, torch.cat(pooled) if pooled else None)
+        framing = None
+        if any(texts.framing is not None for texts in every):
+            framing = torch.cat([texts._framing_of(size) for texts in every])
+        return TextStates(states, mask, torch.cat(pooled) if pooled else None, framing)
+
+    def _framing_of(self, size: int) -> Tensor:
+        if self.framing is None:
+            return torch.zeros(size, 6, device=self.states.device)
+        return _repeated(self.framing, size)
 
     def mean(self) -> Tensor:
         """The mean state over the real tokens, padding left out, `B D`."""

@@ -76,6 +76,8 @@ class SubjectBatch(NamedTuple):
         prior: As many class images, or None where no prior is preserved.
         photos: Which photos they are of; None where that is not known.
         scenes: As many scene images, or None where there are none.
+        framing: Which part of which photo each view shows, `B 6`, for backbones that are told; see
+            `TextStates.framing`.
     """
 
     latent_mean: Tensor
@@ -88,6 +90,7 @@ class SubjectBatch(NamedTuple):
     prior: PriorBatch | None = None
     photos: ShownPhotos | None = None
     scenes: SceneBatch | None = None
+    framing: Tensor | None = None
 
 
 class DrawingBatch(NamedTuple):

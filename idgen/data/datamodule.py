@@ -272,7 +272,7 @@ class SubjectDataModule(DrawingData):
             return
         [one] = self._sets
         prepared = one.open()
-        views, pasted, share = prepared.load_views(), [], 0.0
+        views, pasted, share = one.views(prepared), [], 0.0
         self._prompts = self._say(one.prompts(prepared, views, self.captions, self.seed))
         folder = self._made.composed()
         if folder is not None:
@@ -292,7 +292,7 @@ class SubjectDataModule(DrawingData):
 
     def _load_both(self) -> None:
         prepared = [one.open() for one in self._sets]
-        both = [of_one.load_views() for of_one in prepared]
+        both = [one.views(of_one) for one, of_one in zip(self._sets, prepared, strict=True)]
         first, second = (
             self._say(one.prompts(of_one, views, self.captions, self.seed))
             for one, of_one, views in zip(self._sets, prepared, both, strict=True)
@@ -361,6 +361,7 @@ class SubjectDataModule(DrawingData):
             prior=None if self._prior is None else self._prior.batch(position),
             photos=ShownPhotos.of(views.photo_digests, shown),
             scenes=None if self._scenes is None else self._scenes.batch(position),
+            framing=None if views.framing is None else views.framing[shown],
         )
 
     def _device(self) -> torch.device:

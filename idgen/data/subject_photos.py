@@ -1,6 +1,7 @@
 """A subject's photos, and what preparation makes of them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -75,6 +76,20 @@ class SubjectPhotos:
     def open(self) -> PreparedSubject:
         """What is prepared; a UserError if it is missing or stale."""
         return self._preparation.open(self.photos, self.subject.prepared_folder)
+
+    def views(self, prepared: PreparedSubject) -> SubjectViews:
+        """The features of all views, with their framing where the backbone is told of it.
+
+        Args:
+            prepared: Of `open`.
+
+        Raises:
+            UserError: If a file is missing, damaged, or another's.
+        """
+        views = prepared.load_views()
+        if not self._backbone.reads_framing:
+            return views
+        return replace(views, framing=prepared.load_framing())
 
     def prompts(
         self, prepared: PreparedSubject, views: SubjectViews, captions: Captions | None, seed: int

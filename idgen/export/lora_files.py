@@ -22,12 +22,12 @@ def low_rank_updates(run: ExportedRun, part: str) -> tuple[LowRankUpdate, ...]:
 
     Args:
         run: Loaded.
-        part: `unet` or `text_encoder`.
+        part: Its folder, such as `unet` or `text_encoder`.
 
     Raises:
         UserError: If LoRA cannot hold it.
     """
-    updates = run.trained.denoiser if part == "unet" else run.trained.text
+    updates = run.trained.networks[part]
     # Of DoRA and of what was trained in full, LoRA is the difference.
     return updates.as_low_rank(nn.Module() if updates.is_lora else run.plain_network(part))
 
@@ -39,36 +39,39 @@ def text_layer(layer: str) -> str:
 
 def write_diffusers_lora(
     folder: Path,
-    denoiser: Sequence[LowRankUpdate],
-    text: Sequence[LowRankUpdate],
+    pipeline: str,
+    networks: Mapping[str, Sequence[LowRankUpdate]],
     dtype: torch.dtype,
 ) -> Path | None:
     """Writes LoRA as `load_lora_weights` takes it, with alphas in its metadata.
 
     Args:
         folder: Where.
-        denoiser: Of the U-Net.
-        text: Of the text encoder.
+        pipeline: Diffusers' class of the base's pipeline, such as `StableDiffusionPipeline`.
+        networks: Of the denoiser and the text encoders, by their folders.
         dtype: Of the weights.
 
     Returns:
         The file; None where there is nothing to write.
     """
-    from diffusers import StableDiffusionPipeline
+    import diffusers
 
-    text = [replace(update, layer=text_layer(update.layer)) for update in text]
-    if not denoiser and not text:
-        return None
-    StableDiffusionPipeline.save_lora_weights(
-        folder,
-        unet_lora_layers=_state(denoiser, dtype),
-        text_encoder_lora_layers=_state(text, dtype),
-        weight_name=LORA_FILE,
-        unet_lora_adapter_metadata=_metadata(denoiser),
+    arguments: dict[str, Any] = {}
+    for part, updates in networks.items():
+        if not updates:
+            continue
+        named = [replace(u, layer=text_layer(u.layer)) if _is_text(part) else u for u in updates]
+        arguments[f"{part}_lora_layers"] = _state(named, dtype)
         # Its own names: transformers looks for layers by the end of a name.
-        text_encoder_lora_adapter_metadata=_metadata(text),
-    )
+        arguments[f"{part}_lora_adapter_metadata"] = _metadata(named)
+    if not arguments:
+        return None
+    getattr(diffusers, pipeline).save_lora_weights(folder, weight_name=LORA_FILE, **arguments)
     return folder / LORA_FILE
+
+
+def _is_text(part: str) -> bool:
+    return part.startswith("text_encoder")
 
 
 def _state(updates: Sequence[LowRankUpdate], dtype: torch.dtype) -> dict[str, torch.Tensor] | None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
 from idgen.export.exported_run import ExportedRun, check_prompt_alone
 from idgen.export.format import Written
@@ -81,7 +82,7 @@ def _put_word(encoder: Any, word: LearntWord) -> None:
         encoder.get_input_embeddings().weight[word.row] = word.vector
 
 
-def _scheduler(backbone: StableDiffusionBackbone) -> Any:
+def _scheduler(backbone: PipelineBackbone) -> Any:
     """The base's own, so that the folder can be trained on as the base can."""
     import diffusers
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from idgen.processes import SolverKind
+from idgen.processes import NoiseProcess, RectifiedFlow, SolverKind
 from idgen.sampling import Sampler
 
 
@@ -13,7 +13,7 @@ class Recipe:
 
     Attributes:
         name: For people.
-        scheduler: A class of diffusers.
+        scheduler: A class of diffusers; None for the pipeline's own.
         settings: Over the configuration of the pipeline's own scheduler.
         webui: The sampler of A1111 and Forge.
         comfyui: The sampler of ComfyUI's KSampler.
@@ -21,19 +21,22 @@ class Recipe:
     """
 
     name: str
-    scheduler: str
+    scheduler: str | None
     settings: dict[str, Any]
     webui: str
     comfyui: str
     eta: float = 0.0
 
     @classmethod
-    def of(cls, sampler: Sampler) -> "Recipe":
-        """Of a sampler for a variance-preserving process.
+    def of(cls, sampler: Sampler, process: NoiseProcess) -> "Recipe":
+        """Of a sampler.
 
         Args:
             sampler: The run's.
+            process: The backbone's.
         """
+        if isinstance(process, RectifiedFlow):
+            return cls("Euler", None, {}, "Euler", "euler")
         kind = sampler.solver or SolverKind.dpm
         # Latents are not within [-1, 1], to which some schedulers clip by default.
         unclipped = {"clip_sample": False}

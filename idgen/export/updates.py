@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from idgen.backbones.stable_diffusion import StableDiffusionBackbone
+from idgen.backbones.pipeline import PipelineBackbone
 from idgen.errors import UserError
 from idgen.models.tuning.token import TokenEmbedding
 
@@ -144,24 +144,28 @@ class LearntWord:
 
 @dataclass(frozen=True)
 class TrainedParts:
-    """What training changed in a backbone of one text encoder.
+    """What training changed in a backbone.
 
     Attributes:
-        denoiser: In the U-Net.
-        text: In the text encoder.
-        word: The learnt token; None where there is none.
+        networks: In the denoiser and in each text encoder, by their folders.
+        word: The token that the first text encoder learnt; None where there is none.
     """
 
-    denoiser: NetworkUpdates
-    text: NetworkUpdates
+    networks: Mapping[str, NetworkUpdates]
     word: LearntWord | None
 
-    def replaced_in(self, part: str) -> Mapping[str, Tensor]:
-        """The weights of a network, `unet` or `text_encoder`, that were trained in full."""
-        return (self.denoiser if part == "unet" else self.text).replaced
+    @property
+    def denoiser(self) -> NetworkUpdates:
+        """In Stable Diffusion's U-Net."""
+        return self.networks["unet"]
+
+    @property
+    def text(self) -> NetworkUpdates:
+        """In the first text encoder."""
+        return self.networks["text_encoder"]
 
     @classmethod
-    def of(cls, backbone: StableDiffusionBackbone, word: str) -> "TrainedParts":
+    def of(cls, backbone: PipelineBackbone, word: str) -> "TrainedParts":
         """Reads a backbone that a tuning is attached to.
 
         Args:
@@ -171,19 +175,23 @@ class TrainedParts:
         Raises:
             UserError: If something was trained that is neither LoRA nor layers nor a token.
         """
-        encoder: Any = backbone.text_encoders[0]
-        embedding = encoder.get_input_embeddings()
-        learnt, inside = None, frozenset[nn.Module]()
-        if isinstance(embedding, TokenEmbedding):
-            inside = frozenset({embedding})
-            vector = embedding.vector.detach().float().cpu()
-            learnt = LearntWord(word, embedding.token_id, vector, _is_new(backbone, word))
-        return cls(_updates(backbone.denoiser, ()), _updates(encoder, inside), learnt)
+        embeddings = [_embedding(encoder) for encoder in backbone.text_encoders]
+        learnt, first = None, embeddings[0]
+        if isinstance(first, TokenEmbedding):
+            vector = first.vector.detach().float().cpu()
+            learnt = LearntWord(word, first.token_id, vector, _is_new(backbone, word))
+        apart = frozenset(each for each in embeddings if isinstance(each, TokenEmbedding))
+        parts = {part: backbone.get_submodule(part) for part in backbone.parts}
+        return cls({part: _updates(network, apart) for part, network in parts.items()}, learnt)
 
 
-def _is_new(backbone: StableDiffusionBackbone, word: str) -> bool:
+def _embedding(encoder: Any) -> Any:
+    return encoder.get_input_embeddings()
+
+
+def _is_new(backbone: PipelineBackbone, word: str) -> bool:
     """Whether the base's own tokenizer cannot read a word as one token."""
-    ((part, kind),) = backbone.tokenizer_kinds.items()
+    part, kind = next(iter(backbone.tokenizer_kinds.items()))
     ids = backbone.pipeline.tokenizer(part, kind)(word, add_special_tokens=False).input_ids
     return len(ids) != 1 or ids[0] == backbone.unknown_id
 

@@ -111,13 +111,15 @@ def job_of(run: ExportedRun, written: Written, work: Path) -> dict[str, Any]:
     sampler, recipe, pipeline = run.sampler, run.recipe, run.backbone.pipeline
     noise = work / "noise.safetensors"
     save_file({"noise": run.noise()}, noise)
-    file = pipeline.weight_files("unet")[0].name.removesuffix(".safetensors")
+    file = pipeline.weight_files(run.backbone.denoiser_part)[0].name.removesuffix(".safetensors")
     variant = file.partition(".")[2].partition("-")[0] or None
     files = {
         kind: None if (path := getattr(written, kind)) is None else str(path)
         for kind in ("lora", "embedding", "embeds", "fusion")
     }
     return {
+        "pipeline": run.pipeline,
+        "left_out": run.left_out,
         "base": str(written.base or pipeline.folder),
         "variant": None if written.base else variant,
         **files,
@@ -128,6 +130,7 @@ def job_of(run: ExportedRun, written: Written, work: Path) -> dict[str, Any]:
         "scheduler": recipe.scheduler,
         "settings": recipe.settings,
         "eta": recipe.eta,
+        "max_sequence_length": getattr(run.backbone, "t5_tokens", None),
         "size": run.size,
         "noise": str(noise),
         "device": str(run.device),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from idgen.backbones import StableDiffusionBackbone
+from idgen.backbones.opening import backbone_of
 from idgen.errors import UserError
 from idgen.loaded.bare import BareModel
 from idgen.loaded.checkpoint import CheckpointModel
@@ -52,11 +53,11 @@ class Opening:
             base = str(path) if is_merged(path) else self.backbone or base_of(path, note)
             if (base := base or self.fallback) is None:
                 raise UserError(f"{name} does not say what it was trained on; give it: --backbone")
-            return ExportedModel(path, StableDiffusionBackbone(base), note, self.token)
+            return ExportedModel(path, _base(name, base), note, self.token)
         is_pipeline = path.is_dir() or is_mini(name)
         if is_pipeline or (not path.exists() and _may_be_on_the_hub(name)):
             self._refuse_reference(name)
-            return BareModel(StableDiffusionBackbone(name), path.name or name)
+            return BareModel(backbone_of(name), path.name or name)
         return self._checkpoint(name)
 
     def _checkpoint(self, path: str) -> LoadedModel:
@@ -68,6 +69,18 @@ class Opening:
                 f"--reference: {name} is no checkpoint of idgen fit, and cannot keep a photo's "
                 "scene; leave it out"
             )
+
+
+def _base(name: str, source: str) -> StableDiffusionBackbone:
+    """The backbone of an export; those of other families are for diffusers."""
+    backbone = backbone_of(source)
+    if not isinstance(backbone, StableDiffusionBackbone):
+        raise UserError(
+            f"{name} is an export for a {type(backbone).__name__}; idgen draws with exports for "
+            "Stable Diffusion 1.x and 2.x: take the checkpoint that it was made from, or diffusers "
+            "as its README.md says"
+        )
+    return backbone
 
 
 def last_checkpoint(folder: Path) -> Path | None:

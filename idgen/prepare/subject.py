@@ -12,6 +12,7 @@ from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask, Picture
 from idgen.prepare.index import FEATURES, Kind, PreparedPhoto
 from idgen.prepare.store import Store, read_caption, read_features, read_png
+from idgen.prepare.views import frames_of, framing_of, view_named
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class SubjectViews:
         photo_embedding: f_p, `V D`.
         background_embedding: f'_i, `V D`.
         photo_digests: The digest of each row's photo, V of them.
+        framing: Which part of which photo each view shows, `V 6`, where a backbone is told; see
+            `TextStates.framing`.
     """
 
     latent_mean: Tensor
@@ -33,6 +36,7 @@ class SubjectViews:
     photo_embedding: Tensor
     background_embedding: Tensor
     photo_digests: list[str]
+    framing: Tensor | None = None
 
     def plain_backgrounds(self) -> Tensor:
         """f'_i of each photo's plain view, which is its first, `P D`."""
@@ -44,9 +48,15 @@ class SubjectViews:
         both = {
             name: torch.cat([value, getattr(other, name)])
             for name, value in vars(self).items()
-            if isinstance(value, Tensor)
+            if isinstance(value, Tensor) and name != "framing"
         }
+        if self.framing is not None or other.framing is not None:
+            both["framing"] = torch.cat([self._framing(), other._framing()])
         return SubjectViews(**both, photo_digests=self.photo_digests + other.photo_digests)
+
+    def _framing(self) -> Tensor:
+        """Zeros where nothing is said: whole pictures."""
+        return torch.zeros(len(self.photo_digests), 6) if self.framing is None else self.framing
 
 
 class PreparedSubject:
@@ -72,6 +82,7 @@ class PreparedSubject:
         self.folder = folder
         self.photos = index.photos
         self.views = index.views
+        self._resolution = index.resolution
 
     @cached_property
     def identity(self) -> str:
@@ -116,3 +127,18 @@ class PreparedSubject:
             tensors |= {name: torch.cat([file[name] for file in files]) for name in files[0]}
         digests = [photo.digest for photo in self.photos for _ in self.views]
         return SubjectViews(**tensors, photo_digests=digests)
+
+    def load_framing(self) -> Tensor:
+        """Which part of its photo each row of `load_views` shows, `V 6`; see `framing_of`.
+
+        Raises:
+            UserError: If a mask is missing or another's.
+        """
+        views = [view_named(name) for name in self.views]
+        rows = []
+        for photo in self.photos:
+            mask = self.mask(photo)
+            height, width = mask.shape
+            frames = frames_of(views, mask, photo.digest)
+            rows += [framing_of(frame, height, width, self._resolution) for frame in frames]
+        return torch.tensor(rows, dtype=torch.float32)

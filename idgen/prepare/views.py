@@ -23,6 +23,9 @@ _SPECK = 0.02
 _TOGETHER = 4
 """Augmented views that go through a model in one batch."""
 
+_UNFLIPPED = " unflipped"
+"""Ends the name of an augmented view that is never a mirror image."""
+
 Extent: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """First row of a subject and the one after its last, and the same of its columns."""
 
@@ -62,9 +65,17 @@ class Frame:
 def list_views(flip: bool, augmented: int = 0) -> tuple[View, ...]:
     """The views of a photo: the plain one, its mirror image, and more of other scale and place."""
     mirrored = (View("flip", flip=True),) if flip else ()
-    ending = "" if flip else " unflipped"
+    ending = "" if flip else _UNFLIPPED
     more = (View(f"augmented {n}{ending}", flip, n) for n in range(1, augmented + 1))
     return (View("plain", flip=False), *mirrored, *more)
+
+
+def view_named(name: str) -> View:
+    """The view of a name that `list_views` gave."""
+    if name in ("plain", "flip"):
+        return View(name, flip=name == "flip")
+    number = int(name.removeprefix("augmented ").removesuffix(_UNFLIPPED))
+    return View(name, not name.endswith(_UNFLIPPED), number)
 
 
 def batches(views: tuple[View, ...]) -> list[list[int]]:
@@ -113,6 +124,27 @@ def _frame(view: View, shape: tuple[int, ...], extent: Extent, digest: str) -> F
     column = place(first_column, last_column, width)
     row = place(first_row, last_row, height)
     return Frame(column, row, closer, view.flip and draw.random() < 0.5)
+
+
+def framing_of(frame: Frame, height: int, width: int, resolution: int) -> tuple[float, ...]:
+    """What SDXL is told of a view: original size, corner of the cut, and target size.
+
+    The corner is in pixels of the picture after it was resized, and of its mirror image where the
+    view is one; beyond the photo it is 0 (Podell et al. 2023, section 2.2).
+
+    Args:
+        frame: The square.
+        height: Of the photo.
+        width: Of the photo.
+        resolution: Pixels on a side of the view.
+
+    Returns:
+        Height and width of the photo, row and column of the corner, height and width of the view.
+    """
+    left = width - frame.left - frame.side if frame.flip else frame.left
+    scale = resolution / frame.side
+    row, column = (float(round(max(0, place) * scale)) for place in (frame.top, left))
+    return float(height), float(width), row, column, float(resolution), float(resolution)
 
 
 def subject_extent(mask: Mask) -> Extent:

@@ -17,12 +17,15 @@ class NoisedLatents(NamedTuple):
         times: t, `B`, as the denoiser takes them.
         target: What it is to predict, `B C h w`.
         weight: Weights of the error over time, `B`, or None for 1.
+        framing: Which part of which picture they are, `B 6`, where the denoiser is told; None for
+            whole pictures.
     """
 
     noisy: Tensor
     times: Tensor
     target: Tensor
     weight: Tensor | None
+    framing: Tensor | None = None
 
 
 class Solver:

@@ -26,6 +26,8 @@ class RectifiedFlow(NoiseProcess):
         logit_std: Its standard deviation; 0 draws the times uniformly.
         mu: The logarithm of the solver's shift where its scheduler shifts dynamically, by the size
             of the picture; None elsewhere.
+        whole_steps: Whether drawings of n steps visit the shares 1, 1 - 1/n, ..., 1/n before they
+            are shifted, as FLUX's do; else as the scheduler has it.
     """
 
     scheduler: Mapping[str, Any] = field(default_factory=dict)
@@ -33,6 +35,7 @@ class RectifiedFlow(NoiseProcess):
     logit_mean: float = 0.0
     logit_std: float = 1.0
     mu: float | None = None
+    whole_steps: bool = False
 
     def __post_init__(self) -> None:
         """Refuses values that no time follows from.
@@ -88,8 +91,10 @@ class RectifiedFlow(NoiseProcess):
                 "Sampler.stochastic: rectified flow is solved as an ODE; set it to false"
             )
         scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(self.scheduler))
-        shifted = {} if self.mu is None else {"mu": self.mu}
-        scheduler.set_timesteps(steps, device=device, **shifted)
+        told: dict[str, Any] = {} if self.mu is None else {"mu": self.mu}
+        if self.whole_steps:
+            told["sigmas"] = [1 - step / steps for step in range(steps)]
+        scheduler.set_timesteps(steps, device=device, **told)
         return Solver(scheduler)
 
 

@@ -165,7 +165,9 @@ def _predict_group(
     first, *others = (condition for (_, condition), _ in parts)
     noisy = torch.cat([noised.noisy for noised in latents])
     times = torch.cat([noised.times for noised in latents])
-    condition = first.then(*others)
+    condition = _framed(first, latents[0]).then(
+        *(_framed(other, noised) for other, noised in zip(others, latents[1:], strict=True))
+    )
     asked = [one.attention for _, alike in parts for one in alike]
     reductions = sorted({reduction for reduction in asked if reduction is not None})
     maps: dict[int, Tensor] = {}
@@ -183,6 +185,13 @@ def _predict_group(
         for at, (_, alike) in enumerate(parts)
         for one in alike
     }
+
+
+def _framed(condition: TextStates, noised: NoisedLatents) -> TextStates:
+    """The condition, with which part of which picture the latents are."""
+    if noised.framing is None:
+        return condition
+    return condition._replace(framing=noised.framing)
 
 
 def _places(step: Step, condition: TextStates, asked: Sequence[Asked]) -> Tensor:

@@ -1,8 +1,10 @@
+import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from idgen.prepare.views import (
     Frame,
@@ -10,9 +12,12 @@ from idgen.prepare.views import (
     crop_box,
     cut_square,
     frames_of,
+    framing_of,
     list_views,
+    show,
     show_mask,
     square,
+    view_named,
 )
 from tests.prepare.pictures import picture, red
 
@@ -184,3 +189,27 @@ def test_more_views_leave_the_plain_ones_in_their_batches() -> None:
     assert batches(list_views(True, 6)) == [[0, 1], [2, 3, 4, 5], [6, 7]]
     assert batches(list_views(False)) == [[0]]
     assert batches(list_views(False, 1)) == [[0], [1]]
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_framing_says_what_a_view_shows(flip: bool) -> None:
+    """Resizing the whole photo, mirrored or not, and cutting there gives the view."""
+    picture = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    picture = cv2.GaussianBlur(picture, (0, 0), 4)
+    frame = Frame(10, 5, 30, flip)
+    height, width, row, column, *target = framing_of(frame, 40, 60, 90)
+    assert (height, width, target) == (40, 60, [90, 90])
+    whole = Image.fromarray(picture[:, ::-1] if flip else picture).resize((180, 120))
+    cut = np.asarray(whole)[int(row) : int(row) + 90, int(column) : int(column) + 90]
+    shown = (show(picture, frame, 90).permute(1, 2, 0).numpy() + 1) * 127.5
+    assert np.abs(shown - cut)[4:-4, 4:-4].max() < 6
+
+
+def test_beyond_the_photo_a_framing_begins_at_its_edge() -> None:
+    assert framing_of(Frame(-5, 0, 50), 50, 40, 100) == (50, 40, 0, 0, 100, 100)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_views_are_known_by_their_names(flip: bool) -> None:
+    views = list_views(flip, augmented=12)
+    assert tuple(view_named(view.name) for view in views) == views

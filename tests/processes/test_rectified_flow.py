@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
@@ -72,12 +74,22 @@ def test_the_solver_follows_a_known_velocity_to_the_latents(mu: float | None) ->
     torch.testing.assert_close(latents, clean, rtol=1e-4, atol=1e-5)
 
 
+def test_whole_steps_visit_even_shares_before_they_are_shifted() -> None:
+    process = RectifiedFlow(dict(FlowMatchEulerDiscreteScheduler().config), whole_steps=True)
+    times = process.solver(4, CPU).times / 1000
+    torch.testing.assert_close(times, torch.tensor([1.0, 0.75, 0.5, 0.25]))
+    shifting = dict(FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True).config)
+    shifted = RectifiedFlow(shifting, mu=1.0, whole_steps=True).solver(4, CPU).times / 1000
+    expected = torch.e * times / (1 + (torch.e - 1) * times)
+    torch.testing.assert_close(shifted, expected)
+
+
 def test_a_stochastic_solver_is_refused() -> None:
     with pytest.raises(UserError, match="stochastic"):
         RectifiedFlow(CONFIG).solver(4, CPU, stochastic=True)
 
 
 @pytest.mark.parametrize("values", [{"shift": 0.0}, {"shift": float("nan")}, {"logit_std": -1.0}])
-def test_values_that_no_time_follows_from_are_refused(values: dict[str, float]) -> None:
+def test_values_that_no_time_follows_from_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="shift must"):
         RectifiedFlow(CONFIG, **values)

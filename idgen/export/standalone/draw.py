@@ -5,7 +5,9 @@ PNG}` or `{"error": TEXT}`. It imports nothing of idgen, and refuses to draw if 
 
 A job::
 
+    pipeline    the class of the pipeline in diffusers
     base        a pipeline folder
+    left_out    parts of it that are not loaded
     variant     of its weights' files, or null
     lora        a file for `load_lora_weights`, or null
     embedding   a file for `load_textual_inversion`, or null
@@ -13,9 +15,10 @@ A job::
                 `negative_prompt_embeds`, of which the first are drawn; or null
     fusion      the folder of `idgen_fusion.py` and `fusion.safetensors`, or null
     prompt, negative_prompt, guidance, steps
-    scheduler   a class of diffusers
+    scheduler   a class of diffusers, or null for the base's own
     settings    of it, over the configuration of the base's own
     eta         of DDIM
+    max_sequence_length  how many tokens T5 takes, or null where there is none
     size        width and height in pixels
     noise       a safetensors file, `noise` `S C h w`: what is started from, then each step's
     device      such as `cpu`
@@ -37,15 +40,15 @@ from torch import Tensor
 def load_pipeline(job: dict[str, Any]) -> Any:
     """The base with what was exported, in float32."""
     import diffusers
-    from diffusers import StableDiffusionPipeline
 
-    pipeline = StableDiffusionPipeline.from_pretrained(
+    left_out = dict.fromkeys(job["left_out"])
+    unused = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    pipeline = getattr(diffusers, job["pipeline"]).from_pretrained(
         job["base"],
         variant=job["variant"],
         torch_dtype=torch.float32,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+        **left_out,
+        **(unused if job["pipeline"] == "StableDiffusionPipeline" else {}),
     )
     if job["lora"] is not None:
         file = Path(job["lora"])
@@ -53,8 +56,9 @@ def load_pipeline(job: dict[str, Any]) -> Any:
     if job["embedding"] is not None:
         file = Path(job["embedding"])
         pipeline.load_textual_inversion(file.parent, weight_name=file.name)
-    kind = getattr(diffusers, job["scheduler"])
-    pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **job["settings"])
+    if job["scheduler"] is not None:
+        kind = getattr(diffusers, job["scheduler"])
+        pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **job["settings"])
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(job["device"])
 
@@ -65,7 +69,9 @@ def prompt_arguments(pipeline: Any, job: dict[str, Any]) -> dict[str, Any]:
     if job["embeds"] is not None:
         states = load_file(job["embeds"], device=device)
         return {name: states[name][:1].float() for name in states}
-    text = {"prompt": job["prompt"], "negative_prompt": job["negative_prompt"]}
+    # What no negative prompt is, each family says itself.
+    text = {"prompt": job["prompt"]}
+    text |= {"negative_prompt": job["negative_prompt"]} if job["negative_prompt"] else {}
     if job["fusion"] is None:
         return text
     guided = job["guidance"] > 1
@@ -107,16 +113,22 @@ def draw(job: dict[str, Any]) -> None:
     pipeline = load_pipeline(job)
     noise = load_file(job["noise"], device=job["device"])["noise"]
     given = prompt_arguments(pipeline, job)
+    if job["max_sequence_length"] is not None:
+        given["max_sequence_length"] = job["max_sequence_length"]
     with_noise(pipeline, noise[1:])
+    start = noise[:1]
     width, height = job["size"]
+    if hasattr(pipeline, "_pack_latents"):
+        start = pipeline._pack_latents(start, *start.shape)
     drawn = pipeline(
         **given,
         num_inference_steps=job["steps"],
         guidance_scale=job["guidance"],
-        latents=noise[:1],
+        latents=start,
         width=width,
         height=height,
-        eta=job["eta"],
+        # Only pipelines that DDIM may solve take it.
+        **({"eta": job["eta"]} if job["eta"] else {}),
     )
     drawn.images[0].save(job["output"])
     ours = sorted(name for name in sys.modules if name.split(".")[0] == "idgen")

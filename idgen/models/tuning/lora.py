@@ -31,6 +31,7 @@ class LoraTuning(Tuning):
         dropout: float = 0.0,
         rank_dropout: float = 0.0,
         dora: bool = False,
+        text_encoders: Sequence[int] | None = None,
     ) -> None:
         """Sets sizes and places.
 
@@ -45,6 +46,8 @@ class LoraTuning(Tuning):
             rank_dropout: With which probability each of the r directions is left out for a row of
                 a training batch, as in kohya's sd-scripts; the others are made larger for it.
             dora: Whether each layer's direction and magnitude are trained apart (Liu et al. 2024).
+            text_encoders: Which of the backbone's text encoders get it, by number from 0; None for
+                all. The others stay frozen, such as T5, whose layers have other names.
 
         Raises:
             ValueError: If a size is out of range.
@@ -63,6 +66,9 @@ class LoraTuning(Tuning):
         self.dropout = dropout
         self.rank_dropout = rank_dropout
         self.dora = dora
+        self.text_encoders = None if text_encoders is None else sorted({*text_encoders})
+        if self.text_encoders is not None and (not self.text_encoders or self.text_encoders[0] < 0):
+            raise ValueError("text_encoders are numbers from 0, one at least; or null for all")
         # What it has been attached to, so that `off` need not look for it.
         self._layers: list[Any] = []
 
@@ -127,8 +133,20 @@ class LoraTuning(Tuning):
         self._layers = []
         self.inject(backbone.denoiser, self.rank, self.targets, "LoraTuning.targets")
         if self.trains_text:
-            for encoder in backbone.text_encoders:
+            for encoder in self._chosen(backbone):
                 self.inject(encoder, self.text_rank, self.text_targets, "LoraTuning.text_targets")
+
+    def _chosen(self, backbone: Backbone) -> list[nn.Module]:
+        """The text encoders that are trained."""
+        encoders = list(backbone.text_encoders)
+        if self.text_encoders is None:
+            return encoders
+        if self.text_encoders[-1] >= len(encoders):
+            raise UserError(
+                f"LoraTuning.text_encoders: {backbone.source!r} has {len(encoders)}, from 0 to "
+                f"{len(encoders) - 1}; {self.text_encoders[-1]} is none of them"
+            )
+        return [encoders[number] for number in self.text_encoders]
 
     def inject(self, module: nn.Module, rank: int, targets: Sequence[str], parameter: str) -> None:
         """Injects LoRA into one module, in place, in float32.

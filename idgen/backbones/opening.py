@@ -1,0 +1,41 @@
+"""The backbone of a bare name, whose family its pipeline says itself."""
+
+import json
+from pathlib import Path
+
+from idgen.backbones.families import FAMILIES
+from idgen.backbones.flux import FluxBackbone
+from idgen.backbones.pipeline import PipelineBackbone
+from idgen.backbones.sd3 import StableDiffusion3Backbone
+from idgen.backbones.sdxl import SDXLBackbone
+from idgen.backbones.stable_diffusion import StableDiffusionBackbone
+from idgen.sources import model_folder
+
+_INDEX = "model_index.json"
+_OTHERS: tuple[type[PipelineBackbone], ...] = (SDXLBackbone, StableDiffusion3Backbone, FluxBackbone)
+
+
+def backbone_of(source: str) -> PipelineBackbone:
+    """A backbone with its family's own settings; no weights are loaded.
+
+    Args:
+        source: `mini`, a pipeline folder, or a hub id, of which the configuration alone is fetched.
+
+    Raises:
+        UserError: If there is no such pipeline, or no backbone takes its family.
+    """
+    parameter = "StableDiffusionBackbone.source"
+    folder = model_folder(source, parameter=parameter, part="pipeline", patterns=(_INDEX,))
+    name = FAMILIES.get(_class_name(folder / _INDEX))
+    kinds = {kind.__name__: kind for kind in _OTHERS}
+    # It refuses what no backbone takes, and says why.
+    return kinds.get(str(name), StableDiffusionBackbone)(source)
+
+
+def _class_name(index: Path) -> str:
+    """The pipeline's class; empty where it cannot be read, which backbones explain."""
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(content.get("_class_name", "")) if isinstance(content, dict) else ""
