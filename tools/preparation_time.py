@@ -6,6 +6,7 @@ The photo is made: a red ellipse on an uneven, noisy ground. The first preparati
 and loads, is not counted. Run it from two versions' folders in turn to compare them.
 """
 
+import argparse
 import tempfile
 import time
 import warnings
@@ -43,6 +44,8 @@ def seconds(photos: Path, output: Path) -> float:
 
 def main() -> None:
     """Prints the times of three preparations."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, formatter_class=formatter).parse_args()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "photos"
