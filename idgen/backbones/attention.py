@@ -1,6 +1,6 @@
 """Where a denoiser of diffusers looks: maps of its cross-attention."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +48,25 @@ class RecordedAttention:
         found = torch.stack(maps).mean(dim=0)
         whole = found.new_zeros(len(places), height * width).index_copy(0, rows, found)
         return whole.view(len(places), height, width)
+
+    def maps(
+        self, size: Sequence[int], places: Tensor, reductions: Collection[int]
+    ) -> dict[int, Tensor]:
+        """Maps by how much smaller than the latents they are.
+
+        Args:
+            size: h and w of the latents.
+            places: The tokens that are meant, `B N` bool, on the CPU.
+            reductions: By how much; sizes that do not divide are rounded up.
+
+        Returns:
+            By reduction r, `B h/r w/r` in [0, 1], float32.
+
+        Raises:
+            ValueError: If no layer has a size.
+        """
+        height, width = size
+        return {r: self.map((-(-height // r), -(-width // r)), places) for r in reductions}
 
 
 def attention_to(query: Tensor, key: Tensor, places: Tensor, heads: int, scale: float) -> Tensor:

@@ -137,6 +137,4 @@ class StableDiffusionBackbone(PipelineBackbone):
         """The U-Net's output, `B C h w`, and maps of its cross-attention; see `Backbone`."""
         with recorded_attention(self.denoiser) as recorded:
             prediction = self.predict(noisy, times, condition)
-        height, width = noisy.shape[2:]
-        sizes = {r: (-(-height // r), -(-width // r)) for r in reductions}
-        return prediction, {r: recorded.map(size, places) for r, size in sizes.items()}
+        return prediction, recorded.maps(noisy.shape[2:], places, reductions)
