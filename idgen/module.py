@@ -335,13 +335,16 @@ class PersonalizationModule(TrainedModule):
         return (self.global_step + 1) / self.trainer.estimated_stepping_batches
 
     def _log_step(self, total: Tensor, losses: dict[str, Tensor], condition: Condition) -> None:
+        self.log("train/loss", total.detach(), prog_bar=True)
+        # Lightning takes a twelfth of a small step to note a dozen values, most for no logger.
+        if not self._logs_this_step():
+            return
         values = {f"train/{name}": loss.detach() for name, loss in losses.items()}
         if condition.gates is not None:
             gates = condition.gates.detach()
             values["train/router_entropy"] = router_entropy(gates)
             for index, load in enumerate(expert_load(gates)):
                 values[f"train/expert_load_{index}"] = load
-        self.log("train/loss", total.detach(), prog_bar=True)
         self.log_dict(values)
 
     def on_before_backward(self, loss: Tensor) -> None:
@@ -371,6 +374,8 @@ class PersonalizationModule(TrainedModule):
                 self.log(f"train/grad_norm_{part}", torch.nn.utils.get_total_norm(gradients))
 
     def _logs_this_step(self) -> bool:
+        if self._trainer is None:
+            return False
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         return every > 0 and (self.global_step + 1) % every == 0
 

@@ -5,15 +5,17 @@ and the image encoder, encodes the prompts of every pass, one a picture, makes e
 turns the tuning off by a walk over the modules, and reads each loss from the device.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from PIL import Image
 from torch import Tensor
 
-from idgen.backbones.backbone import Autoencoder
+from idgen.backbones.backbone import Autoencoder, Backbone
 from idgen.backbones.text import TextStates
 from idgen.data.batch import SubjectBatch
 from idgen.losses import denoising_loss
@@ -62,7 +64,7 @@ class NaiveStep:
         predictions: dict[Asked, Tensor] = {}
         for asked in self._asked:
             if asked is FROZEN:
-                with torch.no_grad(), backbone.untuned():
+                with torch.no_grad(), _without_adapters(backbone):
                     text = self._encode(self._batch.class_prompts)
                     predictions[asked] = backbone.predict(noised.noisy, noised.times, text)
                 continue
@@ -113,3 +115,16 @@ class NaiveStep:
     def _encode(self, prompts: Sequence[str]) -> TextStates:
         backbone = self._module.backbone
         return backbone.encode_text(backbone.tokenize(prompts).to(backbone.device))
+
+
+@contextmanager
+def _without_adapters(backbone: Backbone) -> Iterator[None]:
+    """Peft's own switch, in each layer of each network."""
+    layers = [layer for layer in backbone.modules() if isinstance(layer, BaseTunerLayer)]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)

@@ -92,19 +92,15 @@ class LoraTuning(Tuning):
     @contextmanager
     def off(self, backbone: Backbone) -> Iterator[None]:
         """Leaves B A x out."""
-        trained = {
-            weight: weight.requires_grad for layer in self._layers for weight in layer.parameters()
-        }
+        # Not peft's `enable_adapters`, which also goes through all weights to freeze and unfreeze
+        # them: in a step of batch 1 that took a tenth of the time.
+        for layer in self._layers:
+            layer._disable_adapters = True
         try:
-            for layer in self._layers:
-                layer.enable_adapters(False)
             yield
         finally:
             for layer in self._layers:
-                layer.enable_adapters(True)
-            # peft makes an enabled layer's weights trainable, even those that were not.
-            for weight, flag in trained.items():
-                weight.requires_grad_(flag)
+                layer._disable_adapters = False
 
     @contextmanager
     def folded(self, backbone: Backbone) -> Iterator[None]:
