@@ -17,6 +17,7 @@ from idgen.prepare.segmenters.grabcut import GrabCutSegmenter
 from idgen.prepare.segmenters.mask_files import MaskFiles
 from idgen.prepare.segmenters.saliency import SaliencySegmenter
 from idgen.prepare.segmenters.sam import Sam2Segmenter, SamSegmenter
+from idgen.prepare.segmenters.sam3 import Sam3Segmenter
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.subject import PreparedSubject, SubjectViews
 from idgen.prepare.subject_folders import find_subjects
@@ -39,6 +40,7 @@ __all__ = [
     "PreparedSubject",
     "SaliencySegmenter",
     "Sam2Segmenter",
+    "Sam3Segmenter",
     "SamSegmenter",
     "SceneLora",
     "Segmenter",

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from tests.tiny import save_tokenizer
+
 
 def save_sam(folder: Path, seed: int = 0) -> Path:
     """SAM, whose square is 64 pixels a side."""
@@ -84,4 +86,58 @@ def save_sam2(folder: Path, seed: int = 0) -> Path:
     Sam2Model(config).save_pretrained(folder)
     side = {"height": 64, "width": 64}
     Sam2ImageProcessor(size=side, mask_size={"height": 16, "width": 16}).save_pretrained(folder)
+    return folder
+
+
+def save_sam3(folder: Path, seed: int = 0) -> Path:
+    """SAM 3, whose square is 56 pixels a side, with a processor that knows words."""
+    from transformers import (
+        CLIPTokenizerFast,
+        Sam3Config,
+        Sam3ImageProcessor,
+        Sam3Model,
+        Sam3Processor,
+    )
+
+    words = save_tokenizer(folder / "tokenizer", length=32)
+    vit = {
+        "model_type": "sam3_vit_model",
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 56,
+        "patch_size": 14,
+        "window_size": 2,
+        "global_attn_indexes": [1],
+        "pretrain_image_size": 28,
+    }
+    vision = {
+        "backbone_config": vit,
+        "fpn_hidden_size": 16,
+        "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+        "scale_factors": [4.0, 2.0, 1.0],
+    }
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+    text = {
+        **size,
+        "model_type": "clip_text_model",
+        "vocab_size": words,
+        "num_hidden_layers": 1,
+        "max_position_embeddings": 32,
+        "projection_dim": 16,
+    }
+    torch.manual_seed(seed)
+    config = Sam3Config(
+        vision_config=vision,
+        text_config=text,
+        geometry_encoder_config={**size, "num_layers": 1},
+        detr_encoder_config={**size, "num_layers": 1},
+        detr_decoder_config={**size, "num_layers": 1, "num_queries": 5},
+        mask_decoder_config=size,
+    )
+    Sam3Model(config).save_pretrained(folder)
+    side, small = {"height": 56, "width": 56}, {"height": 16, "width": 16}
+    tokenizer = CLIPTokenizerFast.from_pretrained(folder / "tokenizer")
+    Sam3Processor(Sam3ImageProcessor(size=side, mask_size=small), tokenizer).save_pretrained(folder)
     return folder
