@@ -18,16 +18,23 @@ class Memory:
         self._most_bytes = most_bytes
         self._pictures: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
         self._lock = threading.Lock()
+        self._reading: dict[str, threading.Lock] = {}
 
     def get(self, key: str, read: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """The picture of a key, which nobody may change; read where it is not remembered."""
+        """The picture of a key, which nobody may change; read where it is not remembered.
+
+        Threads that want the same picture wait for the one that reads it.
+        """
         with self._lock:
-            if key in self._pictures:
-                self._pictures.move_to_end(key)
-                return self._pictures[key]
-        picture = read()
-        self.put(key, picture)
-        return picture
+            own = self._reading.setdefault(key, threading.Lock())
+        with own:
+            with self._lock:
+                if key in self._pictures:
+                    self._pictures.move_to_end(key)
+                    return self._pictures[key]
+            picture = read()
+            self.put(key, picture)
+            return picture
 
     def put(self, key: str, picture: NDArray[np.uint8]) -> None:
         """Remembers a picture in place of those that were not used for longest."""

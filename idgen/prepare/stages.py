@@ -3,7 +3,8 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -28,6 +29,7 @@ from idgen.prepare.index import KINDS, Index, Kind, LeftOut, PreparedPhoto
 from idgen.prepare.inpainters.inpainter import Inpaint, Inpainter
 from idgen.prepare.photos import Photo, UnfitPhotoError
 from idgen.prepare.progress import PreparationProgress
+from idgen.prepare.segmenters.finding import Find, Finding
 from idgen.prepare.segmenters.prompts import prompts_of
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.sheet.page import SheetRow, draw_contact_page
@@ -35,14 +37,14 @@ from idgen.prepare.sheet.review import Look, look_of, mask_warnings, set_warning
 from idgen.prepare.state import State, Target
 from idgen.prepare.store import CONTACT_PAGE, INDEX, read_features
 from idgen.prepare.views import Frame, show_mask
+from idgen.threads import available_cores
 
 Work: TypeAlias = list[tuple[State, Target]]
 Model = TypeVar("Model")
 Read = TypeVar("Read")
 Item = TypeVar("Item")
-_READERS = 2
-_AHEAD = 2
-"""Photos whose pictures are in memory before their turn."""
+_FEWEST_READERS, _MOST_READERS = 2, 8
+"""Threads that read, and work without networks; as many photos are in memory before their turn."""
 
 
 class Stages:
@@ -112,13 +114,27 @@ class Stages:
             if not work:
                 continue
             with state.guarded(), segmenter.finding(self.device, state.photos) as find:
-                for _, target in self._stepped(work, "masks"):
+                for _, target, result in self._looked(work, find, segmenter.is_parallel):
                     with state.trying(target, "masks"):
-                        found = find(target.photo)
+                        found = result()
                         checked_mask(found.mask)
                         state.keep_mask(target, found)
             free(self.device)
         self._settle()
+
+    def _looked(
+        self, work: Work, find: Find, is_parallel: bool
+    ) -> Iterator[tuple[State, Target, Callable[[], Finding]]]:
+        """The work, each with what finds its subject; in threads ahead where that may be."""
+
+        def look(state: State, target: Target) -> Finding:
+            return find(target.photo)
+
+        if is_parallel:
+            yield from self._read_ahead(work, "masks", look)
+            return
+        for state, target in self._stepped(work, "masks"):
+            yield state, target, partial(look, state, target)
 
     def _backgrounds(self, inpainter: Inpainter) -> None:
         """Backgrounds of the photos that lack one."""
@@ -129,7 +145,15 @@ class Stages:
         def make(inpaint: Inpaint, pictures: tuple[Picture, Mask]) -> Picture:
             return inpaint(*pictures)
 
-        self._each("backgrounds", lambda: inpainter.loaded(self.device), read, make)
+        if not inpainter.is_parallel:
+            self._each("backgrounds", lambda: inpainter.loaded(self.device), read, make)
+            return
+        with inpainter.loaded(self.device) as inpaint:
+
+            def fill(state: State, target: Target) -> Picture:
+                return inpaint(*read(state, target))
+
+            self._each("backgrounds", nullcontext, fill, lambda _, filled: filled)
 
     def _captions(self, captioner: Captioner) -> None:
         """The scene's phrase of the photos that lack one."""
@@ -207,13 +231,17 @@ class Stages:
     def _read_ahead(
         self, work: Work, stage: str, read: Callable[[State, Target], Read]
     ) -> Iterator[tuple[State, Target, Callable[[], Read]]]:
-        """The work, each with what gives its pictures: threads read while the model computes."""
-        with ThreadPoolExecutor(_READERS) as readers:
+        """The work, each with what gives its pictures: threads read while the model computes.
+
+        Results come in the order of the work, whatever thread is first.
+        """
+        count = min(max(available_cores(), _FEWEST_READERS), _MOST_READERS)
+        with ThreadPoolExecutor(count) as readers:
             waiting: deque[Future[Read]] = deque()
             upcoming = iter(work)
 
             def next_reading() -> Future[Read]:
-                for item in islice(upcoming, 1 + _AHEAD - len(waiting)):
+                for item in islice(upcoming, 1 + count - len(waiting)):
                     waiting.append(readers.submit(read, *item))
                 return waiting.popleft()
 

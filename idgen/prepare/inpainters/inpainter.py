@@ -25,6 +25,11 @@ class Inpainter(ABC):
     def identity(self) -> str:
         """Hash of what computes the background: weights, settings, version of the algorithm."""
 
+    @property
+    def is_parallel(self) -> bool:
+        """Whether several threads may fill pictures at once: true of what has no network."""
+        return False
+
     def of(self, backbone: LatentBackbone) -> "Inpainter":
         """The same one for photos of this backbone; most use none."""
         return self

@@ -73,6 +73,11 @@ class OpenCVInpainter(Inpainter):
             **more,
         )
 
+    @property
+    def is_parallel(self) -> bool:
+        """Yes: OpenCV lets other threads run."""
+        return True
+
     @contextmanager
     def loaded(self, device: torch.device) -> Iterator[Inpaint]:
         """Nothing to load; OpenCV runs on the CPU."""

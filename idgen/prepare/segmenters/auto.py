@@ -133,6 +133,11 @@ class AutoSegmenter(PromptedSegmenter):
         return not self._here.keys() & {"saliency", "sam"}
 
     @property
+    def is_parallel(self) -> bool:
+        """Where it is GrabCut."""
+        return self.is_grabcut
+
+    @property
     def identity(self) -> str:
         """Hash of all weights that are at hand; GrabCut's own identity where none are."""
         if self.is_grabcut:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -57,6 +58,11 @@ class GrabCutSegmenter(PromptedSegmenter):
         """Hash of the settings and of the algorithm's version."""
         return fingerprint_fields(segmenter="grabcut", version=_VERSION, long_side=self.long_side)
 
+    @property
+    def is_parallel(self) -> bool:
+        """Yes: OpenCV lets other threads run, and each has random numbers of its own."""
+        return True
+
     @contextmanager
     def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:
         """Nothing to load; the first call of what it yields looks at the whole set."""
@@ -69,7 +75,12 @@ class GrabCutSegmenter(PromptedSegmenter):
         # The user's prompts have no say here: one photo's must not change another's mask.
         ordered = sorted(photos, key=lambda photo: photo.digest)
         pictures = cache(lambda: [_coarse(photo) for photo in ordered])
-        cues = cache(lambda: find_cues(pictures()))
+        of_set = cache(lambda: find_cues(pictures()))
+        first = Lock()
+
+        def cues() -> Sequence[ColourCues]:
+            with first:  # or each thread would look at the whole set
+                return of_set()
 
         def find(photo: Photo) -> Finding:
             digests = [own.digest for own in ordered]

@@ -79,6 +79,11 @@ class OwnMasks(Segmenter):
             return False
         return self._beside(photo) is not None or self._has_alpha(photo)
 
+    @property
+    def is_parallel(self) -> bool:
+        """As the other segmenter is."""
+        return self.others.is_parallel
+
     def key(self, photo: Photo) -> str:
         """Hash of the mask beside the photo, or of the rule for alpha; else the other's key."""
         if not self._is_own(photo):

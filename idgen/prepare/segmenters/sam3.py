@@ -184,7 +184,7 @@ def _chosen(masks: Tensor, scores: Tensor, noun: str, prompts: Prompts | None) -
         fits = torch.tensor([_fit(mask.numpy(), prompts) for mask in masks[order]])
         best = order[int(fits.argmax())]
         return Finding(tidy(masks[best].numpy()), "SAM 3, your prompts")
-    doubts = ()
+    doubts: tuple[str, ...] = ()
     if len(order) > 1 and scores[order[1]] > _RIVAL * scores[order[0]]:
         doubts = (f"there may be more than one {noun}",)
     return Finding(tidy(masks[order[0]].numpy()), "SAM 3", doubts)

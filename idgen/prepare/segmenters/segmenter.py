@@ -56,6 +56,11 @@ class Segmenter(ABC):
         """
 
     @property
+    def is_parallel(self) -> bool:
+        """Whether several threads may look at photos at once: true of what has no network."""
+        return False
+
+    @property
     def title(self) -> str:
         """What the contact sheet calls it."""
         return type(self).__name__.removesuffix("Segmenter")
