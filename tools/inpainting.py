@@ -112,6 +112,7 @@ def main() -> None:
         "mean colour": MeanColour(),
         "OpenCV, Navier-Stokes": OpenCVInpainter(),
         "OpenCV, Telea": OpenCVInpainter(method="telea"),
+        "OpenCV, FSR": OpenCVInpainter(method="fsr"),
         **(
             {"mini backbone without its LoRA": of_mini(args.steps, 1, None)}
             if args.backbone

@@ -1,3 +1,6 @@
+from typing import Literal, TypeAlias
+
+import cv2
 import numpy as np
 import pytest
 
@@ -5,6 +8,8 @@ from idgen.errors import UserError
 from idgen.prepare import OpenCVInpainter
 from idgen.prepare.inpainters.inpainter import dilate
 from tests.prepare.pictures import CPU, one_line, picture, red
+
+Method: TypeAlias = Literal["telea", "navier-stokes", "fsr"]
 
 
 def disk(side: int, radius: float) -> np.ndarray:
@@ -38,8 +43,10 @@ def test_dilation_reaches_a_pixel_at_least_and_none_at_zero() -> None:
     np.testing.assert_array_equal(dilate(mask, 0), mask)
 
 
-@pytest.mark.parametrize("side", [96, 1100])
-def test_a_plain_ground_is_restored_and_the_rest_untouched(side: int) -> None:
+@pytest.mark.parametrize(
+    ("side", "method"), [(96, "navier-stokes"), (1100, "navier-stokes"), (96, "fsr"), (600, "fsr")]
+)
+def test_a_plain_ground_is_restored_and_the_rest_untouched(side: int, method: Method) -> None:
     draw = np.random.default_rng(0)
     truth = np.empty((side, side, 3), np.uint8)
     truth[:] = (40, 120, 200)
@@ -48,7 +55,7 @@ def test_a_plain_ground_is_restored_and_the_rest_untouched(side: int) -> None:
     mask = disk(side, side * 0.2)
     image = truth.copy()
     image[mask] = (250, 10, 10)
-    result = inpaint(OpenCVInpainter(), image, mask)
+    result = inpaint(OpenCVInpainter(method), image, mask)
     hole = dilate(mask, 0.06)
     np.testing.assert_array_equal(result[~hole], image[~hole])
     assert np.abs(result[hole].astype(int) - truth[hole]).mean() < 6
@@ -119,3 +126,26 @@ def test_values_out_of_range(settings: dict[str, float]) -> None:
     with pytest.raises(UserError, match="OpenCVInpainter") as caught:
         OpenCVInpainter(**settings)  # type: ignore[arg-type]
     one_line(caught.value)
+
+
+def test_fsr_goes_on_with_a_pattern() -> None:
+    y, x = np.mgrid[:96, :96]
+    waves = 128 + 60 * np.sin(x / 4) + 40 * np.cos(y / 6)
+    truth = np.repeat(waves[..., None], 3, axis=2).astype(np.uint8)
+    mask = disk(96, 14)
+    image = truth.copy()
+    image[mask] = (250, 10, 10)
+    error = {}
+    methods: tuple[Method, ...] = ("navier-stokes", "fsr")
+    for method in methods:
+        filled = inpaint(OpenCVInpainter(method), image, mask)
+        error[method] = np.abs(filled[mask].astype(int) - truth[mask]).mean()
+    assert error["fsr"] < 0.5 * error["navier-stokes"]
+
+
+def test_an_opencv_without_fsr_is_refused_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "xphoto")
+    with pytest.raises(UserError, match="opencv-contrib-python-headless") as refused:
+        OpenCVInpainter("fsr")
+    assert one_line(refused.value)
+    OpenCVInpainter()
