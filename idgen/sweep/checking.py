@@ -19,7 +19,8 @@ def check_space(config: SweepConfig) -> None:
     for key, parameter in config.space.items():
         for value in parameter.edges:
             method = config.method({**first, key: value})
-            settings = {**config.settings, **method.settings}
+            prompts = {} if config.prompts is None else {"data.test_prompts": config.prompts}
+            settings = {**config.settings, **prompts, **method.settings}
             try:
                 reader.build(reader.read([*config.configs, *method.configs], settings))
             except UserError as error:

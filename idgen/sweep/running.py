@@ -111,11 +111,9 @@ def _run_round(
     (objective,) = config.objectives
     for trial in going.values():
         value = trial.mean(objective)
-        if (
-            trial.status == "running"
-            and value is not None
-            and search.report(trial.number, value, at)
-        ):
+        if trial.status != "running" or value is None:
+            continue
+        if search.report(trial.number, value, at):
             trial.status, trial.reason = "stopped", f"under the median after {at + 1} subjects"
 
 

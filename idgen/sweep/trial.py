@@ -44,7 +44,7 @@ class Trial:
         by_subject: dict[str, list[float]] = {}
         for result in self.results:
             value = result.metrics.get(score)
-            if is_number(value):
+            if value is not None and is_number(value):
                 by_subject.setdefault(f"{result.subject} {result.regime}", []).append(float(value))
         return fmean(map(fmean, by_subject.values())) if by_subject else None
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from idgen.benchmark.executor import LocalExecutor
+from idgen.benchmark.cell import Cell
+from idgen.benchmark.executor import Executor, LocalExecutor
 from idgen.benchmark.ray_executor import RayExecutor, _run_remote, check_resources
 from idgen.errors import UserError
 from tests.benchmark.test_executor import calls, make_cell, until
@@ -26,16 +27,15 @@ def executor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayExecutor]:
 
 def test_cells_come_out_as_on_this_machine(tmp_path: Path, executor: RayExecutor) -> None:
     found = {}
-    for name, own in (("local", LocalExecutor(2, 2)), ("ray", executor)):
+    engines: dict[str, Executor] = {"local": LocalExecutor(2, 2), "ray": executor}
+    for name, own in engines.items():
         folder = tmp_path / name
         folder.mkdir()
-        cells = [make_cell(folder, "a"), make_cell(folder, "bad", "--exit=2", "--say=no photo")]
-        started: list[str] = []
-        outcomes = own.run(
-            [*cells, make_cell(folder, "b")], lambda cell, to=started: to.append(cell.name)
-        )
+        bad = make_cell(folder, "bad", "--exit=2", "--say=no photo")
+        started: list[Cell] = []
+        outcomes = own.run([make_cell(folder, "a"), bad, make_cell(folder, "b")], started.append)
         found[name] = {o.cell.name: (o.reason, o.exit_code, o.cell.is_done()) for o in outcomes}
-        assert sorted(started) == ["a", "b", "bad"]
+        assert sorted(cell.name for cell in started) == ["a", "b", "bad"]
         assert len(calls(folder)) == 2
     assert found["ray"] == found["local"]
     assert found["ray"]["bad"] == ("fit: no photo", 2, False)

@@ -157,7 +157,7 @@ def test_shipped_sweeps_run_with_small_models(
     monkeypatch.chdir(workspace.folder)  # the shipped ones are found from anywhere
     given = workspace.settings()
     # The tiny tokenizer spells most words, and takes no longer prompts then.
-    prompts = dict.fromkeys(("validation_prompts", "predict_prompts"), ["a [V] {class_noun}"])
+    prompts = {key: ["a [V] {class_noun}"] for key in ("validation_prompts", "predict_prompts")}
     data = {"preparation": given["data"]["preparation"], **prompts}
     data["preparation"]["segmenter"] = {"class_path": "idgen.prepare.GrabCutSegmenter"}
     tuning = {"init_args": {"rank": 2, "targets": ["to_q"]}}

@@ -15,10 +15,10 @@ def test_scores_are_means_over_subjects_of_means_over_seeds() -> None:
     trial.results = [result("a", 0, dino=0.2), result("a", 1, dino=0.4), result("b", 0, dino=0.9)]
     assert trial.mean("dino") == pytest.approx((0.3 + 0.9) / 2)
     trial.finish(["dino"])
-    assert (trial.status, trial.scores) == ("done", {"dino": pytest.approx(0.6)})
-    trial.status = "running"
+    assert trial.scores == {"dino": pytest.approx(0.6)}
+    assert str(trial.status) == "done"
     trial.finish(["leakage"])
-    assert trial.status == "failed"
+    assert str(trial.status) == "failed"
 
 
 def done(number: int, dino: float, leakage: float) -> Trial:
