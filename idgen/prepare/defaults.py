@@ -9,7 +9,7 @@ from idgen.prepare.features import LatentBackbone
 from idgen.prepare.inpainters.backbone import BackboneInpainter
 from idgen.prepare.inpainters.hole import Hole
 from idgen.prepare.inpainters.inpainter import Inpainter
-from idgen.prepare.inpainters.opencv import OpenCVInpainter
+from idgen.prepare.inpainters.opencv import OpenCVInpainter, has_fsr
 from idgen.prepare.segmenters.auto import AutoSegmenter
 from idgen.prepare.segmenters.drawn_or_photo import DrawnOrPhotoSegmenter
 from idgen.prepare.segmenters.own_masks import OwnMasks
@@ -83,7 +83,11 @@ class Choice:
             return [self.given_inpainter.of(backbone)]
         if is_mini(backbone.source):
             return [OpenCVInpainter()]
-        without = OpenCVInpainter(grow=_HOLE_OF_PHOTOS.grow, frames=_HOLE_OF_PHOTOS.frames)
+        without = OpenCVInpainter(
+            method="fsr" if has_fsr() else "navier-stokes",
+            grow=_HOLE_OF_PHOTOS.grow,
+            frames=_HOLE_OF_PHOTOS.frames,
+        )
         by_backbone = BackboneInpainter(hole=_HOLE_OF_PHOTOS).of(backbone)
         on_cpu = best_device().type == "cpu"
         return [without, by_backbone] if on_cpu else [by_backbone, without]
@@ -94,6 +98,19 @@ class Choice:
         A drawing more costs no second drawing so, and scores of one machine compare with another's.
         """
         return OpenCVInpainter() if self.given_inpainter is None else self.inpainter(backbone)
+
+    def say_of_inpainter(self, inpainter: Inpainter) -> None:
+        """Says, before it makes backgrounds, that a better default is not at hand.
+
+        Args:
+            inpainter: What makes them.
+        """
+        by_default = self.given_inpainter is None and isinstance(inpainter, OpenCVInpainter)
+        if by_default and inpainter.hole.grow and not has_fsr():
+            _log.warning(
+                "backgrounds by Navier-Stokes, which smears: pip install "
+                "'opencv-python-headless>=5' for OpenCV's `fsr`, or set preparation.inpainter"
+            )
 
     def say(self, states: Sequence[State], segmenter: Segmenter) -> None:
         """Says, before it makes masks, that GrabCut was not asked for, or mini models no photos.

@@ -253,6 +253,8 @@ class Preparation:
             self._choice.say(states, segmenter)
             left_out = self._left_out if self.skip_bad else None
             inpainter = self.inpainter_for(backbone)
+            if any(state.lacking("backgrounds") for state in states):
+                self._choice.say_of_inpainter(inpainter)
             stages = Stages(states, device, progress and bool(states), left_out)
             stages.run(segmenter, inpainter, self.captioner, backbone, self.image_encoder)
         return [self._outcome(state, *pair) for state, pair in zip(looked, subjects, strict=True)]

@@ -1,3 +1,4 @@
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
 from idgen.masks import Picture
 from idgen.prepare import BackboneInpainter, OpenCVInpainter, Preparation, PreparedSubject, defaults
+from idgen.prepare.inpainters.opencv import has_fsr
 from tests.prepare.parts import (
     CPU,
     CentreSegmenter,
@@ -29,7 +31,10 @@ def test_the_default_follows_backbone_and_device(monkeypatch: pytest.MonkeyPatch
     for has_gpu, of_real in ((True, BackboneInpainter), (False, OpenCVInpainter)):
         device = torch.device("cuda" if has_gpu else "cpu")
         monkeypatch.setattr(defaults, "best_device", lambda device=device: device)
-        assert type(preparation.inpainter_for(real)) is of_real
+        chosen = preparation.inpainter_for(real)
+        assert type(chosen) is of_real
+        if isinstance(chosen, OpenCVInpainter):
+            assert chosen.method == ("fsr" if has_fsr() else "navier-stokes")
         mini = preparation.inpainter_for(StableDiffusionBackbone())
         assert mini.identity == OpenCVInpainter().identity
 
@@ -71,4 +76,21 @@ def test_a_subject_that_moves_to_a_machine_without_gpu_keeps_its_backgrounds(
     assert not keys & background_keys()
     # And the other way round.
     monkeypatch.setattr(defaults, "best_device", lambda: torch.device("cuda"))
-    assert here().is_fresh(photos, out, backbone)
+    with pytest.warns(UserWarning, match="backgrounds of OpenCVInpainter are kept"):
+        assert here().is_fresh(photos, out, backbone)
+
+
+def test_an_opencv_without_reconstruction_is_said_before_backgrounds_are_made(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(defaults, "best_device", lambda: CPU)
+    monkeypatch.setattr(defaults, "has_fsr", lambda: False)
+    monkeypatch.setattr(BackboneInpainter, "of", lambda self, backbone: CountingInpainter(0.1))
+    preparation = Preparation(CentreSegmenter(), None, PoolingEncoder())
+    for said in (1, 1):  # the second time there is nothing to make
+        with caplog.at_level(logging.WARNING, "idgen"):
+            preparation.run(photos, tmp_path / "out", TinyBackbone(), CPU, False)
+        assert caplog.text.count("backgrounds by Navier-Stokes, which smears") == said

@@ -1,10 +1,16 @@
+from typing import Literal
+
+import cv2
 import numpy as np
 import pytest
 
 from idgen.errors import UserError
 from idgen.prepare import OpenCVInpainter
 from idgen.prepare.inpainters.inpainter import dilate
+from idgen.prepare.inpainters.opencv import has_fsr
 from tests.prepare.pictures import CPU, one_line, picture, red
+
+needs_fsr = pytest.mark.skipif(not has_fsr(), reason="this OpenCV has no FSR")
 
 
 def disk(side: int, radius: float) -> np.ndarray:
@@ -118,4 +124,40 @@ def test_identity_is_every_setting() -> None:
 def test_values_out_of_range(settings: dict[str, float]) -> None:
     with pytest.raises(UserError, match="OpenCVInpainter") as caught:
         OpenCVInpainter(**settings)  # type: ignore[arg-type]
+    one_line(caught.value)
+
+
+@needs_fsr
+@pytest.mark.parametrize("shape", [(5, 3), (9, 40), (64, 64), (150, 401)])
+def test_reconstruction_fills_pictures_of_any_size(shape: tuple[int, int]) -> None:
+    image = np.full((*shape, 3), (30, 160, 60), np.uint8)
+    mask = np.zeros(shape, bool)
+    mask[1 : shape[0] // 2 + 1, 1 : shape[1] // 2 + 1] = True
+    image[mask] = (250, 10, 10)
+    result = inpaint(OpenCVInpainter("fsr", dilation=0), image, mask)
+    np.testing.assert_array_equal(result[~mask], image[~mask])
+    assert np.abs(result[mask].astype(int) - (30, 160, 60)).max() <= 2
+
+
+@needs_fsr
+def test_reconstruction_carries_a_pattern_on_and_sees_nothing_of_the_subject() -> None:
+    y, x = np.mgrid[:64, :64]
+    wave = 128 + 90 * np.sin(2 * np.pi * (x + 2 * y) / 12)
+    truth = np.stack([wave, wave, 255 - wave], axis=-1).round().astype(np.uint8)
+    mask = disk(64, 14)
+    images = [np.where(mask[..., None], np.uint8(level), truth) for level in (0, 255)]
+
+    def error(method: Literal["fsr", "navier-stokes"]) -> float:
+        found = inpaint(OpenCVInpainter(method), images[0], mask)
+        return float(np.abs(found[mask].astype(int) - truth[mask]).mean())
+
+    assert error("fsr") < 0.5 * error("navier-stokes")
+    one, other = (inpaint(OpenCVInpainter("fsr"), image, mask) for image in images)
+    np.testing.assert_array_equal(one, other)
+
+
+def test_an_opencv_without_reconstruction_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "xphoto", raising=False)
+    with pytest.raises(UserError, match=r"has no `fsr`.*opencv-python-headless>=5") as caught:
+        OpenCVInpainter("fsr")
     one_line(caught.value)
