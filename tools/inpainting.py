@@ -33,7 +33,6 @@ from idgen.prepare import (
     SceneLora,
 )
 from idgen.prepare.inpainters.inpainter import Inpaint, dilate
-from idgen.prepare.inpainters.opencv import has_fsr
 
 
 class MeanColour(Inpainter):
@@ -144,11 +143,8 @@ def main() -> None:
         "mean colour": MeanColour(),
         "OpenCV, Navier-Stokes": OpenCVInpainter(),
         "OpenCV, Telea": OpenCVInpainter(method="telea"),
-        **(
-            {"OpenCV, shift map": ShiftMap(), "OpenCV, FSR": OpenCVInpainter(method="fsr")}
-            if has_fsr()
-            else {}
-        ),
+        "OpenCV, shift map": ShiftMap(),
+        "OpenCV, FSR": OpenCVInpainter(method="fsr"),
         **(
             {"mini backbone without its LoRA": of_mini(args.steps, 1, None)}
             if args.backbone

@@ -9,7 +9,7 @@ from idgen.prepare.features import LatentBackbone
 from idgen.prepare.inpainters.backbone import BackboneInpainter
 from idgen.prepare.inpainters.hole import Hole
 from idgen.prepare.inpainters.inpainter import Inpainter
-from idgen.prepare.inpainters.opencv import OpenCVInpainter, has_fsr
+from idgen.prepare.inpainters.opencv import INSTALL_XPHOTO, OpenCVInpainter, has_fsr
 from idgen.prepare.segmenters.auto import AutoSegmenter
 from idgen.prepare.segmenters.drawn_or_photo import DrawnOrPhotoSegmenter
 from idgen.prepare.segmenters.own_masks import OwnMasks
@@ -108,8 +108,8 @@ class Choice:
         by_default = self.given_inpainter is None and isinstance(inpainter, OpenCVInpainter)
         if by_default and inpainter.hole.grow and not has_fsr():
             _log.warning(
-                "backgrounds by Navier-Stokes, which smears: pip install "
-                "'opencv-python-headless>=5' for OpenCV's `fsr`, or set preparation.inpainter"
+                "backgrounds by Navier-Stokes, which smears; for OpenCV's `fsr`: %s",
+                INSTALL_XPHOTO,
             )
 
     def say(self, states: Sequence[State], segmenter: Segmenter) -> None:

@@ -16,6 +16,10 @@ from idgen.prepare.inpainters.inpainter import Inpaint, Inpainter, no_background
 
 _LONG_SIDES = {"telea": 512, "navier-stokes": 512, "fsr": 192}
 _SMALLEST_OF_FSR = 16
+INSTALL_XPHOTO = (
+    "pip uninstall opencv-python opencv-python-headless, then "
+    "pip install --force-reinstall opencv-contrib-python-headless"
+)
 
 
 def has_fsr() -> bool:
@@ -46,7 +50,7 @@ class OpenCVInpainter(Inpainter):
             method: Bertalmio's Navier-Stokes (2001), or Telea's fast marching (2004), which
                 drifts in large holes: on a plain ground by 9 levels in the mean; or `fsr`,
                 frequency selective reconstruction (Seiler and Kaup, 2010; Genser et al., 2018),
-                which OpenCV 5 has, and OpenCV 4 with its contributed modules.
+                of OpenCV's contributed modules.
             radius: How far around a pixel is looked, in pixels of the bounded size; `fsr` uses
                 none.
             dilation: How far the mask is widened first, as a fraction of the square root of its
@@ -68,8 +72,8 @@ class OpenCVInpainter(Inpainter):
             )
         if method == "fsr" and not has_fsr():
             raise UserError(
-                f"OpenCVInpainter.method: OpenCV {cv2.__version__} has no `fsr`; "
-                "pip install 'opencv-python-headless>=5', or give navier-stokes"
+                "OpenCVInpainter.method: 'fsr' needs OpenCV's xphoto, which another package of "
+                f"OpenCV has replaced: {INSTALL_XPHOTO}; or give navier-stokes"
             )
         self.method = method
         self.radius = radius
