@@ -105,8 +105,9 @@ class Choice:
         Args:
             inpainter: What makes them.
         """
-        by_default = self.given_inpainter is None and isinstance(inpainter, OpenCVInpainter)
-        if by_default and inpainter.hole.grow and not has_fsr():
+        if self.given_inpainter is not None or not isinstance(inpainter, OpenCVInpainter):
+            return
+        if inpainter.hole.grow and not has_fsr():
             _log.warning(
                 "backgrounds by Navier-Stokes, which smears; for OpenCV's `fsr`: %s",
                 INSTALL_XPHOTO,

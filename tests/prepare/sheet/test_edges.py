@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 import torch
 
@@ -26,8 +25,8 @@ def test_it_is_the_share_of_the_outline() -> None:
     """A square, half of whose outline is an edge, at several sizes and lightnesses."""
     rng = np.random.default_rng(0)
     for side, ground in ((128, 60), (600, 200)):
-        photo = np.full((side, side, 3), ground, np.float32) + rng.normal(0, 1, (side, side, 1))
-        photo = photo.astype(np.uint8)
+        noise = rng.normal(0, 1, (side, side, 1))
+        photo = (ground + noise).repeat(3, axis=2).astype(np.uint8)
         third = side // 3
         mask = np.zeros((side, side), bool)
         mask[third : 2 * third, third : 2 * third] = True
@@ -39,4 +38,3 @@ def test_it_is_the_share_of_the_outline() -> None:
         half[:, third + third // 2 :] = False
         assert 0.6 < share_on_edges(photo, half) < 0.9
         assert share_on_edges(photo, np.ones((side, side), bool)) == 1
-        assert share_on_edges(cv2.flip(photo, 1), cv2.flip(half.astype(np.uint8), 1) > 0) > 0.6
