@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -51,6 +52,32 @@ class MeanColour(Inpainter):
             result = image.copy()
             result[hole] = image[~hole].mean(axis=0).round()
             return result
+
+        yield inpaint
+
+
+class ShiftMap(Inpainter):
+    """OpenCV's shift map, which copies pieces of the picture: to compare."""
+
+    @property
+    def identity(self) -> str:
+        """Not used: nothing is stored."""
+        return "shift map"
+
+    @contextmanager
+    def loaded(self, device: torch.device) -> Iterator[Inpaint]:
+        """Nothing to load."""
+        # OpenCV's type stubs have no contributed modules.
+        xphoto: Any = getattr(cv2, "xphoto")  # noqa: B009
+
+        def inpaint(image: NDArray[np.uint8], mask: Mask) -> NDArray[np.uint8]:
+            hole = dilate(mask, 0.06)
+            lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
+            found = np.zeros_like(image)
+            known = np.where(hole, 0, 255).astype(np.uint8)
+            xphoto.inpaint(lab, known, found, xphoto.INPAINT_SHIFTMAP)
+            filled = cv2.cvtColor(found, cv2.COLOR_LAB2RGB)
+            return np.where(hole[..., None], filled, image).astype(np.uint8)
 
         yield inpaint
 
@@ -102,7 +129,11 @@ def main() -> None:
     parser.add_argument(
         "--backbone", type=int, nargs="*", default=[], help="means of so many fills by the backbone"
     )
-    parser.add_argument("--sheet", type=Path, help="a PNG of the first 12 pictures and fills")
+    parser.add_argument(
+        "--sheet",
+        type=Path,
+        help="a PNG of the first 12: picture, mask, truth, and the fills in the table's order",
+    )
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
@@ -112,6 +143,7 @@ def main() -> None:
         "mean colour": MeanColour(),
         "OpenCV, Navier-Stokes": OpenCVInpainter(),
         "OpenCV, Telea": OpenCVInpainter(method="telea"),
+        "OpenCV, shift map": ShiftMap(),
         "OpenCV, FSR": OpenCVInpainter(method="fsr"),
         **(
             {"mini backbone without its LoRA": of_mini(args.steps, 1, None)}
@@ -122,7 +154,8 @@ def main() -> None:
         **{f"diffusers, {s}": DiffusersInpainter(s, steps=args.steps) for s in args.diffusers},
     }
     print("| inpainter | PSNR in the mask, dB | pooled, dB | s a picture |\n|---|---|---|---|")
-    columns = [[d.picture for d in drawings], [d.background for d in drawings]]
+    masks = [np.repeat(d.mask[..., None], 3, axis=2).astype(np.uint8) * 255 for d in drawings]
+    columns = [[d.picture for d in drawings], masks, [d.background for d in drawings]]
     for name, inpainter in inpainters.items():
         row = measure(name, inpainter, drawings, torch.device(args.device))
         print(

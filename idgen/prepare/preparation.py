@@ -1,12 +1,10 @@
 """Photos to prepared subject: what is missing or stale is made, the rest is kept."""
 
-import logging
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -18,6 +16,7 @@ from idgen.masks import Mask, Picture
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.apart import allow_locks, keep_masks_apart, keep_outputs_apart
 from idgen.prepare.captioners.captioner import Captioner
+from idgen.prepare.defaults import Choice
 from idgen.prepare.features import (
     FeatureRecipe,
     LatentBackbone,
@@ -26,28 +25,19 @@ from idgen.prepare.features import (
 )
 from idgen.prepare.folder_contents import passed_over
 from idgen.prepare.index import LeftOut
-from idgen.prepare.inpainters.backbone import BackboneInpainter
-from idgen.prepare.inpainters.hole import Hole
 from idgen.prepare.inpainters.inpainter import Inpainter
-from idgen.prepare.inpainters.opencv import OpenCVInpainter
 from idgen.prepare.kohya_folders import kohya_folder
 from idgen.prepare.memory import Memory
 from idgen.prepare.photos import Photo, UnfitPhotoError, find_photos, lone_photo_note, subject_name
-from idgen.prepare.segmenters.auto import AutoSegmenter
-from idgen.prepare.segmenters.drawn_or_photo import DrawnOrPhotoSegmenter
 from idgen.prepare.segmenters.own_masks import OwnMasks
-from idgen.prepare.segmenters.saliency_weights import INSTALL
 from idgen.prepare.segmenters.segmenter import Segmenter, maskable
 from idgen.prepare.stages import Stages, checked_mask
 from idgen.prepare.state import State, list_targets
-from idgen.prepare.store import CONTACT_PAGE, Store
+from idgen.prepare.store import Store
 from idgen.prepare.subject import PreparedSubject
 from idgen.prepare.views import list_views, square
-from idgen.sources import is_mini
 
-_log = logging.getLogger(__name__)
 _SMALLEST_RESOLUTION = 8
-_HOLE_OF_PHOTOS = Hole(grow=1.0, frames=True)
 
 
 @dataclass(frozen=True)
@@ -131,66 +121,57 @@ class Preparation:
                 f"preparation.resolution: {resolution} pixels are too few; "
                 f"give {_SMALLEST_RESOLUTION} or more, or null for the backbone's own"
             )
-        self.segmenter = segmenter
-        self.inpainter = inpainter
         self.image_encoder = image_encoder or ImageEncoder()
         self.captioner = None if captioner is None else captioner.beside(self.image_encoder)
         self.flip = flip
         self.resolution = resolution
         self.views = views
         self.skip_bad = skip_bad
-        self._segmenters: dict[Segmenter, OwnMasks] = {}
-        self._class_noun: str | None = None
+        self._choice = Choice(segmenter, inpainter)
         self._decoded: set[str] = set()
         self._said: set[str] = set()
 
-    def segmenter_for(self, backbone: LatentBackbone) -> OwnMasks:
-        """What finds the subject, wherever a photo does not bring its own mask (`OwnMasks`).
+    @property
+    def segmenter(self) -> Segmenter | None:
+        """What was given to find the subject; None for the default."""
+        return self._choice.given_segmenter
 
-        The mini segment-anything knows the drawn world alone, as the mini backbone does; photos
-        for a real backbone are real.
-        """
-        inner = self.segmenter or (self._of_mini if is_mini(backbone.source) else self._auto)
-        # Kept, since it remembers which photos bring a mask.
-        return self._segmenters.setdefault(inner, OwnMasks(inner))
+    @segmenter.setter
+    def segmenter(self, segmenter: Segmenter | None) -> None:
+        self._choice.given_segmenter = segmenter
+
+    @property
+    def inpainter(self) -> Inpainter | None:
+        """What was given to take it out; None for the default."""
+        return self._choice.given_inpainter
+
+    @inpainter.setter
+    def inpainter(self, inpainter: Inpainter | None) -> None:
+        self._choice.given_inpainter = inpainter
+
+    def segmenter_for(self, backbone: LatentBackbone) -> OwnMasks:
+        """What finds the subject, wherever a photo does not bring its own mask (`Choice`)."""
+        return self._choice.segmenter(backbone)
 
     def inpainter_for(self, backbone: LatentBackbone) -> Inpainter:
         """What takes the subject out of photos for this backbone."""
-        if self.inpainter is not None:
-            return self.inpainter.of(backbone)
-        if is_mini(backbone.source):
-            return OpenCVInpainter()
-        if torch.cuda.is_available():
-            return BackboneInpainter(hole=_HOLE_OF_PHOTOS).of(backbone)
-        return OpenCVInpainter(grow=_HOLE_OF_PHOTOS.grow, frames=_HOLE_OF_PHOTOS.frames)
+        return self._choice.inpainter(backbone)
 
     def inpainter_of_drawings(self, backbone: LatentBackbone) -> Inpainter:
-        """What takes the subject out of drawings: the one that was given, else OpenCV's.
-
-        A drawing more costs no second drawing so, and scores of one machine compare with another's.
-        """
-        return OpenCVInpainter() if self.inpainter is None else self.inpainter_for(backbone)
-
-    @cached_property
-    def _of_mini(self) -> DrawnOrPhotoSegmenter:
-        return DrawnOrPhotoSegmenter(self._auto)
-
-    @cached_property
-    def _auto(self) -> AutoSegmenter:
-        return AutoSegmenter(class_noun=self._class_noun)
+        """What takes the subject out of drawings: the one that was given, else OpenCV's."""
+        return self._choice.inpainter_of_drawings(backbone)
 
     def look_for(self, class_noun: str) -> None:
         """Says what the subject is, before any work, for a segmenter that was not given."""
-        self._class_noun = class_noun or None
-        for made in ("_auto", "_of_mini"):
-            self.__dict__.pop(made, None)
+        self._choice = self._choice.of(class_noun)
 
     def of(self, class_noun: str) -> "Preparation":
         """The same preparation, for photos of something else."""
-        if (class_noun or None) == self._class_noun:
+        choice = self._choice.of(class_noun)
+        if choice is self._choice:
             return self
         other = copy(self)
-        other.look_for(class_noun)
+        other._choice = choice
         return other
 
     def plan(self, photos_folder: Path, output: Path, backbone: LatentBackbone) -> list[str]:
@@ -269,36 +250,14 @@ class Preparation:
                 except UserError as error:
                     looked[at] = error
             states = [state for at in lacking if isinstance(state := looked[at], State)]
-            if self.segmenter is None:
-                self._say_what_is_default(states, segmenter)
+            self._choice.say(states, segmenter)
             left_out = self._left_out if self.skip_bad else None
             inpainter = self.inpainter_for(backbone)
+            if any(state.lacking("backgrounds") for state in states):
+                self._choice.say_of_inpainter(inpainter)
             stages = Stages(states, device, progress and bool(states), left_out)
             stages.run(segmenter, inpainter, self.captioner, backbone, self.image_encoder)
         return [self._outcome(state, *pair) for state, pair in zip(looked, subjects, strict=True)]
-
-    def _say_what_is_default(self, states: Sequence[State], segmenter: Segmenter) -> None:
-        """Says, before it makes masks, that GrabCut was not asked for, or mini models no photos."""
-        work = [(state, target.photo) for state in states for target in state.lacking("masks")]
-        own = [(s, photo) for s, photo in work if segmenter.key(photo) == self._auto.key(photo)]
-        if not own:
-            return
-        if segmenter is self._segmenters.get(self._of_mini):
-            _log.warning(
-                "%s holds photographs, and the mini models know the drawn world alone: give the "
-                "backbone that is to be trained, as in --config configs/backbone/sd21.yaml",
-                own[0][0].photos_folder,
-            )
-        if self._auto.is_grabcut:
-            folders = list(dict.fromkeys(state.store.folder for state, _ in own))
-            sheets = f"{folders[0] / CONTACT_PAGE}{' and its like' if len(folders) > 1 else ''}"
-            _log.warning(
-                "masks by GrabCut, which tells colours apart and is wrong on about one photo in "
-                "three: look at %s; for better ones %s, or set preparation.segmenter (%s)",
-                sheets,
-                INSTALL,
-                "; ".join(self._auto.missing),
-            )
 
     def _outcome(self, state: State | UserError, photos: Path, output: Path) -> Outcome:
         name = subject_name(photos)
@@ -397,12 +356,31 @@ class Preparation:
             resolution=self.resolution or backbone.resolution,
             views=list_views(self.flip, self.views),
         )
-        segmenter = self.segmenter_for(backbone)
-        inpainter = self.inpainter_for(backbone)
-        targets = list_targets(photos, segmenter, inpainter, self.captioner, recipe)
-        state = State(store, index, recipe, targets, memory)
-        state.note_known_faults()
-        for fault in state.settle(self.skip_bad):
+        first, *others = self._choice.inpainters(backbone)
+
+        def state_with(inpainter: Inpainter) -> tuple[State, list[LeftOut]]:
+            segmenter = self.segmenter_for(backbone)
+            targets = list_targets(photos, segmenter, inpainter, self.captioner, recipe)
+            state = State(store, index, recipe, targets, memory)
+            state.note_known_faults()
+            return state, state.settle(self.skip_bad)
+
+        state, faults = state_with(first)
+        if others and index and state.lacking("backgrounds") and not state.lacking("masks"):
+            for other in others:
+                try:
+                    kept, kept_faults = state_with(other)
+                except UserError:
+                    continue  # there is nothing whole to keep
+                # Whole, or not at all: a set's backgrounds are made by one inpainter.
+                if not kept.lacking("backgrounds"):
+                    self._warn(
+                        f"{photos_folder}: the backgrounds of {type(other).__name__} are kept, "
+                        f"which another machine made; here it would be {type(first).__name__}: "
+                        "preparation.inpainter chooses"
+                    )
+                    state, faults = kept, kept_faults
+        for fault in faults:
             self._left_out(photos_folder, fault)
         self._warn_of_one(state)
         return state

@@ -320,7 +320,8 @@ def finish(state: State) -> None:
 def _looks(state: State) -> list[Look]:
     """Sums each photo up; what was seen before is not read again."""
     before = state.index.photos if state.index else []
-    known = {(photo.digest, photo.files["masks"].key): photo.look for photo in before}
+    whole = (photo for photo in before if photo.look.on_edges is not None)
+    known = {(photo.digest, photo.files["masks"].key): photo.look for photo in whole}
     return [
         known.get((target.photo.digest, target.keys["masks"]))
         or look_of(target.photo.pixels(), state.mask(target))

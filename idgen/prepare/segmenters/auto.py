@@ -28,11 +28,11 @@ from idgen.prepare.segmenters.prompts import (
     prompts_of,
 )
 from idgen.prepare.segmenters.saliency import (
+    Looks,
     Salience,
-    SalienceMap,
     SaliencySegmenter,
     box_of,
-    doubts,
+    look_twice,
     prompted,
     within,
 )
@@ -238,27 +238,28 @@ class _Look:
 
     @torch.inference_mode()
     def _of_box(self, picture: Picture, box: Box | None) -> Finding:
-        whole: SalienceMap | None = None
+        looks: Looks | None = None
         candidates = []
-        if self.salience is not None:
-            whole = self.salience(picture)
-            values = whole if box is None else within(self.salience, picture, box)
-            where = "saliency" if box is None else "saliency in the noun's box"
-            candidates.append(_Candidate(where, tidy(values > 0.5)))
-            if box is None and candidates[0].mask.any():
-                box = box_of(candidates[0].mask)
+        if self.salience is not None and box is None:
+            looks = look_twice(self.salience, picture)
+            candidates.append(_Candidate("saliency", looks.mask))
+            if looks.mask.any():
+                box = box_of(looks.mask)
+        elif self.salience is not None and box is not None:
+            mask = tidy(within(self.salience, picture, box) > 0.5)
+            candidates.append(_Candidate("saliency in the noun's box", mask))
         if self.network is not None:
             height, width = picture.shape[:2]
             frame = box or (0.1 * width, 0.1 * height, 0.9 * width, 0.9 * height)
             candidates += _answers(self.network, picture, frame)
         taken = _best(candidates, box)
-        return Finding(taken.mask, taken.source, tuple(self._doubts(picture, whole, candidates)))
+        return Finding(taken.mask, taken.source, tuple(self._doubts(picture, looks, candidates)))
 
     def _doubts(
-        self, picture: Picture, whole: SalienceMap | None, candidates: list[_Candidate]
+        self, picture: Picture, looks: Looks | None, candidates: list[_Candidate]
     ) -> list[str]:
         """What makes the photo's mask doubtful."""
-        if whole is None or self.salience is None or not self.judged:
+        if self.salience is None or not self.judged:
             return []
         first, *others = candidates
         if others:
@@ -266,9 +267,9 @@ class _Look:
             if same < _AGREE:
                 return [f"saliency and SAM disagree about the subject (IoU {same:.2f})"]
             return []
-        if first.source == "saliency":
-            return doubts(self.salience, picture, whole, first.mask)
-        same = overlap(first.mask, tidy(whole > 0.5))
+        if looks is not None:
+            return looks.doubts()
+        same = overlap(first.mask, tidy(self.salience(picture) > 0.5))
         if same < _AGREE:
             return [f"something else stands out more than the noun (IoU {same:.2f})"]
         return []

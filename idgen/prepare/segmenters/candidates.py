@@ -121,6 +121,17 @@ def choose(digest: str, candidates: Mapping[str, Candidates]) -> int:
     return int(total.argmax())
 
 
+def is_chosen_alone(digest: str, candidates: Mapping[str, Candidates], chosen: int) -> bool:
+    """Whether a photo by itself would give the candidate that was chosen with the set in view.
+
+    Args:
+        digest: The photo's.
+        candidates: Of all photos of the set, by digest.
+        chosen: What `choose` gave.
+    """
+    return choose(digest, {digest: candidates[digest]}) == chosen
+
+
 def _likeness(own: Candidates, others: list[Candidates]) -> Tensor:
     embeddings = [c.embeddings for c in (own, *others) if c.embeddings is not None]
     middle = torch.stack([e.mean(0) for e in embeddings]).mean(0)

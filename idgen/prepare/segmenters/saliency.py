@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
@@ -25,7 +26,7 @@ SalienceMap: TypeAlias = NDArray[np.float32]
 Salience: TypeAlias = Callable[[Picture], SalienceMap]
 """A picture `H W 3` to its map."""
 
-_VERSION = 1
+_VERSION = 2
 _MEAN, _SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _MARGIN = 0.08
 _UNSURE = 0.25
@@ -37,7 +38,8 @@ class SaliencySegmenter(PromptedSegmenter):
 
     ISNet is that of Qin et al. (2022, arXiv 2203.03041), BiRefNet that of Zheng et al. (2024,
     arXiv 2401.03407), U2-Net that of Qin et al. (2020, arXiv 2005.09007); their weights are the
-    ONNX files that rembg publishes. A photo is seen whole, at the network's own size.
+    ONNX files that rembg publishes. A photo is seen twice at the network's own size, whole and
+    closer up (`look_twice`).
 
     A box in `prompts.yaml` is looked at alone; points there start GrabCut from what was found.
     """
@@ -93,45 +95,66 @@ class SaliencySegmenter(PromptedSegmenter):
                 picture, prompts = photo.pixels(), placed_prompts(photo)
                 if prompts is not None:
                     return prompted(salience, picture, prompts)
-                return tidy(salience(picture) > 0.5)
+                return look_twice(salience, picture).mask
 
             yield segment
 
     @contextmanager
     def finding(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Find]:
-        """The same, with a second look at what was found, closer up."""
+        """The same, with what makes a mask doubtful."""
         with self.network(device) as salience:
 
             def find(photo: Photo) -> Finding:
                 picture, prompts = photo.pixels(), placed_prompts(photo)
                 if prompts is not None:
                     return Finding(prompted(salience, picture, prompts), "saliency, your prompts")
-                values = salience(picture)
-                mask = tidy(values > 0.5)
-                return Finding(mask, "saliency", tuple(doubts(salience, picture, values, mask)))
+                looks = look_twice(salience, picture)
+                return Finding(looks.mask, "saliency", tuple(looks.doubts()))
 
             yield find
 
 
-def doubts(salience: Salience, picture: Picture, values: SalienceMap, mask: Mask) -> list[str]:
-    """What makes a salient object's mask doubtful, one short text each.
+@dataclass(frozen=True)
+class Looks:
+    """What stands out in a picture, seen whole and then closer up.
 
-    Args:
-        salience: The network.
-        picture: `H W 3`.
-        values: Its map of the picture.
-        mask: What was made of it.
+    Attributes:
+        whole: The map of the whole picture, `H W`.
+        closer: That of what stands out there, with a margin; 0 elsewhere, `H W`.
     """
-    if not mask.any():
-        return []
-    found = []
-    unsure = float(((values > 0.1) & (values < 0.9)).sum()) / float(mask.sum())
-    if unsure > _UNSURE:
-        found.append(f"the network is unsure about {100 * unsure:.0f} % of the subject's size")
-    closer = within(salience, picture, box_of(mask)) > 0.5
-    if (same := overlap(mask, closer)) < _SAME:
-        found.append(f"seen closer up, the subject's outline is another (IoU {same:.2f})")
-    return found
+
+    whole: SalienceMap
+    closer: SalienceMap
+
+    @property
+    def mask(self) -> Mask:
+        """Where their mean is over a half, `H W`."""
+        return tidy((self.whole + self.closer) / 2 > 0.5)
+
+    def doubts(self) -> list[str]:
+        """What makes the mask doubtful, one short text each."""
+        first = tidy(self.whole > 0.5)
+        if not first.any():
+            return []
+        found = []
+        between = (self.whole > 0.1) & (self.whole < 0.9)
+        unsure = float(between.sum()) / float(first.sum())
+        if unsure > _UNSURE:
+            found.append(f"the network is unsure about {100 * unsure:.0f} % of the subject's size")
+        if (same := overlap(first, self.closer > 0.5)) < _SAME:
+            found.append(f"seen closer up, the subject's outline is another (IoU {same:.2f})")
+        return found
+
+
+def look_twice(salience: Salience, picture: Picture) -> Looks:
+    """Looks at a picture `H W 3` and, closer up, at what stands out in it.
+
+    Seen closer up, what lies beside the subject stands out less, and its edge is finer; the mean
+    keeps what the first look was sure of and the second missed.
+    """
+    whole = salience(picture)
+    first = tidy(whole > 0.5)
+    return Looks(whole, within(salience, picture, box_of(first)) if first.any() else whole)
 
 
 def box_of(mask: Mask) -> Box:

@@ -19,9 +19,16 @@ from idgen.metrics.encoders import ClipScorer
 from idgen.metrics.scorer import ImageScorer
 from idgen.placeholders import check_words
 from idgen.prepare.photos import Photo
-from idgen.prepare.segmenters.candidates import Candidates, choose, keep_best, score_candidates
+from idgen.prepare.segmenters.candidates import (
+    Candidates,
+    choose,
+    is_chosen_alone,
+    keep_best,
+    score_candidates,
+)
 from idgen.prepare.segmenters.class_noun import NOUN_FILE, ClassNouns
 from idgen.prepare.segmenters.detector import BoxDetector, Detect
+from idgen.prepare.segmenters.finding import Find, Finding
 from idgen.prepare.segmenters.promptable import PromptableNetwork
 from idgen.prepare.segmenters.prompts import (
     PromptedSegmenter,
@@ -38,6 +45,7 @@ _VERSION = 2
 _GRID = (0.3, 0.5, 0.7)
 _BOX = (0.1, 0.1, 0.9, 0.9)
 _SCORING_SIDE = 256
+_OF_THE_SET = "by itself the photo would have another mask: the set's other photos decided"
 
 
 class SamSegmenter(PromptedSegmenter):
@@ -137,6 +145,12 @@ class SamSegmenter(PromptedSegmenter):
     @contextmanager
     def loaded(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Segment]:
         """Loads the models; with `encoder`, photos that have their masks are looked at too."""
+        with self.finding(device, photos) as find:
+            yield lambda photo: find(photo).mask
+
+    @contextmanager
+    def finding(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Find]:
+        """The same; a mask is doubtful where the photo by itself would have given another."""
         network = self.weights.load(device)
         with ExitStack() as models:
             encoder = self.encoder and models.enter_context(self.encoder.loaded(device))
@@ -150,10 +164,11 @@ class SamSegmenter(PromptedSegmenter):
             # The set's own, for drawings too, which lie elsewhere; only where one is looked for.
             noun = cache(lambda: self.nouns.of(photos[0]) if self._takes_noun else "")
 
-            def segment(photo: Photo) -> Mask:
+            def find(photo: Photo) -> Finding:
                 prompts = placed_prompts(photo)
                 if prompts is not None:
-                    return look.prompted(photo.pixels(), prompts)  # noqa: F821 (see below)
+                    mask = look.prompted(photo.pixels(), prompts)  # noqa: F821 (see below)
+                    return Finding(mask, f"{self.title}, your prompts")
                 # Candidates come from automatic prompts alone and of the whole set, whatever masks
                 # there are already: so a run that goes on ends as an undisturbed one.
                 known = any(photo.digest == other.digest for other in photos)
@@ -161,13 +176,16 @@ class SamSegmenter(PromptedSegmenter):
                 for other in group:
                     if other.digest not in seen:
                         seen[other.digest] = look.candidates(other.pixels(), noun())  # noqa: F821
-                index = choose(photo.digest, {p.digest: seen[p.digest] for p in group})
-                return look.mask(photo.size(), seen[photo.digest].logits[index])  # noqa: F821
+                of_set = {p.digest: seen[p.digest] for p in group}
+                index = choose(photo.digest, of_set)
+                mask = look.mask(photo.size(), seen[photo.digest].logits[index])  # noqa: F821
+                alone = is_chosen_alone(photo.digest, of_set, index)
+                return Finding(mask, self.title, () if alone else (_OF_THE_SET,))
 
             try:
-                yield segment
+                yield find
             finally:
-                del look  # also from `segment`, which the caller may still hold
+                del look  # also from `find`, which the caller may still hold
 
 
 class Sam2Segmenter(SamSegmenter):

@@ -11,7 +11,6 @@ from idgen.prepare import (
     BackboneInpainter,
     Hole,
     OpenCVInpainter,
-    Preparation,
     SceneLora,
 )
 from idgen.prepare.inpainters.inpainter import Inpaint, dilate
@@ -122,20 +121,3 @@ def test_a_lora_of_something_else_is_named(tmp_path: object) -> None:
     other = of_mini(lora=SceneLora(str(folder / "x.safetensors")))
     with pytest.raises(UserError, match="is no LoRA of"), other.loaded(CPU):
         pass
-
-
-class Real(StableDiffusionBackbone):
-    """The mini backbone under another name, as a real one would be."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.source = "real"
-
-
-def test_the_default_follows_backbone_and_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    preparation, real = Preparation(), Real()
-    for has_gpu, of_real in ((True, BackboneInpainter), (False, OpenCVInpainter)):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda has_gpu=has_gpu: has_gpu)
-        assert type(preparation.inpainter_for(real)) is of_real
-        mini = preparation.inpainter_for(StableDiffusionBackbone())
-        assert mini.identity == OpenCVInpainter().identity

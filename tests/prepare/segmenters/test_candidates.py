@@ -7,6 +7,7 @@ from idgen.prepare.segmenters.candidates import (
     KEPT,
     Candidates,
     choose,
+    is_chosen_alone,
     keep_best,
     score_candidates,
 )
@@ -94,7 +95,11 @@ SHARED, ONE, TWO, THREE = (1.0, 0.0), (0.2, 1.0), (-1.0, 0.3), (-0.5, -1.0)
 
 def test_what_the_photos_share_wins() -> None:
     photos = {"a": seen(ONE, SHARED), "b": seen(SHARED, TWO), "c": seen(THREE, SHARED)}
-    assert [choose(digest, photos) for digest in "abc"] == [1, 0, 1]
+    chosen = {digest: choose(digest, photos) for digest in "abc"}
+    assert list(chosen.values()) == [1, 0, 1]
+    # By quality alone each photo's first candidate would have been taken.
+    alone = [is_chosen_alone(digest, photos, chosen[digest]) for digest in "abc"]
+    assert alone == [False, True, False]
 
 
 def test_a_choice_depends_on_no_order_and_not_on_itself_alone() -> None:

@@ -11,7 +11,7 @@ from idgen.errors import UserError
 from idgen.masks import overlap
 from idgen.prepare import Photo, SaliencySegmenter, find_photos
 from idgen.prepare.segmenters.prompts import PROMPTS
-from idgen.prepare.segmenters.saliency import doubts
+from idgen.prepare.segmenters.saliency import Looks, look_twice
 from idgen.prepare.segmenters.saliency_weights import SaliencyWeights
 from tests.prepare.pictures import CPU, one_line, picture, red, save_pictures
 from tests.prepare.segmenters.tiny_saliency import save_network
@@ -83,18 +83,38 @@ def test_a_network_that_finds_nothing_gives_an_empty_mask(
     assert found.doubts == ()
 
 
-def test_an_unsure_network_is_doubted(network: Path, photos: list[Photo]) -> None:
-    pixels = photos[0].pixels()
-    mask = red(pixels)
-    with SaliencySegmenter(str(network)).network(CPU) as salience:
-        values = np.where(mask, 0.6, 0.05).astype(np.float32)
-        (unsure,) = doubts(salience, pixels, values, mask)
-        sure = np.where(mask, 1.0, 0.0).astype(np.float32)
-        assert doubts(salience, pixels, sure, mask) == []
-        elsewhere = np.roll(mask, 12, axis=1)
-        (moved,) = doubts(salience, pixels, elsewhere.astype(np.float32), elsewhere)
+def test_an_unsure_network_is_doubted(photos: list[Photo]) -> None:
+    mask = red(photos[0].pixels())
+
+    def found(whole: np.ndarray, closer: np.ndarray) -> Looks:
+        return Looks(whole.astype(np.float32), closer.astype(np.float32))
+
+    (unsure,) = found(np.where(mask, 0.6, 0.05), mask).doubts()
     assert "unsure about 100 %" in unsure
+    assert found(mask, mask).doubts() == []
+    (moved,) = found(mask, np.roll(mask, 12, axis=1)).doubts()
     assert "seen closer up" in moved
+
+
+def test_what_stands_out_less_when_seen_closer_up_is_left_out() -> None:
+    """A network that sees what is beside the subject in the whole picture alone, and faintly."""
+    subject, beside = np.zeros((90, 120), bool), np.zeros((90, 120), bool)
+    subject[20:60, 30:70], beside[25:55, 72:90] = True, True
+    pixels = np.zeros((90, 120, 3), np.uint8)
+    pixels[subject], pixels[beside] = 255, 100
+    sides: list[tuple[int, ...]] = []
+
+    def salience(seen: np.ndarray) -> np.ndarray:
+        sides.append(seen.shape[:2])
+        if len(sides) == 1:
+            return np.where(seen[..., 0] > 50, 0.5 + seen[..., 0] / 510, 0).astype(np.float32)
+        return (seen[..., 0] > 200).astype(np.float32)
+
+    looks = look_twice(salience, pixels)
+    assert sides[0] == (90, 120)
+    assert np.prod(sides[1]) < 0.5 * np.prod(sides[0])
+    assert looks.whole[beside].min() > 0.5  # the first look alone would take it
+    np.testing.assert_array_equal(looks.mask, subject)
 
 
 def test_a_box_is_looked_at_alone(network: Path, tmp_path: Path) -> None:

@@ -160,6 +160,9 @@ def test_the_whole_set_is_looked_at_once_where_photos_are_compared(
         first = encoder.count
         run(photos[0])
     assert encoder.count == first >= 3
+    with segmenter.finding(CPU, photos) as find:
+        for photo in photos:
+            np.testing.assert_array_equal(find(photo).mask, masks[photo.digest])
     # A run that goes on, or one more photo: asked for one photo only, in a folder sorted anew.
     with segmenter.loaded(CPU, photos[::-1]) as run:
         np.testing.assert_array_equal(run(photos[1]), masks[photos[1].digest])
