@@ -26,6 +26,7 @@ COMMANDS = {
     "sample": "draw prompts with a checkpoint, an export or a backbone, or several of them",
     "export": "write a checkpoint as files of diffusers, A1111, ComfyUI or the hub",
     "doctor": "look at a set-up before it runs: what would fail, and what mends it",
+    "sweep": "search settings: Optuna over any key, then a page and best.yaml",
     "benchmark": "compare methods on several subjects: tables with intervals, report.html",
 }
 _LIGHT_COMMANDS = ("init",)
@@ -201,6 +202,10 @@ def command(name: str) -> Callable[[list[str]], int]:
         from idgen.commands.benchmark import run_benchmark
 
         return run_benchmark
+    if name == "sweep":
+        from idgen.commands.sweep import run_sweep
+
+        return run_sweep
     near = difflib.get_close_matches(name, COMMANDS, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise UserError(f"no such command; {hint}there are {', '.join(COMMANDS)}")

@@ -35,6 +35,7 @@ LAYERS = (
     ("export",),
     ("doctor",),
     ("benchmark",),
+    ("sweep",),
     ("commands",),
     ("cli",),
     ("api", "__main__"),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from idgen.errors import UserError
 from idgen.files import check_writable
@@ -107,6 +108,11 @@ class BenchmarkConfig:
         regimes: Such as `scenes=1&masks=wide`; every `mini:NUMBER` is compared in each.
         records: Folder where each finished cell leaves a small file; a cell that has one there
             counts as finished, wherever it was run. None for no such files.
+        engine: Where cells run: `local` is this machine; `ray` a Ray cluster, or Ray here.
+        address: Of the Ray cluster: `auto` for the one that this machine is part of, or
+            `ray://HOST:10001`; None for Ray on this machine alone.
+        cpus_per_trial: Cores of a cell, with Ray.
+        gpus_per_trial: GPUs of a cell, with Ray; a part of one may be shared.
     """
 
     configs: list[str]
@@ -125,6 +131,10 @@ class BenchmarkConfig:
     resamples: int = 10_000
     regimes: list[str] = field(default_factory=list)
     records: str | None = None
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
 
     def __post_init__(self) -> None:
         """Finds the shipped configs."""

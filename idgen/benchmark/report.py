@@ -53,7 +53,7 @@ def render_report(
         overview=_overview(comparison) if several else None,
         photos_name=tables.PHOTOS,
         holm=tables.HOLM,
-        drawn=[_drawn(results, subject, shown_prompts) for subject in subjects],
+        drawn=[draw_subject(results, subject, shown_prompts) for subject in subjects],
         pair=[score_name(key).label for key in (_UP, _ACROSS) if key in comparison.scores],
         by_subject=[(subject.name, _by_method(comparison, subject)) for subject in subjects],
         facts={"idgen": made_by["idgen_version"], **comparison.protocol},
@@ -121,7 +121,7 @@ def _mean(values: Sequence[float | None]) -> str:
     return f"{sum(there) / len(there):.3f}" if there else tables.EMPTY
 
 
-def _drawn(
+def draw_subject(
     results: Sequence[CellResult], subject: BenchmarkSubject, shown_prompts: int
 ) -> dict[str, Any]:
     """A subject's part of the page: its photos, and the drawings of its first seed."""

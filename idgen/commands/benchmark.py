@@ -1,35 +1,25 @@
 """`idgen benchmark`: methods x subjects x seeds, then a report."""
 
-import contextlib
-import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-
-import torch
 
 from idgen import __version__
-from idgen.benchmark.cell import Cell
 from idgen.benchmark.comparison import Comparison, compare
 from idgen.benchmark.config import BenchmarkConfig
-from idgen.benchmark.executor import Executor, LocalExecutor
 from idgen.benchmark.overview import overview_markdown, overview_picture
 from idgen.benchmark.plan import Plan, make_plan
-from idgen.benchmark.progress import CellProgress
 from idgen.benchmark.report import render_report
 from idgen.benchmark.results import check_comparable, read_result
+from idgen.benchmark.running import alone, check_engine, executing, run_plan
 from idgen.benchmark.tables import as_csv, as_json, as_latex, as_markdown
 from idgen.commands.terminating import terminating
-from idgen.errors import UserError
 from idgen.files import atomic_write
-from idgen.locks import BusyError, locked
 from idgen.pages.svg import standalone
 from idgen.runs.building import note_parts
 from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
 from idgen.runs.quiet import quieten
-from idgen.threads import available_cores
 
 _DESCRIPTION = (
     "Compares methods: each cell, one method on one subject with one seed, is an `idgen fit` and "
@@ -44,7 +34,6 @@ _EPILOG = (
     "version, protocol or config are refused, with the field that differs. --only_report true "
     "writes the report of what is there."
 )
-_MOST_JOBS = 4
 
 
 def run_benchmark(options: Sequence[str]) -> int:
@@ -59,13 +48,14 @@ def run_benchmark(options: Sequence[str]) -> int:
     """
     quieten()
     config, only_report = _parse(options)
+    check_engine(config)
     plan = make_plan(config)
     check_comparable([read_result(planned) for planned in plan.cells])
     _announce(plan)
-    with _alone(plan.folder):
+    with alone(plan.folder, "benchmark"):
         if not only_report:
-            with terminating():
-                _run(plan, _local_executor(config))
+            with terminating(), executing(config, config.jobs, plan.folder) as executor:
+                run_plan(plan, executor)
         found = _write_report(plan, shlex.join(["idgen", "benchmark", *options]))
     for failed in found.failed:
         said = f"{failed.name}: {failed.reason} (exit code {failed.exit_code})"
@@ -106,42 +96,6 @@ def _announce(plan: Plan) -> None:
     )
 
 
-def _run(plan: Plan, executor: Executor) -> None:
-    """Prepares the subjects of unfinished cells, then runs those whose subject is prepared."""
-    _run_all(executor, plan.preparations(), "preparing")
-    here = [planned for planned in plan.cells if planned.recorded is None]
-    ready = [c.cell for c in here if c.cell.is_done() or c.preparation.is_done()]
-    if plan.records is None:
-        _run_all(executor, ready, "running")
-        return
-    for cell in ready:
-        if cell.is_done():
-            plan.records.keep(cell)
-    _run_all(executor, ready, "running", plan.records.keep)
-
-
-def _run_all(
-    executor: Executor,
-    cells: Sequence[Cell],
-    what: str,
-    keep: Callable[[Cell], None] = lambda cell: None,
-) -> None:
-    """Runs what is left of cells, and keeps each that is finished."""
-    left = [cell for cell in cells if not cell.is_done()]
-    if not left:
-        return
-    progress = CellProgress(what, len(cells), len(cells) - len(left))
-    with progress, contextlib.closing(executor.run(left, progress.started)) as outcomes:
-        try:
-            for outcome in outcomes:
-                if not outcome.reason:
-                    keep(outcome.cell)
-                progress.ended(outcome)
-        except (KeyboardInterrupt, SystemExit):
-            progress.say("stopping: trainings under way save first; run it again to go on")
-            raise
-
-
 def _write_report(plan: Plan, command: str) -> Comparison:
     results = [read_result(planned) for planned in plan.cells]
     config = plan.config
@@ -165,29 +119,3 @@ def _write_report(plan: Plan, command: str) -> Comparison:
     for name, content in files.items():
         atomic_write(plan.folder / name, content)
     return found
-
-
-def _local_executor(config: BenchmarkConfig) -> LocalExecutor:
-    cores = available_cores()
-    gpus = _visible_gpus()
-    return LocalExecutor(config.jobs or len(gpus) or min(cores, _MOST_JOBS), cores, gpus)
-
-
-def _visible_gpus() -> list[str]:
-    found = torch.cuda.device_count()
-    named = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(found)))
-    return [name.strip() for name in named.split(",")][:found]
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keeps a folder to one benchmark at a time."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(folder / "lock", wait=False):
-            yield
-    except BusyError as error:
-        raise UserError(
-            f"another benchmark is at work in {folder}; wait for it, or name another folder "
-            "with --output"
-        ) from error

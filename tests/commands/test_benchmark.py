@@ -16,8 +16,8 @@ import yaml
 from PIL import Image
 
 import idgen.cli as cli
-import idgen.commands.benchmark as command
 from idgen.benchmark.executor import LocalExecutor
+from idgen.benchmark.running import run_cells
 from idgen.benchmark.tables import PHOTOS
 from idgen.cli import main
 from idgen.commands.terminating import terminating
@@ -269,7 +269,7 @@ def test_a_signal_lets_commands_save_and_says_how_to_go_on(
 
     def run(command_name: str, *, options: Sequence[str]) -> None:
         with terminating():
-            command._run_all(LocalExecutor(1, 1), [make_cell(tmp_path, "a", *given)], "running")
+            run_cells(LocalExecutor(1, 1), [make_cell(tmp_path, "a", *given)], "running")
 
     def driver() -> int:
         cli._run = run  # type: ignore[assignment]

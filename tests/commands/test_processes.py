@@ -73,9 +73,9 @@ def test_sigterm_to_one_process_saves_and_resuming_goes_on(two: Workspace) -> No
         stopped = run_idgen("fit", *options)
         assert stopped.returncode == 143, stopped.stderr
         assert last.is_file()
-    options = ("--trainer.callbacks=tests.signalling.RecordParameters",)
+    recording = "--trainer.callbacks=tests.signalling.RecordParameters"
     resumed = run_idgen(
-        "fit", f"--ckpt_path={last}", *options, f"--trainer.callbacks.folder={root}"
+        "fit", f"--ckpt_path={last}", recording, f"--trainer.callbacks.folder={root}"
     )
     assert resumed.returncode == 0, resumed.stderr
     records = [json.loads((root / f"rank-{rank}.json").read_text()) for rank in (0, 1)]

@@ -15,8 +15,9 @@ import yaml
 
 from idgen.benchmark.config import BenchmarkConfig
 from idgen.cli import main
-from idgen.commands import benchmark
+from idgen.commands import benchmark, sweep
 from idgen.runs.parser import OneLineParser
+from idgen.sweep.config import SweepConfig
 from tests.docs.blocks import PAGES, Block, Started, blocks, started
 from tests.docs.tiny_run import changed
 
@@ -43,10 +44,11 @@ def here(template: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("page", RUN_BY_PAGE)
 def test_the_commands_of_a_page_run(page: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(config: BenchmarkConfig) -> Never:
+    def read(config: BenchmarkConfig | SweepConfig) -> Never:
         raise ReadError
 
     monkeypatch.setattr(benchmark, "make_plan", read)
+    monkeypatch.setattr(sweep, "check_space", read)
     monkeypatch.syspath_prepend(str(here))
     _write_modules(page, here)
     folder = here
@@ -66,7 +68,7 @@ def _run(command: Started, here: Path, number: int, monkeypatch: pytest.MonkeyPa
     if program == "python":
         assert words[0] == "-m"
         parse_tool(words[1].removeprefix("tools."), words[2:], monkeypatch)
-    elif words[0] == "benchmark":
+    elif words[0] in ("benchmark", "sweep"):
         with pytest.raises(ReadError):
             main(words)
     else:
@@ -101,7 +103,7 @@ def test_commands_that_need_more_are_parsed(
                 patch.setattr(OneLineParser, "instantiate_classes", read)
                 with pytest.raises(ReadError):
                     main(words)
-        if program == "idgen" and words[0] in ("fit", "doctor", "benchmark"):
+        if program == "idgen" and words[0] in ("fit", "doctor", "benchmark", "sweep"):
             monkeypatch.chdir(command.folder)
             capsys.readouterr()
             parsed = words if words[0] != "doctor" else ["fit", *words[1:]]

@@ -1,0 +1,155 @@
+"""Cells as tasks of a Ray cluster: placement, retries and lost machines are Ray's."""
+
+import os
+import tempfile
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from idgen.benchmark.cell import Cell, Outcome
+from idgen.benchmark.executor import Executor
+from idgen.benchmark.run_cell import Processes, run_cell
+from idgen.errors import UserError, first_line
+
+_RETRIES = 3
+"""How often Ray starts a cell again whose worker or machine was lost; the cell goes on then."""
+
+
+class RayExecutor(Executor):
+    """Runs cells on Ray: on this machine, or on a cluster that shares the folder of results.
+
+    Ray places each cell where its cores and GPUs are free, and starts it again where a worker
+    is lost. A cell goes on from its last checkpoint. Results come home through the shared file
+    system; a machine that does not see the folder is told in one line.
+    """
+
+    def __init__(
+        self, folder: Path, address: str | None = None, cpus: float = 1.0, gpus: float = 0.0
+    ) -> None:
+        """Connects.
+
+        Args:
+            folder: Of the results, which all machines have to see.
+            address: Of the cluster: `auto` for the one that this machine is part of, or
+                `ray://HOST:10001`; None for a cluster of this machine alone.
+            cpus: Cores of a cell.
+            gpus: GPUs of a cell; a part of one may be shared.
+
+        Raises:
+            UserError: If Ray is not installed, there is no such cluster, or it can never place a
+                cell.
+        """
+        ray = _ray()
+        self._folder, self._cpus, self._gpus = folder, cpus, gpus
+        try:
+            ray.init(**_options(address))
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            where = address or "this machine"
+            raise UserError(
+                f"engine ray: no cluster at {where} ({first_line(error, 160)}); start one with "
+                "'ray start --head', or leave --address out for this machine alone"
+            ) from error
+        self._ray = ray
+        try:
+            check_resources(ray.cluster_resources(), cpus, gpus)
+        except UserError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Lets go of the cluster; one of this machine alone ends."""
+        self._ray.shutdown()
+
+    def run(
+        self, cells: Sequence[Cell], started: Callable[[Cell], None] = lambda cell: None
+    ) -> Generator[Outcome, None, None]:
+        """Runs cells; closing the iterator, or an error in its loop, cancels what is left."""
+        ray = self._ray
+        task = ray.remote(_run_remote).options(
+            num_cpus=self._cpus, num_gpus=self._gpus, max_retries=_RETRIES, retry_exceptions=False
+        )
+        token = self._folder / ".seen-by-all-machines"
+        token.parent.mkdir(parents=True, exist_ok=True)
+        token.touch()
+        threads = os.environ.get("OMP_NUM_THREADS", str(max(1, int(self._cpus))))
+        waiting: dict[Any, Cell] = {}
+        for cell in cells:
+            started(cell)
+            waiting[task.remote(cell, str(token), threads)] = cell
+        try:
+            while waiting:
+                (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
+                cell = waiting.pop(ready)
+                try:
+                    yield ray.get(ready)
+                except ray.exceptions.RayError as error:
+                    yield Outcome(cell, f"Ray: {first_line(error, 200)}", 1)
+        finally:
+            for reference in waiting:
+                ray.cancel(reference, force=False)
+            token.unlink(missing_ok=True)
+
+
+def check_resources(have: Mapping[str, float], cpus: float, gpus: float) -> None:
+    """Refuses cells that a cluster could never place: Ray would wait for ever.
+
+    Args:
+        have: What the cluster has in all, as Ray names it.
+        cpus: Cores of a cell.
+        gpus: GPUs of a cell.
+
+    Raises:
+        UserError: If it has less.
+    """
+    if gpus > have.get("GPU", 0.0) or cpus > have.get("CPU", 0.0):
+        raise UserError(
+            f"engine ray: a cell asks for {cpus:g} cores and {gpus:g} GPUs, and the cluster has "
+            f"{have.get('CPU', 0.0):g} and {have.get('GPU', 0.0):g} in all; lower cpus_per_trial "
+            "or gpus_per_trial"
+        )
+
+
+def _run_remote(cell: Cell, token: str, threads: str) -> Outcome:
+    """Runs a cell on whatever machine this is."""
+    import signal
+
+    if not Path(token).exists():
+        return Outcome(
+            cell,
+            f"the machine {os.uname().nodename} does not see {Path(token).parent}: put --output on "
+            "a file system that all machines of the cluster share",
+            1,
+        )
+    processes = Processes()
+
+    def stop(*_: object) -> None:
+        processes.stop()
+
+    # A cancelled task is told by an interrupt: its command saves then.
+    previous = signal.signal(signal.SIGINT, stop)
+    try:
+        return run_cell(cell, processes, {"OMP_NUM_THREADS": threads})
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _options(address: str | None) -> dict[str, Any]:
+    common = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is not None:
+        return {**common, "address": address}
+    # Not /tmp/ray, which every user of the machine would share.
+    place = Path(tempfile.gettempdir()) / f"idgen-ray-{os.getuid()}"
+    return {**common, "include_dashboard": False, "_temp_dir": str(place)}
+
+
+def _ray() -> Any:
+    # Whoever uses idgen has not agreed to tell others of it.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError(
+            "engine: 'ray' is not installed: pip install 'idgen[cluster]', or take the engine local"
+        ) from error
+    return ray
