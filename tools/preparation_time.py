@@ -1,6 +1,7 @@
 """Processor time of preparing one photo of 12 megapixels, by GrabCut, OpenCV and the mini models.
 
 OMP_NUM_THREADS=1 python -m tools.preparation_time
+OMP_NUM_THREADS=1 python -m tools.preparation_time --method fsr
 
 The photo is made: a red ellipse on an uneven, noisy ground. The first preparation, which imports
 and loads, is not counted. Run it from two versions' folders in turn to compare them.
@@ -34,9 +35,9 @@ def save_photo(path: Path) -> None:
     Image.fromarray(photo).save(path, quality=92)
 
 
-def seconds(photos: Path, output: Path) -> float:
+def seconds(photos: Path, output: Path, inpainter: OpenCVInpainter) -> float:
     """Processor time of one preparation from nothing."""
-    preparation = Preparation(segmenter=GrabCutSegmenter(), inpainter=OpenCVInpainter())
+    preparation = Preparation(segmenter=GrabCutSegmenter(), inpainter=inpainter)
     start = time.process_time()
     preparation.run(photos, output, StableDiffusionBackbone(), torch.device("cpu"), progress=False)
     return time.process_time() - start
@@ -45,13 +46,16 @@ def seconds(photos: Path, output: Path) -> float:
 def main() -> None:
     """Prints the times of three preparations."""
     formatter = argparse.RawDescriptionHelpFormatter
-    argparse.ArgumentParser(description=__doc__, formatter_class=formatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    methods = ("navier-stokes", "telea", "fsr")
+    parser.add_argument("--method", choices=methods, default="navier-stokes", help="OpenCV's")
+    inpainter = OpenCVInpainter(parser.parse_args().method)
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "photos"
         photos.mkdir()
         save_photo(photos / "0.jpg")
-        times = [seconds(photos, Path(folder) / str(number)) for number in range(4)]
+        times = [seconds(photos, Path(folder) / str(number), inpainter) for number in range(4)]
     print("processor time, s:", ", ".join(f"{one:.2f}" for one in times[1:]))
 
 

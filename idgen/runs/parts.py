@@ -69,10 +69,14 @@ def nearest_class(message: str, parts: Iterable[type]) -> str | None:
 
 
 def _public_module(part: type) -> str:
-    """The shortest module that has a class: a package often names what its modules hold."""
+    """The shortest module that has a class: a package often names what its modules hold.
+
+    A class that a function made has no name in any; its module may hold others.
+    """
     names = part.__module__.split(".")
     modules = [".".join(names[:count]) for count in range(1, len(names) + 1)]
-    return next(m for m in modules if getattr(sys.modules[m], part.__name__, None) is part)
+    having = (m for m in modules if getattr(sys.modules[m], part.__name__, None) is part)
+    return next(having, part.__module__)
 
 
 def _classes_of(module: str) -> dict[str, str]:

@@ -65,6 +65,11 @@ class CountingInpainter(OpenCVInpainter):
         super().__init__(dilation=dilation)
         self.count = 0
 
+    @property
+    def is_parallel(self) -> bool:
+        """No: what it counts comes in the photos' order."""
+        return False
+
     def _inpaint(self, image: NDArray[np.uint8], mask: Mask) -> NDArray[np.uint8]:
         self.count += 1
         return super()._inpaint(image, mask)

@@ -37,3 +37,11 @@ def test_the_nearest_class_is_named_by_its_shortest_path() -> None:
     said = "module 'idgen.prepare' has no attribute 'MaskFile'"
     assert nearest_class(said, configurable_parts([SubjectDataModule])) == "idgen.prepare.MaskFiles"
     assert nearest_class("something else", [DecoupledFusion]) is None
+
+    class Local(Conditioning):
+        """Has no name in its module, and hides no other."""
+
+    assert nearest_class("something else", [Local]) is None
+    assert nearest_class(said, [*configurable_parts([SubjectDataModule]), Local]) == (
+        "idgen.prepare.MaskFiles"
+    )
