@@ -115,7 +115,8 @@ def small(workspace: Workspace, run: Path, *overlays: Path) -> list[str]:
         "--data.test_images=1",
     ]
     options += [option for path in overlays for option in SMALLER.get(path.stem, ())]
-    data = {k for path in overlays for k in yaml.safe_load(path.read_text()).get("data", {})}
+    given = [yaml.safe_load(path.read_text()).get("data", {}) for path in overlays]
+    data = {key for one in given for key, value in one.items() if value is not None}
     sampler = json.dumps({"class_path": "idgen.sampling.Sampler", "init_args": {"steps": 2}})
     if "prior" in data:
         options += ["--data.prior.count=3", f"--data.prior.sampler={sampler}"]
