@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from idgen.cli import main
+from tests.tiny import save_pipeline
 from tests.workspace import Workspace
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -20,6 +21,9 @@ def test_benchmarks_are_planned_and_reported_with_small_models(
 ) -> None:
     monkeypatch.chdir(workspace.folder)  # the shipped ones are found from anywhere
     given = workspace.settings()
+    # Pictures that are drawn for training have to be as large as photos have to be.
+    pipeline = save_pipeline(workspace.folder / f"pipeline-{benchmark.stem}", side=32)
+    given["model"]["backbone"]["init_args"]["source"] = str(pipeline)
     data = {"preparation": given["data"]["preparation"]}
     data["preparation"]["segmenter"] = {"class_path": "idgen.prepare.GrabCutSegmenter"}
     small = {"model": {"backbone": given["model"]["backbone"]}, "data": data}
