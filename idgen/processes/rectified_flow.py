@@ -64,7 +64,17 @@ class RectifiedFlow(NoiseProcess):
         The logit of s is normal, so that times in the middle, where the velocity is hardest to
         tell, come up more often; then s is shifted.
         """
-        places = spread_evenly(batch, device)
+        return self.shares_at(spread_evenly(batch, device))
+
+    def shares_at(self, places: Tensor) -> Tensor:
+        """The shares of noise at quantiles of the training times.
+
+        Args:
+            places: Quantiles in [0, 1], of any shape.
+
+        Returns:
+            Shares in [0, 1], of the same shape and in the same order.
+        """
         if self.logit_std > 0:
             # Not 0 or 1, whose logit is not finite.
             normal = torch.special.ndtri(places.double().clamp(1e-6, 1 - 1e-6))

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from idgen.errors import UserError
 from tools.train_mini.dataset import build_dataset
+from tools.train_mini.latents import Latents
 from tools.train_mini.loop import Schedule, load_checkpoint, train
 from tools.train_mini.pictures import TrainingPictures
 from tools.train_mini.share import Share
 from tools.train_mini.start import start_from
 from tools.train_mini.timed import TimedSchedule, TimedTraining, late_fall
-from tools.train_mini.unet import Latents
 from tools.train_mini.vae import build_vae
 
 
