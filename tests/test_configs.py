@@ -41,6 +41,7 @@ TRAINED = {
     "sdxl": ("unet.", "conditioning.decoupling.", "conditioning.fusion."),
     "sd35_medium": WITHOUT_TWIN,
     "flux1_dev": WITHOUT_TWIN,
+    "z_image": WITHOUT_TWIN,
     "token_entry": (*OURS, "conditioning.entrance.kind"),
 }
 LOW_RANK = "--model.conditioning.init_args.low_rank=4"
@@ -51,6 +52,11 @@ SMALLER = {
     "flux1_dev": [
         *PROJECTED,
         "--model.backbone.init_args.t5_tokens=12",
+        "--model.backbone.init_args.resolution=16",
+    ],
+    "z_image": [
+        *PROJECTED,
+        "--model.backbone.init_args.text_tokens=40",
         "--model.backbone.init_args.resolution=16",
     ],
 }

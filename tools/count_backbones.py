@@ -92,6 +92,8 @@ SIZES = {
         4096,
         None,
     ),
+    # The defaults of diffusers' class are the published ones.
+    "z_image": Size("ZImageTransformer2DModel", {}, 2560, None),
 }
 
 

@@ -6,6 +6,7 @@ from idgen.backbones.sd3 import StableDiffusion3Backbone
 from idgen.backbones.sdxl import SDXLBackbone
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
 from idgen.backbones.text import SubjectWords, TextStates, TextTokens
+from idgen.backbones.z_image import ZImageBackbone
 
 __all__ = [
     "Autoencoder",
@@ -18,4 +19,5 @@ __all__ = [
     "SubjectWords",
     "TextStates",
     "TextTokens",
+    "ZImageBackbone",
 ]

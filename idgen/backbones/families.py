@@ -8,6 +8,7 @@ FAMILIES: Mapping[str, str] = {
     "StableDiffusionXLPipeline": "SDXLBackbone",
     "StableDiffusion3Pipeline": "StableDiffusion3Backbone",
     "FluxPipeline": "FluxBackbone",
+    "ZImagePipeline": "ZImageBackbone",
 }
 """The backbone of each pipeline that is taken."""
 

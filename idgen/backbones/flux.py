@@ -1,6 +1,5 @@
 """FLUX.1-dev and -schnell, and any pipeline folder of the same layout."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -12,6 +11,7 @@ from idgen.backbones.backbone import FeatureSpace
 from idgen.backbones.clip_text import encode_clip
 from idgen.backbones.families import advice
 from idgen.backbones.pipeline import Dtype, PipelineBackbone
+from idgen.backbones.shifting import log_shift, whole_step_flow
 from idgen.backbones.t5_text import encode_t5
 from idgen.backbones.text import TextStates, TextTokens
 from idgen.processes import NoiseProcess, RectifiedFlow
@@ -77,7 +77,7 @@ class FluxBackbone(PipelineBackbone):
         """
         if not 1 <= t5_tokens <= 512:
             raise ValueError("t5_tokens must be from 1 to 512")
-        self._logit, self._shift_of_times = (logit_mean, logit_std), shift
+        self._times = (shift, logit_mean, logit_std)
         self._side = resolution
         self.t5_tokens = t5_tokens
         super().__init__(source, revision, dtype, gradient_checkpointing, variant)
@@ -89,22 +89,10 @@ class FluxBackbone(PipelineBackbone):
         width, pooled = (transformer[k] for k in ("joint_attention_dim", "pooled_projection_dim"))
         self.features = FeatureSpace(width, pooled_width=pooled)
         self._is_guided = bool(transformer.get("guidance_embeds"))
-        pixels = 2 ** (len(vae["block_out_channels"]) - 1)
-        if self._side < 1 or self._side % (pixels * self.patch):
-            raise self.pipeline.refused(
-                f"resolution {self._side} is no multiple of {pixels * self.patch}, the pixels on a "
-                "side of one of the transformer's patches; change resolution"
-            )
+        self.latent_shape = self.latents_of_side(self._side, vae)
         self.resolution = self._side
-        self.latent_shape = (vae["latent_channels"], self._side // pixels, self._side // pixels)
-        self._scheduler = self.flow_scheduler()
-        mu = self._mu(self.latent_shape)
-        shift = self._shift_of_times
-        if shift is None:
-            shift = float(self._scheduler.get("shift") or 1.0) if mu is None else math.exp(mu)
-        mean, std = self._logit
-        self.process: RectifiedFlow = RectifiedFlow(
-            self._scheduler, shift, mean, std, mu, whole_steps=True
+        self.process: RectifiedFlow = whole_step_flow(
+            self.flow_scheduler(), self._patches(self.latent_shape), *self._times
         )
 
     def _check_layout(self, transformer: Mapping[str, Any], vae: Mapping[str, Any]) -> None:
@@ -131,25 +119,23 @@ class FluxBackbone(PipelineBackbone):
                 f"{self.source!r} has no block_out_channels in vae/config.json"
             )
 
-    def _mu(self, shape: tuple[int, int, int]) -> float | None:
-        """The logarithm of the shift, which grows linearly with the number of patches."""
-        config = self._scheduler
-        if not config.get("use_dynamic_shifting"):
-            return None
-        fewest, most = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
-        least, largest = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
-        patches = shape[1] * shape[2] / self.patch**2
-        return float(least + (largest - least) * (patches - fewest) / (most - fewest))
+    def _patches(self, shape: tuple[int, int, int]) -> float:
+        return shape[1] * shape[2] / self.patch**2
 
     def process_of(self, shape: tuple[int, int, int]) -> NoiseProcess:
         """Drawings of other sizes are shifted by their own; see `Backbone`."""
-        return replace(self.process, mu=self._mu(shape))
+        return replace(self.process, mu=log_shift(self.process.scheduler, self._patches(shape)))
 
     def encode_text(self, tokens: TextTokens) -> TextStates:
         """f_s: T5's states, `B N D`, float32; CLIP's pooled vector."""
         clip, t5 = self.text_encoders
         pooled = encode_clip(clip, tokens.ids[0], tokens.masks[0]).pooled
         return TextStates(encode_t5(t5, tokens.ids[1]), tokens.masks[1], pooled)
+
+    @property
+    def max_sequence_length(self) -> int | None:
+        """As many tokens as here; see `PipelineBackbone`."""
+        return self.t5_tokens
 
     def token_length(self, part: str, length: int) -> int:
         """T5's is a setting; see `PipelineBackbone`."""

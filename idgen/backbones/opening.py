@@ -9,10 +9,16 @@ from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.sd3 import StableDiffusion3Backbone
 from idgen.backbones.sdxl import SDXLBackbone
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
+from idgen.backbones.z_image import ZImageBackbone
 from idgen.sources import model_folder
 
 _INDEX = "model_index.json"
-_OTHERS: tuple[type[PipelineBackbone], ...] = (SDXLBackbone, StableDiffusion3Backbone, FluxBackbone)
+_OTHERS: tuple[type[PipelineBackbone], ...] = (
+    SDXLBackbone,
+    StableDiffusion3Backbone,
+    FluxBackbone,
+    ZImageBackbone,
+)
 
 
 def backbone_of(source: str) -> PipelineBackbone:

@@ -94,6 +94,15 @@ class PipelineBackbone(Backbone):
         """The tokenizers of its text encoders."""
         return self.tokenizer_kinds
 
+    @property
+    def max_sequence_length(self) -> int | None:
+        """What diffusers' pipeline is to be told of the length of texts; None for nothing."""
+        return None
+
+    def diffusers_guidance(self, scale: float) -> float:
+        """What diffusers' pipeline calls a guidance of `scale`, where 1 is none."""
+        return scale
+
     def token_length(self, part: str, length: int) -> int:
         """How many tokens a text encoder is given, padding included.
 
@@ -102,6 +111,24 @@ class PipelineBackbone(Backbone):
             length: What the tokenizer says.
         """
         return length
+
+    def latents_of_side(self, side: int, vae: Mapping[str, Any]) -> tuple[int, int, int]:
+        """The latents of square pictures, C h w, where a setting says how large these are.
+
+        Args:
+            side: Pixels.
+            vae: The autoencoder's configuration.
+
+        Raises:
+            UserError: If it is no multiple of a patch of the denoiser.
+        """
+        pixels = 2 ** (len(vae["block_out_channels"]) - 1)
+        if side < 1 or side % (pixels * self.patch):
+            raise self.pipeline.refused(
+                f"resolution {side} is no multiple of {pixels * self.patch}, the pixels on a side "
+                "of one of the denoiser's patches; change resolution"
+            )
+        return vae["latent_channels"], side // pixels, side // pixels
 
     def flow_scheduler(self) -> dict[str, Any]:
         """The configuration of a rectified flow's scheduler, for `read_configuration`.
@@ -225,18 +252,22 @@ class PipelineBackbone(Backbone):
             tuple(batch.attention_mask.bool() for batch in batches),
         )
 
+    def framed(self, tokenizer: Any, prompt: str) -> str:
+        """What a tokenizer is given of a prompt: the prompt itself, or words around it too."""
+        return prompt
+
     def _tokenized(self, tokenizer: Any, prompts: Sequence[str], length: int) -> Any:
+        framed = []
         for prompt in prompts:
             _check_letters(prompt)
-            count = len(tokenizer(prompt).input_ids)
+            framed.append(self.framed(tokenizer, prompt))
+            count = len(tokenizer(framed[-1]).input_ids)
             if count > length:
                 raise UserError(
                     f"prompt {shorten(prompt, 80)!r} has {count} tokens, the text encoder of "
                     f"{self.source!r} takes {length}: shorten it"
                 )
-        return tokenizer(
-            list(prompts), padding="max_length", max_length=length, return_tensors="pt"
-        )
+        return tokenizer(framed, padding="max_length", max_length=length, return_tensors="pt")
 
     def word_ids(self, word: str, encoder: int = 0) -> list[int]:
         """A tokenizer's ids of one word, without begin and end."""

@@ -178,6 +178,11 @@ class StableDiffusion3Backbone(PipelineBackbone):
         states, masks = torch.cat([clip, long], dim=1), torch.cat([tokens.masks[0], mask], dim=1)
         return TextStates(states, masks, pooled)
 
+    @property
+    def max_sequence_length(self) -> int | None:
+        """As many tokens as here; see `PipelineBackbone`."""
+        return self.t5_tokens
+
     def token_length(self, part: str, length: int) -> int:
         """T5's is a setting; see `PipelineBackbone`."""
         return self.t5_tokens if part == "tokenizer_3" else length

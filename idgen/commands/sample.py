@@ -202,6 +202,7 @@ _OPTIONS = {
     "StableDiffusion3Backbone.source": "--backbone",
     "SDXLBackbone.source": "--backbone",
     "FluxBackbone.source": "--backbone",
+    "ZImageBackbone.source": "--backbone",
     "Sampler.steps": "--steps",
     "Sampler.negative_prompt": "--negative-prompt",
     "Sampler.solver": "--solver",

@@ -91,7 +91,7 @@ class Card:
             "run": run,
             "samples": pictures,
             "sampler": run.sampler,
-            "t5_tokens": getattr(run.backbone, "t5_tokens", None),
+            "guidance": run.backbone.diffusers_guidance(run.sampler.guidance),
             "trained": run.trained,
             "version": __version__,
             "word": written.word,

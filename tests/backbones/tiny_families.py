@@ -197,6 +197,66 @@ def save_flux(folder: Path, guided: bool = True, **changed: Any) -> Path:
     return folder
 
 
+def chat_tokenizer() -> Any:
+    """A tokenizer that frames prompts as messages of a conversation."""
+    tokenizer = tiny_t5_tokenizer()
+    tokenizer.add_tokens(["user", "assistant"])
+    tokenizer.chat_template = (
+        "{% for message in messages %}{{ message.role }} {{ message.content }} {% endfor %}"
+        "{% if add_generation_prompt %}assistant{% endif %}"
+    )
+    return tokenizer
+
+
+def save_z_image(folder: Path, **changed: Any) -> Path:
+    """Writes a Z-Image pipeline folder."""
+    from diffusers import (
+        FlowMatchEulerDiscreteScheduler,
+        ZImagePipeline,
+        ZImageTransformer2DModel,
+    )
+    from transformers import Qwen3Config, Qwen3Model
+
+    torch.manual_seed(0)
+    tokenizer = chat_tokenizer()
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        max_position_embeddings=64,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    transformer = ZImageTransformer2DModel(
+        in_channels=4,
+        dim=64,
+        n_layers=2,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=16,
+        axes_dims=[8, 12, 12],
+        axes_lens=[128, 32, 32],
+    )
+    # Left without a value by the model itself.
+    with torch.no_grad():
+        for token in (transformer.x_pad_token, transformer.cap_pad_token):
+            token.normal_(std=0.02)
+    pipeline = ZImagePipeline(
+        vae=tiny_vae(shift_factor=0.25),
+        text_encoder=Qwen3Model(config),
+        tokenizer=tokenizer,
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **changed}),
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
 FAMILIES = [
     Family(
         "sdxl",
@@ -221,6 +281,16 @@ FAMILIES = [
         tuning={"text_encoders": [0]},
         conditioning={"image_width": 32, "low_rank": 4},
         guidance=3.5,
+        steps=120,
+    ),
+    Family(
+        "z_image",
+        "ZImageBackbone",
+        save_z_image,
+        settings={"text_tokens": 20, "resolution": SIDE},
+        # Diffusers' pipeline loads no LoRA of the language model.
+        tuning={"text_rank": 0},
+        conditioning={"image_width": 32, "low_rank": 4},
         steps=120,
     ),
 ]

@@ -1,0 +1,47 @@
+"""Rectified flow whose schedule is shifted by the size of the picture."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from idgen.processes import RectifiedFlow
+
+
+def log_shift(scheduler: Mapping[str, Any], patches: float) -> float | None:
+    """The logarithm of a drawing's shift, which grows linearly with the number of patches.
+
+    Args:
+        scheduler: Configuration of a `FlowMatchEulerDiscreteScheduler`.
+        patches: Of the picture.
+
+    Returns:
+        mu; None where the scheduler does not shift by size.
+    """
+    if not scheduler.get("use_dynamic_shifting"):
+        return None
+    fewest = scheduler.get("base_image_seq_len", 256)
+    most = scheduler.get("max_image_seq_len", 4096)
+    least, largest = scheduler.get("base_shift", 0.5), scheduler.get("max_shift", 1.15)
+    return float(least + (largest - least) * (patches - fewest) / (most - fewest))
+
+
+def whole_step_flow(
+    scheduler: Mapping[str, Any],
+    patches: float,
+    shift: float | None,
+    logit_mean: float,
+    logit_std: float,
+) -> RectifiedFlow:
+    """The flow of FLUX and Z-Image, whose drawings visit 1, 1 - 1/n, ..., 1/n before the shift.
+
+    Args:
+        scheduler: As in `log_shift`.
+        patches: Of pictures of the backbone's own size.
+        shift: Moves training times towards noise; None as drawings of that size are.
+        logit_mean: Mean of the logit of the training times.
+        logit_std: Its standard deviation.
+    """
+    mu = log_shift(scheduler, patches)
+    if shift is None:
+        shift = float(scheduler.get("shift") or 1.0) if mu is None else math.exp(mu)
+    return RectifiedFlow(scheduler, shift, logit_mean, logit_std, mu, whole_steps=True)
