@@ -1,7 +1,6 @@
 """The LightningModule: batch -> condition -> losses -> log."""
 
 import math
-from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -12,8 +11,10 @@ from torch import Tensor
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.latents import sample_latents
 from idgen.backbones.text import SubjectWords
-from idgen.data.batch import DrawingBatch, PriorBatch, SceneBatch, SubjectBatch
+from idgen.data.batch import PriorBatch, SceneBatch, SubjectBatch
+from idgen.drawing_module import DrawingModule
 from idgen.errors import UserError
+from idgen.finite_losses import FiniteLosses
 from idgen.models.conditioning import (
     Condition,
     ConditioningCallable,
@@ -24,15 +25,14 @@ from idgen.models.tuning import Tuning
 from idgen.optimization import Optimization
 from idgen.plateau import follow
 from idgen.processes import FadingBackground, NoisedLatents
-from idgen.sampling import Drawings, Sampler
+from idgen.sampling import Sampler
 from idgen.seeds import seed_of
 from idgen.terms import Term
 from idgen.terms.objective import Objective
 from idgen.terms.step import Step
-from idgen.trained_module import TrainedModule
 
 
-class PersonalizationModule(TrainedModule):
+class PersonalizationModule(DrawingModule):
     """Trains a tuning and a conditioning on a frozen backbone.
 
     It is light until `configure_model`, Lightning's hook, brings the weights in. Checkpoints hold
@@ -96,7 +96,7 @@ class PersonalizationModule(TrainedModule):
         self.sampler = sampler or Sampler()
         self.seed = seed
         self.background_noise = background_noise
-        self._drawing = ExitStack()
+        self._finite = FiniteLosses()
 
     # Before there are weights
 
@@ -348,18 +348,36 @@ class PersonalizationModule(TrainedModule):
         self.log_dict(values)
 
     def on_before_backward(self, loss: Tensor) -> None:
-        """Stops all processes before a loss that is no number reaches the weights.
+        """Stops all processes once a loss was no number; no checkpoint is written after it.
 
         Raises:
-            UserError: If the loss of any of them is infinite or NaN.
+            UserError: If the loss before this one was infinite or NaN, in any of them.
         """
-        finite = bool(loss.detach().isfinite())
-        if not self.trainer.strategy.reduce_boolean_decision(finite, all=True):
-            raise UserError(
-                f"the loss is not finite at step {self.global_step + 1}; lower "
-                "the optimizer's lr, or set trainer.precision to 32-true; the "
-                "checkpoints are those from before"
-            )
+        self._finite.check()
+        self._finite.note(loss, self.global_step + 1, self._least)
+
+    def _least(self, value: Tensor) -> Tensor:
+        """A scalar's least value over the processes."""
+        least = self.trainer.strategy.reduce(value, reduce_op="min")
+        assert isinstance(least, Tensor)
+        return least
+
+    def on_train_end(self) -> None:
+        """Looks at the last loss.
+
+        Raises:
+            UserError: If it was infinite or NaN.
+        """
+        self._finite.check()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what `TrainedModule` adds.
+
+        Raises:
+            UserError: If the last loss, or a weight, is infinite or NaN.
+        """
+        self._finite.check()
+        super().on_save_checkpoint(checkpoint)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Logs the step's learning rate, and the norm of each trained part's gradient."""
@@ -412,41 +430,19 @@ class PersonalizationModule(TrainedModule):
         ]
         return self.optimization.configured(self._trained(), text)
 
-    # Drawing
+    # Validation
 
-    def _draw(self, batch: DrawingBatch) -> Drawings:
-        return self.sampler.draw(
-            self.backbone,
-            self.conditioning,
-            batch.requests,
-            self.device,
-            batch.reference,
-            batch.reference_weight,
-        )
+    def on_validation_start(self) -> None:
+        """Looks at the last loss before work is put into drawings.
 
-    def validation_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:  # type: ignore[override]
-        """Draws the batch's prompts; callbacks score and keep the images."""
-        return self._draw(batch)
+        Raises:
+            UserError: If it was infinite or NaN.
+        """
+        self._finite.check()
+        super().on_validation_start()
 
     def on_validation_epoch_end(self) -> None:
         """Shows the scores to a schedule that follows one, before a checkpoint holds it."""
         if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
             for schedule in self.trainer.lr_scheduler_configs:
                 follow(schedule.scheduler, self.trainer.callback_metrics)
-
-    def test_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:  # type: ignore[override]
-        """Draws the batch's prompts; callbacks score and keep the images."""
-        return self._draw(batch)
-
-    def predict_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:
-        """Draws the batch's prompts; callbacks keep the images."""
-        return self._draw(batch)
-
-    def _open_autoencoder(self) -> None:
-        self._drawing.enter_context(self.backbone.autoencoder(self.device))
-
-    def _close_autoencoder(self) -> None:
-        self._drawing.close()
-
-    on_validation_start = on_test_start = on_predict_start = _open_autoencoder
-    on_validation_end = on_test_end = on_predict_end = _close_autoencoder

@@ -15,7 +15,7 @@ ROOT = Path(idgen.__file__).parent
 # a benchmark of runs, and commands start either.
 LAYERS = (
     ("errors", "files", "locks", "seeds", "devices", "fingerprint", "masks", "pictures", "threads"),
-    ("integrity", "texts", "yaml_texts", "placeholders", "shipped"),
+    ("integrity", "texts", "yaml_texts", "placeholders", "shipped", "finite_losses"),
     ("dreambench",),
     ("mini", "pages"),
     ("sources", "losses"),
@@ -27,6 +27,7 @@ LAYERS = (
     ("plateau",),
     ("terms", "optimization"),
     ("trained_module",),
+    ("drawing_module",),
     ("module",),
     ("evaluation",),
     ("callbacks",),

@@ -32,7 +32,8 @@ class TextTokens(NamedTuple):
 
     def to(self, device: torch.device) -> "TextTokens":
         """The same tokens on a device."""
-        return TextTokens(*(tuple(part.to(device) for part in parts) for parts in self))
+        moved = (tuple(part.to(device, non_blocking=True) for part in parts) for parts in self)
+        return TextTokens(*moved)
 
 
 class TextStates(NamedTuple):
@@ -65,7 +66,8 @@ class TextStates(NamedTuple):
         if len(self.states) == 1:  # without a copy of the numbers to the device
             parts = (None if p is None else p.expand(len(numbers), *p.shape[1:]) for p in self)
             return TextStates(*parts)  # type: ignore[arg-type]
-        at = torch.tensor(numbers, device=self.states.device)
+        # Without the host's waiting for the device.
+        at = torch.tensor(numbers).to(self.states.device, non_blocking=True)
         pooled = None if self.pooled is None else self.pooled[at]
         framing = None if self.framing is None else self.framing[at]
         return TextStates(self.states[at], self.mask[at], pooled, framing)

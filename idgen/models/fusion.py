@@ -157,5 +157,4 @@ def router_entropy(gates: Tensor) -> Tensor:
         A scalar in [0, 1]; 0 where there is one expert.
     """
     entropy = torch.special.entr(gates).sum(dim=-1).mean()
-    largest = torch.log(torch.tensor(float(gates.shape[-1]), device=gates.device))
-    return cast(Tensor, entropy / largest.clamp(min=1e-8))
+    return cast(Tensor, entropy / max(math.log(gates.shape[-1]), 1e-8))

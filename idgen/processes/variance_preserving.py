@@ -80,7 +80,7 @@ class VariancePreserving(NoiseProcess):
 
     def signal_and_noise(self, times: Tensor) -> tuple[Tensor, Tensor]:
         """The scales sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t), each `B 1 1 1` in [0, 1]."""
-        alpha_bar = self.alphas_cumprod.to(times.device)[times].view(-1, 1, 1, 1)
+        alpha_bar = self.alphas_cumprod.to(times.device, non_blocking=True)[times].view(-1, 1, 1, 1)
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
     def solver(
@@ -159,7 +159,7 @@ def min_snr_weight(process: VariancePreserving, times: Tensor, gamma: float) -> 
     With SNR_t = alpha_bar_t / (1 - alpha_bar_t): min(SNR, gamma) on the clean latents' error,
     which is divided by SNR for a noise prediction and by SNR + 1 for v.
     """
-    alpha_bar = process.alphas_cumprod.to(times.device)[times]
+    alpha_bar = process.alphas_cumprod.to(times.device, non_blocking=True)[times]
     snr = alpha_bar / (1 - alpha_bar).clamp(min=1e-8)
     clipped = snr.clamp(max=gamma)
     match process.prediction:

@@ -1,0 +1,58 @@
+"""What a LightningModule draws in validation, test and prediction."""
+
+from contextlib import ExitStack
+
+from idgen.data.batch import DrawingBatch
+from idgen.sampling import Drawings, Sampler
+from idgen.trained_module import TrainedModule
+
+
+class DrawingModule(TrainedModule):
+    """Draws the prompts of each batch; callbacks score and keep the images.
+
+    Attributes:
+        sampler: How drawings are made.
+    """
+
+    sampler: Sampler
+
+    def __init__(self) -> None:
+        """Nothing is open yet."""
+        super().__init__()
+        self._drawing = ExitStack()
+
+    def _draw(self, batch: DrawingBatch) -> Drawings:
+        return self.sampler.draw(
+            self.backbone,
+            self.conditioning,
+            batch.requests,
+            self.device,
+            batch.reference,
+            batch.reference_weight,
+        )
+
+    def validation_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:  # type: ignore[override]
+        """Draws the batch's prompts; callbacks score and keep the images."""
+        return self._draw(batch)
+
+    def test_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:  # type: ignore[override]
+        """Draws the batch's prompts; callbacks score and keep the images."""
+        return self._draw(batch)
+
+    def predict_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:
+        """Draws the batch's prompts; callbacks keep the images."""
+        return self._draw(batch)
+
+    def on_validation_start(self) -> None:
+        """Loads the autoencoder for all batches."""
+        self._open_autoencoder()
+
+    def on_validation_end(self) -> None:
+        """Frees the autoencoder."""
+        self._drawing.close()
+
+    def _open_autoencoder(self) -> None:
+        self._drawing.enter_context(self.backbone.autoencoder(self.device))
+
+    on_test_start = on_predict_start = _open_autoencoder
+    on_test_end = on_predict_end = on_validation_end
