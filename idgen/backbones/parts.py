@@ -15,7 +15,7 @@ from idgen.backbones.families import advice
 from idgen.errors import UserError, first_line
 from idgen.fingerprint import fingerprint_path
 from idgen.integrity import weight_names
-from idgen.sources import is_mini, model_folder
+from idgen.sources import is_mini_backbone, model_folder
 
 _INDEX = "model_index.json"
 _CONFIGS = (_INDEX, "*/config.json", "tokenizer*/*", "scheduler/*")
@@ -158,7 +158,9 @@ class PipelineFolder:
     @property
     def _is_local(self) -> bool:
         """Whether it was named by a folder, and not by a hub id."""
-        return self.folder.is_relative_to(Path(self.source).expanduser()) or is_mini(self.source)
+        return self.folder.is_relative_to(Path(self.source).expanduser()) or is_mini_backbone(
+            self.source
+        )
 
     def fetch(self) -> None:
         """Downloads the weights of a hub id that are not on this machine yet.
@@ -311,6 +313,28 @@ class PipelineFolder:
         else:
             network = made(made.config_class(**config))
         return network.requires_grad_(False).eval()
+
+
+def pipeline_has(source: str, revision: str | None, part: str, parameter: str) -> bool:
+    """Whether a pipeline says in model_index.json that it has a part, or does not say.
+
+    Args:
+        source: `mini`, a folder, or a hub id.
+        revision: The hub's commit, tag or branch.
+        part: Such as `text_encoder_3`.
+        parameter: The parameter that named the pipeline, for errors.
+
+    Raises:
+        UserError: If the pipeline cannot be found.
+    """
+    folder = model_folder(
+        source, parameter=parameter, part="pipeline", revision=revision, patterns=(_INDEX,)
+    )
+    try:
+        said = json.loads((folder / _INDEX).read_text(encoding="utf-8"))[part]
+    except (OSError, ValueError, KeyError, TypeError):
+        return True  # `PipelineFolder` says what is wrong
+    return not isinstance(said, list) or any(said)
 
 
 def _class(path: str) -> Any:

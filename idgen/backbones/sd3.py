@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 from idgen.backbones.backbone import FeatureSpace
 from idgen.backbones.clip_text import encode_clip
 from idgen.backbones.families import advice
+from idgen.backbones.parts import pipeline_has
 from idgen.backbones.pipeline import Dtype, PipelineBackbone
 from idgen.backbones.t5_text import encode_t5
 from idgen.backbones.text import TextStates, TextTokens
@@ -51,7 +52,7 @@ class StableDiffusion3Backbone(PipelineBackbone):
         dtype: Dtype = "float32",
         gradient_checkpointing: bool = False,
         variant: str | None = None,
-        t5: bool = True,
+        t5: bool | None = None,
         t5_tokens: int = 256,
         logit_mean: float = 0.0,
         logit_std: float = 1.0,
@@ -67,7 +68,7 @@ class StableDiffusion3Backbone(PipelineBackbone):
             gradient_checkpointing: Trade time for memory in the transformer.
             variant: Of the weights' files, such as `fp16`; None for the plain ones.
             t5: Whether T5 takes part; without it, its tokens are zeros, as the model was trained
-                with too, and it is neither looked for nor loaded.
+                with too, and it is neither looked for nor loaded. None as model_index.json has it.
             t5_tokens: How many tokens T5 takes, 1 to 512.
             logit_mean: Mean of the logit of the training times.
             logit_std: Its standard deviation; 0 draws the times uniformly.
@@ -82,6 +83,8 @@ class StableDiffusion3Backbone(PipelineBackbone):
             raise ValueError("t5_tokens must be from 1 to 512")
         self._logit, self._shift_of_times = (logit_mean, logit_std), shift
         self._has_t5 = t5
+        if t5 is None:
+            self._has_t5 = pipeline_has(source, revision, _T5, f"{type(self).__name__}.source")
         self.t5_tokens = t5_tokens
         with self._explaining_t5():
             super().__init__(source, revision, dtype, gradient_checkpointing, variant)

@@ -16,7 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+)
 from PIL import Image
 from rich.progress import track
 
@@ -25,6 +29,7 @@ from idgen.mini.captions import article
 from idgen.mini.classes import CLASSES
 from idgen.mini.colours import COLOUR_WORDS
 from idgen.mini.scenes import SCENES
+from idgen.mini.world import SIDE
 from tools.command import run
 from tools.train_mini.judge import Judge, load_judge
 from tools.train_mini.measure import held_out_drawing
@@ -102,8 +107,25 @@ def measure_autoencoder(vae: Any, count: int) -> dict[str, float]:
     }
 
 
+def load_unet(weights: Path) -> Any:
+    """The U-Net's pipeline, with the solver of `configs/base.yaml`."""
+    pipeline = StableDiffusionPipeline.from_pretrained(weights / "pipeline")
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
+        pipeline.scheduler.config, algorithm_type="sde-dpmsolver++"
+    )
+    return pipeline
+
+
+def load_flow(weights: Path) -> tuple[Any, dict[str, int]]:
+    """The flow's pipeline, and what its calls are told: sizes, and T5's one token of zeros."""
+    pipeline = StableDiffusion3Pipeline.from_pretrained(
+        weights / "flow", text_encoder_3=None, tokenizer_3=None
+    )
+    return pipeline, {"height": SIDE, "width": SIDE, "max_sequence_length": 1}
+
+
 def draw_wishes(
-    pipeline: Any, asked: Sequence[Wish], steps: int, guidance: float
+    pipeline: Any, asked: Sequence[Wish], steps: int, guidance: float, **settings: Any
 ) -> list[Image.Image]:
     """Draw each wish once, from noise that its number fixes."""
     images: list[Image.Image] = []
@@ -115,6 +137,7 @@ def draw_wishes(
             num_inference_steps=steps,
             guidance_scale=guidance,
             generator=generators,
+            **settings,
         ).images
     return images
 
@@ -147,6 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="measure the mini pipeline")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the parts")
     parser.add_argument("--work", type=Path, required=True, help="where the trained judge is")
+    parser.add_argument("--flow", action="store_true", help="the flow, not the U-Net")
     parser.add_argument("--drawings", type=int, default=400, help="drawings to judge")
     parser.add_argument("--grid", type=Path, help="PNG file to write the drawings to")
     parser.add_argument("--pictures", type=int, default=200, help="for the autoencoder")
@@ -156,18 +180,15 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     judge = load_judge(args.work)
-    pipeline = StableDiffusionPipeline.from_pretrained(args.weights / "pipeline")
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
-        pipeline.scheduler.config, algorithm_type="sde-dpmsolver++"
-    )
+    pipeline, settings = load_flow(args.weights) if args.flow else (load_unet(args.weights), {})
     pipeline.set_progress_bar_config(disable=True)
     asked = wishes(args.drawings)
-    images = draw_wishes(pipeline, asked, args.steps, args.guidance)
+    images = draw_wishes(pipeline, asked, args.steps, args.guidance, **settings)
     if args.grid is not None:
         save_grid(images, args.grid)
     figures = measure_autoencoder(pipeline.vae, args.pictures)
     figures |= judge_drawings(judge, asked, images) | measure_judge(judge, args.pictures)
-    print(json.dumps({"part": "pipeline", "count": len(asked), **figures}))
+    print(json.dumps({"part": "flow" if args.flow else "pipeline", "count": len(asked), **figures}))
 
 
 if __name__ == "__main__":
