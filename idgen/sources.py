@@ -45,7 +45,8 @@ def model_folder(
     """Finds a model by name; a hub id is downloaded on first use.
 
     Args:
-        name: `mini`, of pipelines `mini-flow` too, a folder that exists, or a hub id such as `owner/name`.
+        name: `mini`, of pipelines `mini-flow` too, a folder that exists, or a hub id such as
+            `owner/name`.
         parameter: The parameter that named it, for the error.
         part: Which of the embedded models `mini` is; None where there is none.
         revision: A hub commit, tag or branch; ignored for a folder.
