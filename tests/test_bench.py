@@ -6,6 +6,8 @@ import pytest
 
 from idgen.cli import main
 from tests.workspace import Workspace
+from tools.bench.draw import WAYS, Drawers
+from tools.bench.draw import row as row_of_drawings
 from tools.bench.step import row
 
 
@@ -47,3 +49,13 @@ def test_terms_that_the_others_do_not_know_are_refused(
     ]
     assert main(options) == 2
     assert "terms.attention: tools.bench knows" in capsys.readouterr().err
+
+
+def test_all_ways_to_draw_make_the_same_pictures(workspace: Workspace) -> None:
+    source = str(workspace.models.pipeline)
+    drawers = Drawers.of(source, "float32", "cpu", steps=3, batch=2)
+    pictures = {way: getattr(drawers, way)(3).int() for way in WAYS}
+    tuned = [pictures[way] for way in ("loop", "beside", "idgen")]
+    assert all((one - tuned[-1]).abs().max() <= 1 for one in tuned)
+    assert (pictures["batched"] - tuned[-1]).abs().max() > 1, "it has no LoRA"
+    assert row_of_drawings(3, {way: [1.0, 2.0, 3.0] for way in WAYS})[-1].startswith("1.00")

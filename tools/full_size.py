@@ -156,16 +156,23 @@ def timed_run(name: str, arguments: list[str]) -> None:
 
 
 def options(layout: Layout, work: Path, resolution: int) -> list[str]:
-    """What every command has: the overlay, on local folders and with the mini world's photos."""
-    data, fidelity = "--data.preparation", "--fidelity"
-    encoder = "idgen.models.encoders.ImageEncoder"
+    """What every command has on a CPU: two steps of drawings, single precision."""
     return [
         *("--config", "configs/base.yaml", "--config", layout.overlay),
         *("--trainer.precision", "32-true", "--trainer.accelerator", "cpu"),
         *("--trainer.val_check_interval", "2", "--trainer.num_sanity_val_steps", "0"),
-        *("--model.backbone.init_args.source", str(work / "pipeline")),
         *("--model.backbone.init_args.dtype", "float32"),
         *("--model.sampler.init_args.steps", "2"),
+        *of_local_folders(work, resolution),
+    ]
+
+
+def of_local_folders(work: Path, resolution: int) -> list[str]:
+    """Options for an overlay: the folders that were written, and the mini world's photos."""
+    data, fidelity = "--data.preparation", "--fidelity"
+    encoder = "idgen.models.encoders.ImageEncoder"
+    return [
+        *("--model.backbone.init_args.source", str(work / "pipeline")),
         *(f"{data}.segmenter", "idgen.prepare.SamSegmenter"),
         *(f"{data}.image_encoder", encoder),
         *(f"{data}.image_encoder.init_args.model", f"local-dir:{work / 'encoder'}"),
@@ -207,11 +214,19 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--resolution", type=int, default=512, help="pixels a side of the photos")
     parser.add_argument("--prediction-type", default="epsilon", choices=("epsilon", "v_prediction"))
+    parser.add_argument(
+        "--only-write",
+        action="store_true",
+        help="write the folders, print the options of idgen fit for them a line each, and end",
+    )
     args = parser.parse_args()
     layout, work = LAYOUTS[args.layout], args.work.absolute()
     if not (work / "encoder").exists():
         save_pipeline(layout, work / "pipeline", args.prediction_type)
         save_image_encoder(layout, work / "encoder")
+    if args.only_write:
+        print(f"--config={layout.overlay}", *of_local_folders(work, args.resolution), sep="\n")
+        return
     shared = options(layout, work, args.resolution)
     straight, resumed = (
         ["--trainer.default_root_dir", str(work / name)] for name in ("straight", "resumed")

@@ -20,7 +20,7 @@ def check_space(config: SweepConfig) -> None:
         for value in parameter.edges:
             method = config.method({**first, key: value})
             prompts = {} if config.prompts is None else {"data.test_prompts": config.prompts}
-            settings = {**config.settings, **prompts, **method.settings}
+            settings = {**config.shared, **prompts, **method.settings}
             try:
                 reader.build(reader.read([*config.configs, *method.configs], settings))
             except UserError as error:

@@ -42,6 +42,10 @@ class SweepConfig:
             number gives the same trials, whatever machine they run on.
         early_stop: Whether a trial whose mean after some subjects is under the median of the others
             is not run on the rest; for one objective.
+        rungs: Steps after which trials are compared by the objective in validation, such as
+            `[50, 100]`, where the best part of all yet is trained on and the others are stopped
+            (successive halving); for one objective. Each is a multiple of the first.
+        reduction: Of the trials at a rung, one in so many is trained on.
         seed: Of the sampler.
         jobs: Cells at a time; by default one for each GPU, without any one for each core, 4 at
             most.
@@ -69,6 +73,8 @@ class SweepConfig:
     trials: int | None = None
     together: int = 2
     early_stop: bool = False
+    rungs: list[int] = field(default_factory=list)
+    reduction: int = 2
     seed: int = 0
     jobs: int | None = None
     shown_trials: int = 4
@@ -118,9 +124,38 @@ class SweepConfig:
                 raise UserError(f"{name} must be 1 or more, not {value}")
         if self.early_stop and len(self.objectives) > 1:
             raise UserError("early_stop: it needs one objective; leave it out, or all but one")
+        self._check_rungs()
         if not self.output.strip():
             raise UserError("output: name a folder for the results")
         check_writable(self.folder, "--output")
+
+    def _check_rungs(self) -> None:
+        if self.reduction < 2:
+            raise UserError(f"reduction must be 2 or more, not {self.reduction}")
+        if not self.rungs:
+            return
+        first = self.rungs[0]
+        if len(self.objectives) > 1 or self.early_stop:
+            raise UserError("rungs: they need one objective, and no early_stop beside them")
+        if first < 1 or self.rungs != sorted({*self.rungs}) or any(r % first for r in self.rungs):
+            raise UserError(
+                f"rungs: {self.rungs} do not rise in multiples of the first, 1 or more; give such "
+                "as [50, 100]"
+            )
+        if self.steps is None or self.steps <= self.rungs[-1]:
+            raise UserError(
+                f"rungs: trials train for {self.steps} steps (steps), which have to be more than "
+                f"the last rung, {self.rungs[-1]}"
+            )
+        for key in ("trainer.limit_val_batches", "trainer.val_check_interval"):
+            if key in self.settings:
+                raise UserError(f"rungs: validation compares trials there; leave out {key}")
+
+    @property
+    def shared(self) -> dict[str, Setting]:
+        """The settings of every trial."""
+        interval = {"trainer.val_check_interval": self.rungs[0]} if self.rungs else {}
+        return {**self.settings, **interval}
 
     def method(self, values: Mapping[str, Any]) -> Method:
         """A trial as a method of a benchmark."""
@@ -147,7 +182,7 @@ class SweepConfig:
             steps=self.steps,
             prompts=self.prompts,
             images=self.images,
-            settings=self.settings,
+            settings=self.shared,
             jobs=self.jobs,
             shown_prompts=self.shown_prompts,
         )

@@ -11,6 +11,7 @@ from idgen.benchmark.running import run_plan
 from idgen.errors import UserError
 from idgen.pages.scores import find_scores
 from idgen.sweep.config import SweepConfig
+from idgen.sweep.rungs import run_rung
 from idgen.sweep.search import Search
 from idgen.sweep.trial import Trial
 
@@ -40,10 +41,11 @@ def run_trials(
             made.
     """
     trials: list[Trial] = []
+    rungs: dict[int, dict[int, float]] = {steps: {} for steps in config.rungs}
     while len(trials) < config.count:
         size = min(config.together, config.count - len(trials))
         batch = [Trial(len(trials) + at, search.ask()) for at in range(size)]
-        _run_batch(config, search, executor, trials, batch)
+        _run_batch(config, search, executor, trials, batch, rungs)
         trials += batch
         told(trials)
         failed = [trial for trial in trials if trial.status == "failed"]
@@ -58,6 +60,7 @@ def _run_batch(
     executor: Executor,
     before: Sequence[Trial],
     batch: Sequence[Trial],
+    rungs: dict[int, dict[int, float]],
 ) -> None:
     known = {_values_key(trial): trial for trial in before}
     fresh: list[Trial] = []
@@ -71,6 +74,10 @@ def _run_batch(
         plan = make_plan(config.benchmark({t.name: config.method(t.values) for t in fresh}))
         for trial in fresh:
             trial.cells = [cell for cell in plan.cells if cell.method == trial.name]
+        for at, (steps, reached) in enumerate(rungs.items()):
+            run_rung(config, executor, plan, fresh, steps, reached)
+            for number in sorted(reached.keys() & {trial.number for trial in fresh}):
+                search.report(number, reached[number], at)
         for at, cells in enumerate(_rounds(plan, config.early_stop)):
             _run_round(config, search, executor, plan, fresh, cells, at)
     _tell(config, search, {trial.number: trial for trial in (*before, *batch)}, batch)

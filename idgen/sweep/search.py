@@ -21,7 +21,11 @@ class Search(Protocol):
         ...
 
     def report(self, number: int, value: float, at: int) -> bool:
-        """Notes a trial's mean after some subjects; returns whether it should stop there."""
+        """Notes a trial's mean after some subjects or at a rung.
+
+        Returns:
+            Whether it is under the median of the trials before, after as many.
+        """
         ...
 
     def tell(self, number: int, values: Sequence[float] | None, stopped: bool = False) -> None:
@@ -124,7 +128,7 @@ class OptunaSearch:
         }
 
     def report(self, number: int, value: float, at: int) -> bool:
-        """By the median of what other trials had after as many subjects."""
+        """By the median of what other trials had there."""
         trial = self._trials[number]
         trial.report(value, at)
         return bool(trial.should_prune())

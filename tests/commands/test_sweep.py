@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from idgen.cli import main
@@ -49,6 +50,25 @@ def state(folder: Path) -> list[dict[str, Any]]:
 def made(folder: Path) -> dict[str, int]:
     """When each cell was finished, which tells whether it was run again."""
     return {str(path): path.stat().st_mtime_ns for path in folder.glob("cells/*/*/*/done.json")}
+
+
+def test_trials_are_compared_by_validation_and_the_worse_is_not_trained_on(
+    workspace: Workspace,
+) -> None:
+    settings = sweep_settings(workspace, rungs=[1], objectives={"dino": "max"}, settings={}, jobs=1)
+    assert sweep(workspace, settings) == 0
+    folder, trials = Path(settings["output"]), state(Path(settings["output"]))
+    assert sorted(trial["status"] for trial in trials) == ["done", "stopped"]
+    at_rung = {}
+    for trial in trials:
+        run = folder / f"cells/trial-{trial['number']}/photos/seed-0/run"
+        last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+        assert last["global_step"] == (2 if trial["status"] == "done" else 1)
+        [row] = [
+            r for r in csv.DictReader((run / "validation/scores.csv").open()) if r["step"] == "1"
+        ]
+        at_rung[trial["status"]] = float(row["dino"])
+    assert at_rung["done"] >= at_rung["stopped"]
 
 
 def test_it_searches_goes_on_and_leaves_a_config(
