@@ -4,8 +4,9 @@ import os
 import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from idgen.benchmark.carrying import left_by, packed, read_by, removed, unpacked
 from idgen.benchmark.cell import Cell, Outcome
 from idgen.benchmark.executor import Executor
 from idgen.benchmark.run_cell import Processes, run_cell
@@ -20,7 +21,8 @@ class RayExecutor(Executor):
 
     Ray places each cell where its cores and GPUs are free, and starts it again where a worker
     is lost. A cell goes on from its last checkpoint. Results come home through the shared file
-    system; a machine that does not see the folder is told in one line.
+    system. Where a machine does not see it, Ray carries there what the cell reads, and home what
+    it left; a cell whose machine is lost then starts anew.
     """
 
     def __init__(
@@ -29,7 +31,7 @@ class RayExecutor(Executor):
         """Connects.
 
         Args:
-            folder: Of the results, which all machines have to see.
+            folder: Of the results.
             address: Of the cluster: `auto` for the one that this machine is part of, or
                 `ray://HOST:10001`; None for a cluster of this machine alone.
             cpus: Cores of a cell.
@@ -81,9 +83,17 @@ class RayExecutor(Executor):
                 (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
                 cell = waiting.pop(ready)
                 try:
-                    yield ray.get(ready)
+                    ended: Ended = ray.get(ready)
                 except ray.exceptions.RayError as error:
                     yield Outcome(cell, f"Ray: {first_line(error, 200)}", 1)
+                    continue
+                if ended.outcome is None:
+                    needed = ray.put(packed(read_by(cell)))
+                    waiting[task.remote(cell, str(token), threads, needed)] = cell
+                    continue
+                if ended.left is not None:
+                    unpacked(ended.left, over=True)
+                yield ended.outcome
         finally:
             for reference in waiting:
                 ray.cancel(reference, force=False)
@@ -109,17 +119,47 @@ def check_resources(have: Mapping[str, float], cpus: float, gpus: float) -> None
         )
 
 
-def _run_remote(cell: Cell, token: str, threads: str) -> Outcome:
-    """Runs a cell on whatever machine this is."""
+class Ended(NamedTuple):
+    """What comes back of a cell.
+
+    Attributes:
+        outcome: What became of it; None where the machine did not see what it reads, and nothing
+            was run.
+        left: An archive of what it left, where that has to be carried home.
+    """
+
+    outcome: Outcome | None
+    left: bytes | None = None
+
+
+def _run_remote(cell: Cell, token: str, threads: str, needed: bytes | None = None) -> Ended:
+    """Runs a cell on whatever machine this is.
+
+    Args:
+        cell: The cell.
+        token: A file in the folder of results, which tells whether this machine sees it.
+        threads: For `OMP_NUM_THREADS`.
+        needed: An archive of what the cell reads, for a machine that does not.
+    """
+    if Path(token).exists():
+        return Ended(_run_here(cell, threads))
+    if needed is None:
+        return Ended(None)
+    try:
+        unpacked(needed, over=False)
+        outcome = _run_here(cell, threads)
+        left = left_by(cell)
+        home = packed(left)
+    except (UserError, OSError) as error:
+        return Ended(Outcome(cell, f"on {os.uname().nodename}: {error}", 1))
+    # The inputs stay, for the next cell that reads them.
+    removed([path for path in left if path == cell.folder])
+    return Ended(outcome, home)
+
+
+def _run_here(cell: Cell, threads: str) -> Outcome:
     import signal
 
-    if not Path(token).exists():
-        return Outcome(
-            cell,
-            f"the machine {os.uname().nodename} does not see {Path(token).parent}: put --output on "
-            "a file system that all machines of the cluster share",
-            1,
-        )
     processes = Processes()
 
     def stop(*_: object) -> None:

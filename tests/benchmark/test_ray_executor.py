@@ -75,10 +75,25 @@ def parent_of(argument: str) -> int:
     raise AssertionError(f"no process with {argument}")
 
 
-def test_a_machine_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
-    outcome = _run_remote(make_cell(tmp_path), str(tmp_path / "elsewhere" / "token"), "1")
-    assert "does not see" in outcome.reason
+def test_a_machine_that_does_not_see_the_folder_says_so_and_runs_nothing(tmp_path: Path) -> None:
+    ended = _run_remote(make_cell(tmp_path), str(tmp_path / "elsewhere" / "token"), "1")
+    assert ended == (None, None)
     assert not calls(tmp_path)
+
+
+def test_what_a_cell_needs_is_carried_there_and_what_it_left_home(
+    tmp_path: Path, executor: RayExecutor
+) -> None:
+    """The workers do not see the token, as if they were elsewhere."""
+    token = executor._folder / ".seen-by-all-machines"
+    bad = make_cell(tmp_path, "bad", "--exit=2", "--say=no photo")
+    cells = [make_cell(tmp_path), bad]
+    outcomes = {o.cell.name: o for o in executor.run(cells, lambda cell: token.unlink(True))}
+    assert not outcomes["a"].reason
+    assert cells[0].is_done()
+    assert (cells[0].folder / "fit.log").exists()
+    assert outcomes["bad"].reason == "fit: no photo"
+    assert bad.failure() is not None
 
 
 def test_more_than_the_cluster_has_is_refused() -> None:

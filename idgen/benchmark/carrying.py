@@ -1,0 +1,93 @@
+"""Cells on machines that do not see the folder: what they read goes along, results come home."""
+
+import io
+import shutil
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from idgen.benchmark.cell import Cell
+from idgen.errors import UserError
+
+
+def read_by(cell: Cell) -> list[Path]:
+    """What a cell's commands read or go on from: all that its configs name and that is there.
+
+    Photos, masks, the prepared subject, folders of models; and what an attempt before left.
+
+    Args:
+        cell: The cell, on the machine that plans.
+
+    Returns:
+        Absolute paths of files and folders, none inside another.
+    """
+    named = [Path(text) for content in cell.files.values() for text in _texts(content)]
+    there = {path for path in [*named, cell.folder] if path.is_absolute() and path.exists()}
+    return sorted(p for p in there if not any(parent in there for parent in p.parents))
+
+
+def left_by(cell: Cell) -> list[Path]:
+    """What a cell's commands leave: its folder, and the folders of their results."""
+    results = {step.result.parent for step in cell.steps}
+    found = {cell.folder, *(path for path in results if not path.is_relative_to(cell.folder))}
+    return sorted(path for path in found if path.exists())
+
+
+def packed(paths: Sequence[Path]) -> bytes:
+    """Files and folders as one archive, under their own absolute paths."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path in paths:
+            # A lock is of the machine that holds it.
+            archive.add(path, filter=lambda entry: None if _is_lock(entry.name) else entry)
+    return buffer.getvalue()
+
+
+def unpacked(archive: bytes, over: bool) -> None:
+    """Writes an archive's files to their absolute paths.
+
+    Args:
+        archive: Of `packed`.
+        over: Whether files that are there are replaced; else they stay.
+
+    Raises:
+        UserError: If a folder cannot be made on this machine.
+    """
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        for entry in opened.getmembers():
+            path = Path("/") / entry.name
+            if path.exists() and not over:
+                continue
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(f"cannot make {path.parent} here: {error.strerror}") from error
+            opened.extract(entry, "/", filter="data")
+
+
+def removed(paths: Sequence[Path]) -> None:
+    """Takes what was carried home off the machine that made it."""
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_lock(name: str) -> bool:
+    return Path(name).name == "lock"
+
+
+def _texts(content: str) -> Iterator[str]:
+    yield from _strings(yaml.safe_load(content))
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for part in value.values():
+            yield from _strings(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _strings(part)
+    elif isinstance(value, str):
+        yield value.removeprefix("local-dir:")

@@ -1,0 +1,83 @@
+"""A cell on a machine that has nothing of it but what is carried there."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from idgen.benchmark.carrying import packed, read_by, unpacked
+from idgen.benchmark.cell import Cell
+from idgen.benchmark.ray_executor import _run_remote
+from idgen.errors import UserError
+from tests.benchmark.test_executor import calls, make_cell
+
+UNSEEN = "/nowhere/token"
+
+
+def with_photos(folder: Path) -> tuple[Cell, Path]:
+    """A cell whose config names a folder of photos, a model by a scheme, and what is not there."""
+    photos, model = folder / "photos", folder / "model"
+    for made in (photos, model):
+        made.mkdir(parents=True)
+        (made / "file").write_text(made.name)
+    cell = make_cell(folder)
+    named = {
+        "photos": str(photos),
+        "encoders": [f"local-dir:{model}"],
+        "hub": "owner/name",
+        "gone": str(folder / "gone"),
+        "relative": "photos",
+        "inside": str(photos / "file"),
+    }
+    return replace(cell, files={cell.folder / "config.yaml": yaml.safe_dump(named)}), photos
+
+
+def test_it_reads_what_its_config_names_and_goes_on_from(tmp_path: Path) -> None:
+    cell, photos = with_photos(tmp_path / "there")
+    assert read_by(cell) == [tmp_path / "there" / "model", photos]
+    cell.folder.mkdir()
+    assert read_by(cell) == [cell.folder, tmp_path / "there" / "model", photos]
+
+
+def test_it_runs_where_nothing_of_it_was_and_its_results_come_home(tmp_path: Path) -> None:
+    there, home = tmp_path / "there", tmp_path / "home"
+    cell, photos = with_photos(there)
+    needed = packed(read_by(cell))
+    there.rename(home)  # from here on this is another machine
+    ended = _run_remote(cell, UNSEEN, "1", needed)
+    assert ended.outcome is not None
+    assert ended.outcome.reason == ""
+    assert ended.left is not None
+    assert len(calls(there)) == 2
+    assert (photos / "file").read_text() == "photos"
+    assert not cell.folder.exists(), "what was carried home does not fill another's disk"
+    shutil.rmtree(there)
+    home.rename(there)  # and this is the first again
+    assert not cell.is_done()
+    unpacked(ended.left, over=True)
+    assert cell.is_done()
+    assert (cell.folder / "fit.log").exists()
+
+
+def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
+    cell, photos = with_photos(tmp_path / "there")
+    needed = packed(read_by(cell))
+    (photos / "file").write_text("another's")
+    ended = _run_remote(cell, UNSEEN, "1", needed)
+    assert ended.outcome is not None
+    assert not ended.outcome.reason
+    assert (photos / "file").read_text() == "another's"
+
+
+def test_a_place_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    cell, _ = with_photos(tmp_path / "there")
+    needed = packed(read_by(cell))
+    shutil.rmtree(tmp_path / "there")
+    (tmp_path / "there").write_text("a file is in the way")
+    ended = _run_remote(cell, UNSEEN, "1", needed)
+    assert ended.outcome is not None
+    assert "cannot make" in ended.outcome.reason
+    with pytest.raises(UserError, match="cannot make"):
+        unpacked(needed, over=False)
