@@ -3,10 +3,12 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from idgen.callbacks.checkpoint import MONITORED
 from idgen.cli import main
 from idgen.shipped import shipped_configs
 from tests.docs.blocks import PAGES, ROOT, Block, blocks
@@ -68,12 +70,28 @@ def test_the_sweep_from_python_runs(
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "base.yaml").write_text(yaml.safe_dump(settings))
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(block.text.replace("=200", "=2"), names)
-    scores = names["scores"]
-    assert isinstance(scores, dict)
-    assert set(scores) == {4, 8}
-    assert all(0 <= score <= 1 for score in scores.values())
+    study = names["study"]
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE"]
+    assert all(0 <= trial.value <= 1 for trial in study.trials)
+    assert (tmp_path / "rank.db").exists()
+
+
+def test_what_an_agent_of_weights_and_biases_starts_is_taken_by_fit(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    [text] = [b.text for b in ALL if b.page == "sweeps.md" and "Weights & Biases" in b.title]
+    agent = yaml.safe_load(text)
+    program, command, *words = agent["command"]
+    assert (program, command, words.pop()) == ("idgen", "fit", "${args}")
+    for key, given in agent["parameters"].items():
+        for value in given.get("values", [given.get("min"), given.get("max")]):
+            with pytest.raises(SystemExit) as ended:
+                main(["fit", *words, f"--{key}={value}", "--print_config"])
+            assert ended.value.code == 0
+            capsys.readouterr()
+    assert agent["metric"]["name"] in MONITORED
 
 
 def _merge(under: dict[str, object], over: dict[str, object]) -> None:
