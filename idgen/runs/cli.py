@@ -1,5 +1,6 @@
 """LightningCLI for one module and one datamodule that share a backbone."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -37,6 +38,7 @@ from idgen.runs.checks import (
 from idgen.runs.folder import Progress, RunFolder
 from idgen.runs.logs import go_on_logging
 from idgen.runs.monitors import check_monitors
+from idgen.runs.nodes import wait_for_nodes
 from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
 from idgen.runs.quiet import HeldLines, quiet_writers
 from idgen.runs.resuming import Start, settle
@@ -48,7 +50,6 @@ from idgen.runs.trainer import (
     check_trainer_values,
     expected_steps,
     untrained_note,
-    waiting_note,
 )
 from idgen.threads import share_cores
 
@@ -209,8 +210,9 @@ class IdgenCLI(PartsCLI):
                     check_drawings(self.config[self.command], self.command)
                 self._check_parts(self.stored)
         self.held.release()
-        if (note := waiting_note(self.trainer)) is not None:
-            rank_zero_info(note)
+        if (note := wait_for_nodes(self.trainer)) is not None:
+            # Of each node, not of the first alone, which may be the one that is missing.
+            print(note, file=sys.stderr, flush=True)
 
     def _check_parts(self, stored: StoredRun | None) -> None:
         fidelity = self.config_init[self.command].fidelity
