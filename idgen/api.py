@@ -19,6 +19,8 @@ from idgen.loaded.model import LoadedModel, Reference
 from idgen.loaded.opening import Opening
 from idgen.pictures import as_image
 from idgen.prepare import subject_name
+from idgen.prepare.subject_folders import holds_photos
+from idgen.runs.several import inner_folders
 from idgen.shipped import config_file
 
 PathLike = str | os.PathLike[str]
@@ -184,6 +186,11 @@ def train(
         raise UserError(
             "trainer.devices: from Python a run has one device; several are started by the command "
             "line: idgen fit --trainer.devices 4 --trainer.strategy ddp"
+        )
+    if not holds_photos(Path(photos)) and inner_folders(os.fspath(photos)):
+        raise UserError(
+            f"photos: {os.fspath(photos)!r} holds a folder for each of several subjects; train one "
+            "after the other, or all by idgen fit"
         )
     flags = [f"--config={config_file(os.fspath(file))}" for file in files]
     own = {

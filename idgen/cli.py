@@ -72,8 +72,9 @@ def main(args: Sequence[str] | None = None) -> int:
         args: The command and its options; None takes them from the process.
 
     Returns:
-        The exit code: 0; 1 if cells of a benchmark failed; 2 for an error the user can mend; 130
-        after Ctrl-C; 141 if whoever read the output stopped; 143 after SIGTERM.
+        The exit code: 0; 1 if cells of a benchmark or one of several subjects failed; 2 for an
+        error the user can mend; 130 after Ctrl-C; 141 if whoever read the output stopped; 143
+        after SIGTERM.
     """
     arguments = [_as_utf8(arg) for arg in (sys.argv[1:] if args is None else args)]
     _print_anything()

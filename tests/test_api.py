@@ -93,6 +93,8 @@ def test_what_cannot_be_used_is_raised(
             dog.sample("a [V] dog", **wrong)
     with pytest.raises(UserError, match=r"there is no file .*no\.ckpt"):
         idgen.load(tmp_path / "no.ckpt")
+    with pytest.raises(UserError, match="a folder for each of several subjects"):
+        idgen.train(_holding(workspace.folder / "my_dog", tmp_path / "all"), "dog")
     with pytest.raises(UserError, match="one device"):
         idgen.train(tmp_path, "dog", trainer__devices=2)
     config = workspace.config
@@ -102,6 +104,12 @@ def test_what_cannot_be_used_is_raised(
     with pytest.raises(UserError, match="is no checkpoint"):
         bare.score()
     assert bare.sample("a [V] dog", steps=1)[0].size == (16, 16)
+
+
+def _holding(photos: Path, parent: Path) -> Path:
+    """A folder that holds one of photos."""
+    shutil.copytree(photos, parent / photos.name)
+    return parent
 
 
 def test_a_reference_and_a_backbone_that_moved(

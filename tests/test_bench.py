@@ -1,14 +1,19 @@
 """What tools/bench times side by side is the same work."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from idgen.benchmark.cell import Cell
 from idgen.cli import main
+from idgen.errors import UserError
 from tests.workspace import Workspace
 from tools.bench.draw import WAYS, Drawers
 from tools.bench.draw import row as row_of_drawings
 from tools.bench.step import row
+from tools.bench.trial import check_same, rows
 
 
 def test_steps_of_all_three_kinds_are_timed_within_one_fit(
@@ -59,3 +64,30 @@ def test_all_ways_to_draw_make_the_same_pictures(workspace: Workspace) -> None:
     assert all((one - tuned[-1]).abs().max() <= 1 for one in tuned)
     assert (pictures["batched"] - tuned[-1]).abs().max() > 1, "it has no LoRA"
     assert row_of_drawings(3, {way: [1.0, 2.0, 3.0] for way in WAYS})[-1].startswith("1.00")
+
+
+def test_the_table_of_trials_is_over_the_same_rounds() -> None:
+    found: dict[str, Any] = {
+        "seconds": {"bare": [10.0, 20.0, 12.0], "local": [9.0, 15.0, 12.0], "ray": [12, 22, 15]},
+        "first": {"bare": 11.0, "local": 14.0, "ray": 20.0},
+        "start": {"local": 2.0, "ray": 5.5},
+    }
+    assert rows(found) == [
+        ["bare", "3", "12.00", "", "11.00", ""],
+        # Round by round: medians of the two kinds differ by nothing.
+        ["local", "3", "12.00", "-1.00 (-5.00 to +0.00)", "14.00", "2.00"],
+        ["ray", "3", "15.00", "+2.00 (+2.00 to +3.00)", "20.00", "5.50"],
+    ]
+    one = {kind: times[:1] for kind, times in found["seconds"].items()}
+    assert [line[3] for line in rows({**found, "seconds": one})] == ["", "-1.00", "+2.00"]
+    with pytest.raises(ValueError, match="longer"):
+        rows({**found, "seconds": {**found["seconds"], "local": [9.0]}})
+
+
+def test_trials_that_come_to_other_scores_are_refused(tmp_path: Path) -> None:
+    cell = Cell("ours / rex / seed 0", tmp_path / "cell", {}, (), {})
+    for folder, score in ((cell.folder, 0.5), (tmp_path / "bare" / "1", 0.25)):
+        (folder / "test").mkdir(parents=True)
+        (folder / "test" / "metrics.json").write_text(json.dumps({"dino": score}))
+    with pytest.raises(UserError, match=r"round 1: dino is 0\.25 bare, 0\.5 local"):
+        check_same(tmp_path, 1, {"local": cell})

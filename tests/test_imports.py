@@ -36,7 +36,7 @@ LAYERS = (
     ("export",),
     ("doctor",),
     ("benchmark",),
-    ("sweep",),
+    ("sweep", "subjects"),
     ("commands",),
     ("cli",),
     ("api", "__main__"),

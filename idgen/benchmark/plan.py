@@ -281,7 +281,7 @@ class _Planner:
             "subject": described,
             "seed": seed,
             "trained": trained,
-            "config": _without_places(config),
+            "config": without_places(config),
         }
         # What the record says by the subject's regime, or not at all.
         place_masks(config, subject, self.of_drawings.get(name, {}))
@@ -357,7 +357,8 @@ def _prompts(config: dict[str, Any], subject: BenchmarkSubject) -> list[str]:
     return [filled(prompt, subject.class_noun) for prompt in suite]
 
 
-def _without_places(config: dict[str, Any]) -> dict[str, Any]:
+def without_places(config: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a config without what says where and how it runs, for a cell's record."""
     kept: dict[str, Any] = json.loads(json.dumps(config))
     for *parents, key in _PLACES:
         part = kept

@@ -136,12 +136,13 @@ def _visible_gpus() -> list[str]:
 
 
 @contextlib.contextmanager
-def alone(folder: Path, what: str) -> Iterator[None]:
+def alone(folder: Path, what: str, key: str = "--output") -> Iterator[None]:
     """Keeps a folder to one command at a time.
 
     Args:
         folder: Made if there is none.
         what: What the command is called, such as `benchmark`.
+        key: The option that names the folder.
 
     Raises:
         UserError: If another one is at work there.
@@ -152,6 +153,5 @@ def alone(folder: Path, what: str) -> Iterator[None]:
             yield
     except BusyError as error:
         raise UserError(
-            f"another {what} is at work in {folder}; wait for it, or name another folder "
-            "with --output"
+            f"another {what} is at work in {folder}; wait for it, or name another folder with {key}"
         ) from error

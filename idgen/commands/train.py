@@ -7,11 +7,14 @@ from idgen.callbacks.termination import GracefulTermination
 from idgen.runs.cli import IdgenCLI
 from idgen.runs.quiet import HeldLines, quieten
 from idgen.runs.reading import options_with_values
+from idgen.runs.several import SeveralSubjects
 from idgen.runs.stored import read_stored_run
+from idgen.subjects.options import OPTIONS_SAID, SubjectOptions, take_options
 from idgen.yaml_texts import load_yaml, read_yaml
 
 _DESCRIPTIONS = {
-    "fit": "Trains adapters on one subject's photos; prepares the photos first where needed.",
+    "fit": "Trains adapters on one subject's photos; prepares the photos first where needed. "
+    + OPTIONS_SAID,
     "validate": "Draws and scores the validation prompts; --ckpt_path alone is enough.",
     "test": "Draws and scores the whole prompt suite; --ckpt_path alone is enough.",
     "predict": "Draws the prompts of --data.predict_prompts; --ckpt_path alone is enough.",
@@ -25,12 +28,25 @@ def run_trainer(command: str, options: Sequence[str]) -> int:
         UserError: For anything the user can mend.
     """
     quieten()
+    of_several = SubjectOptions()
+    if command == "fit":
+        of_several, options = take_options(options)
+    try:
+        return _run_one(command, options, of_several.given)
+    except SeveralSubjects as found:
+        from idgen.commands.fit_subjects import fit_subjects
+
+        return fit_subjects(found, of_several)
+
+
+def _run_one(command: str, options: Sequence[str], of_several: Sequence[str]) -> int:
+    """Runs a command in this process; `SeveralSubjects` where it is no one run."""
     termination = GracefulTermination()
     termination.install()
     held = HeldLines()
     try:
         stored = read_stored_run(_checkpoint(options))
-        IdgenCLI(command, stored, termination).run(
+        IdgenCLI(command, stored, termination, of_several).run(
             options,
             held,
             usage=f"idgen {command} --config FILE [--config OVERLAY ...] [--KEY VALUE ...]",

@@ -43,7 +43,7 @@ def find_subjects(folder: Path, masks: Path | None = None) -> list[Path]:
     ]
     if not photos:
         return inner or [folder]
-    mixed = [path for path in inner if _holds_photos(path)]
+    mixed = [path for path in inner if holds_photos(path)]
     if mixed:
         raise UserError(
             f"{str(folder)!r} holds photos ({_names(photos)}) beside folders of photos "
@@ -68,7 +68,8 @@ def _looks_like_a_photo(path: Path) -> bool:
         return False
 
 
-def _holds_photos(folder: Path) -> bool:
+def holds_photos(folder: Path) -> bool:
+    """Whether photos lie directly in a folder."""
     try:
         return any(_looks_like_a_photo(path) for path in visible_entries(folder))
     except UserError:

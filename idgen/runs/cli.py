@@ -1,5 +1,6 @@
 """LightningCLI for one module and one datamodule that share a backbone."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -25,6 +26,7 @@ from idgen.errors import UserError, first_line
 from idgen.evaluation.fidelity import FidelityScores
 from idgen.evaluation.recorder import DrawingRecorder
 from idgen.module import PersonalizationModule
+from idgen.prepare.kohya_folders import kohya_root
 from idgen.runs.building import note_parts
 from idgen.runs.checks import (
     check_drawings,
@@ -36,17 +38,18 @@ from idgen.runs.checks import (
 from idgen.runs.folder import Progress, RunFolder
 from idgen.runs.logs import go_on_logging
 from idgen.runs.monitors import check_monitors
+from idgen.runs.nodes import wait_for_nodes
 from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
 from idgen.runs.quiet import HeldLines, quiet_writers
 from idgen.runs.resuming import Start, settle
-from idgen.runs.stored import RunConfig, StoredRun, whole_config
+from idgen.runs.several import SeveralSubjects, find_several
+from idgen.runs.stored import RunConfig, StoredRun, plain_config, whole_config
 from idgen.runs.trainer import (
     check_callbacks,
     check_end,
     check_trainer_values,
     expected_steps,
     untrained_note,
-    waiting_note,
 )
 from idgen.threads import share_cores
 
@@ -97,7 +100,11 @@ class IdgenCLI(PartsCLI):
     """
 
     def __init__(
-        self, command: str, stored: StoredRun | None, termination: GracefulTermination
+        self,
+        command: str,
+        stored: StoredRun | None,
+        termination: GracefulTermination,
+        of_several: Sequence[str] = (),
     ) -> None:
         """Notes what LightningCLI has no place for.
 
@@ -105,8 +112,10 @@ class IdgenCLI(PartsCLI):
             command: `fit`, `validate`, `test` or `predict`.
             stored: What the checkpoint says of itself, None without one.
             termination: Handles signals, from before the trainer is built.
+            of_several: Options that were given and are for folders of several subjects alone.
         """
         self.command, self.stored, self.termination = command, stored, termination
+        self.of_several = of_several
 
     def run(self, options: Sequence[str], held: HeldLines, **texts: str) -> None:
         """Parses, builds, checks and runs.
@@ -118,6 +127,7 @@ class IdgenCLI(PartsCLI):
 
         Raises:
             UserError: For anything the user can mend.
+            SeveralSubjects: If a fit's photos are those of several; nothing was done yet.
         """
         self.held, stored = held, self.stored
         given = any(option == "--config" or option.startswith("--config=") for option in options)
@@ -171,6 +181,19 @@ class IdgenCLI(PartsCLI):
         check_nulls(config)
         check_trainer_values(config.trainer)
         check_precision(config)
+        if self.command == "fit":
+            self._check_one_subject(config)
+
+    def _check_one_subject(self, config: Namespace) -> None:
+        folders = find_several(config)
+        if folders:
+            parser = self._parser(self.command)
+            raise SeveralSubjects(plain_config(parser, config), folders)
+        if self.of_several:
+            raise UserError(
+                f"{self.of_several[0]}: --data.subject.photos {config.data.subject.photos} is one "
+                "subject, and the option is for a folder that holds a folder for each of several"
+            )
 
     def instantiate_classes(self) -> None:
         """Builds the parts once, and refuses what does not go together; see `check_parts`."""
@@ -187,8 +210,9 @@ class IdgenCLI(PartsCLI):
                     check_drawings(self.config[self.command], self.command)
                 self._check_parts(self.stored)
         self.held.release()
-        if (note := waiting_note(self.trainer)) is not None:
-            rank_zero_info(note)
+        if (note := wait_for_nodes(self.trainer)) is not None:
+            # Of each node, not of the first alone, which may be the one that is missing.
+            print(note, file=sys.stderr, flush=True)
 
     def _check_parts(self, stored: StoredRun | None) -> None:
         fidelity = self.config_init[self.command].fidelity
@@ -283,6 +307,8 @@ def _class_noun(photos: str | None, class_noun: str) -> str:
             "--data.subject.photos: name a folder of photos, or give --config FILE, such as "
             "configs/base.yaml, or --ckpt_path"
         )
+    if len(kohya_root(Path(photos).expanduser())) > 1:
+        return class_noun  # each of them has its own; see `SeveralSubjects`
     return Subject(photos, class_noun).class_noun
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
@@ -18,7 +17,7 @@ from idgen.runs.checks import check_nulls, check_parts, check_precision
 from idgen.runs.cli import PartsCLI
 from idgen.runs.monitors import check_monitors
 from idgen.runs.parser import keys_in_errors, one_line_errors
-from idgen.runs.stored import STORED
+from idgen.runs.stored import plain_config
 from idgen.runs.trainer import check_callbacks, check_trainer_builds, expected_steps
 
 
@@ -73,8 +72,7 @@ class ConfigReader(PartsCLI):
 
     def frozen(self, config: Namespace) -> dict[str, Any]:
         """The whole config, defaults and all, as plain values."""
-        everything = yaml.safe_load(self.parser.dump(config, skip_none=False, format="yaml"))
-        return {key: everything[key] for key in STORED if key in everything}
+        return plain_config(self.parser, config)
 
     def build(self, config: Namespace) -> "BuiltRun":
         """Builds the parts once; nothing is loaded.
@@ -109,6 +107,13 @@ class BuiltRun:
 
     def check(self) -> None:
         """Raises the UserError that `idgen fit` would raise before any work."""
+        self.check_settings()
+        parts = self.parts
+        with keys_in_errors(lambda: self.config), one_line_errors():
+            check_parts(parts.model, parts.data, parts.fidelity, "fit")
+
+    def check_settings(self) -> None:
+        """Does what `check` does, but for photos and models, which are not looked at."""
         parts = self.parts
         with keys_in_errors(lambda: self.config), one_line_errors():
             check_precision(self.config)
@@ -116,7 +121,6 @@ class BuiltRun:
             check_callbacks(_listed(parts.trainer.callbacks))
             check_monitors(_listed(parts.trainer.callbacks), parts.model)
             parts.model.check_length(expected_steps(trainer, parts.data.steps_per_epoch))
-            check_parts(parts.model, parts.data, parts.fidelity, "fit")
 
 
 def _listed(value: Any) -> list[Any]:

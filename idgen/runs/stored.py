@@ -144,10 +144,16 @@ def whole_config(
         parsed: What it parsed.
         datamodule: What it built of `data`.
     """
-    everything = yaml.safe_load(parser.dump(parsed, skip_none=False, format="yaml"))
-    config = {key: everything[key] for key in STORED if key in everything}
-    _make_absolute(config, datamodule)
+    config = plain_config(parser, parsed)
+    _place_subjects(config["data"], datamodule)
+    make_paths_absolute(config)
     return config
+
+
+def plain_config(parser: ArgumentParser, parsed: Namespace) -> dict[str, Any]:
+    """What was parsed of a run, with all defaults, as plain values."""
+    everything = yaml.safe_load(parser.dump(parsed, skip_none=False, format="yaml"))
+    return {key: everything[key] for key in STORED if key in everything}
 
 
 def as_yaml(config: dict[str, Any]) -> str:
@@ -162,9 +168,8 @@ def _drawings_folder(trainer: L.Trainer, stage: Stage) -> Path:
     return evaluate.stage_folder(trainer, stage)
 
 
-def _make_absolute(config: dict[str, Any], datamodule: SubjectDataModule) -> None:
-    """Makes paths absolute, so that the checkpoint can be used from any folder."""
-    data = config["data"]
+def _place_subjects(data: dict[str, Any], datamodule: SubjectDataModule) -> None:
+    """Makes the subjects' paths absolute."""
     for key, of in (("subject", datamodule.subject), ("companion", datamodule.companion)):
         if of is None:
             continue
@@ -172,6 +177,15 @@ def _make_absolute(config: dict[str, Any], datamodule: SubjectDataModule) -> Non
         subject["prepared"] = str(of.prepared_folder.absolute())
         if not subject["photos"].startswith("mini:"):
             subject["photos"] = str(of.photos_folder.absolute())
+
+
+def make_paths_absolute(config: dict[str, Any]) -> None:
+    """Makes paths absolute but for the subjects', so that the config holds in any folder.
+
+    Args:
+        config: Plain values, all keys of `STORED` among them; it is changed.
+    """
+    data = config["data"]
     for key in ("validation_prompts", "test_prompts", "predict_prompts"):
         if isinstance(data[key], str) and data[key] not in SUITES:
             data[key] = str(Path(data[key]).expanduser().absolute())

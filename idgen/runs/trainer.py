@@ -168,24 +168,6 @@ def check_trainer_builds(trainer: Namespace) -> L.Trainer:
         held.drop()
 
 
-def waiting_note(trainer: L.Trainer) -> str | None:
-    """What a run that is spread over nodes waits for; None for one that is not."""
-    if trainer.num_nodes < 2 or trainer.node_rank > 0 or trainer.local_rank > 0:
-        return None
-    environment = trainer.strategy.cluster_environment  # type: ignore[attr-defined]
-    address = f"{environment.main_address}:{environment.main_port}"
-    others = trainer.num_nodes - 1
-    here = " (set it here too, to an address that they reach)" * (
-        environment.main_address == "127.0.0.1"
-    )
-    named = "NODE_RANK=1" if others == 1 else f"NODE_RANK=1 to {others}"
-    return (
-        f"waiting for {trainer.world_size} processes on {trainer.num_nodes} nodes to meet at "
-        f"{address}: start the same command on the other nodes with {named}, "
-        f"MASTER_PORT={environment.main_port} and MASTER_ADDR={environment.main_address}{here}"
-    )
-
-
 def untrained_note(trainer: L.Trainer, before: int) -> str | None:
     """Why a fit trained nothing; None if it trained.
 

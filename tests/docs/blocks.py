@@ -28,6 +28,12 @@ with open({log!r}, "a") as file:
     file.write(json.dumps(record) + chr(10))
 """
 
+# What starts commands on several machines: the command itself is run, once.
+LAUNCHERS = {
+    "srun": '#!/bin/bash\nexec "$@"\n',
+    "torchrun": '#!/bin/bash\nuntil [ "$1" = idgen ]; do shift; done\nexec "$@"\n',
+}
+
 
 @dataclass(frozen=True)
 class Block:
@@ -100,11 +106,10 @@ def started(block: Block, folder: Path, top: Path | None = None) -> tuple[list[S
     ended = around / "ended"
     ended.write_text(str(folder))
     shims.mkdir(exist_ok=True)
-    for name in ("idgen", "python", "pip"):
-        shim = shims / name
-        text = SHIM.format(python=sys.executable, root=str(ROOT), log=str(log))
-        shim.write_text(text)
-        shim.chmod(0o755)
+    shim = SHIM.format(python=sys.executable, root=str(ROOT), log=str(log))
+    for name, text in {**dict.fromkeys(("idgen", "python", "pip"), shim), **LAUNCHERS}.items():
+        (shims / name).write_text(text)
+        (shims / name).chmod(0o755)
     log.write_text("")
     environment = {"PATH": f"{shims}:/usr/bin:/bin", "HOME": str(home), "SLURM_ARRAY_TASK_ID": "1"}
     done = subprocess.run(

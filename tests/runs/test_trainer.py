@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 from lightning import Trainer
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import EarlyStopping
 
 from idgen.cli import main
-from idgen.runs.trainer import check_end, expected_steps, untrained_note, waiting_note
+from idgen.runs.trainer import check_end, expected_steps, untrained_note
 from tests.workspace import Workspace
 
 
@@ -148,26 +147,6 @@ def test_a_fit_that_trains_says_nothing_of_it(
 ) -> None:
     assert workspace.fit("--trainer.max_steps=1", "--trainer.limit_val_batches=0") == 0
     assert not any("nothing was trained" in str(w.message) for w in recwarn.list)
-
-
-def test_several_nodes_are_waited_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    options: dict[str, Any] = {
-        "accelerator": "cpu",
-        "devices": 1,
-        "logger": False,
-        "enable_checkpointing": False,
-    }
-    assert waiting_note(Trainer(**options)) is None
-    monkeypatch.setenv("MASTER_ADDR", "10.0.0.7")
-    monkeypatch.setenv("MASTER_PORT", "29500")
-    note = waiting_note(Trainer(num_nodes=3, **options))
-    assert note is not None
-    assert "waiting for 3 processes on 3 nodes to meet at 10.0.0.7:29500" in note
-    assert "NODE_RANK=1 to 2" in note
-    # A trainer sets it for the whole process; other tests are of the first rank.
-    monkeypatch.setattr(rank_zero_only, "rank", 0)
-    monkeypatch.setenv("NODE_RANK", "1")
-    assert waiting_note(Trainer(num_nodes=3, **options)) is None
 
 
 def test_a_trainer_that_did_not_fit_has_nothing_to_say() -> None:

@@ -50,11 +50,16 @@ class ClassNouns:
             check_words(listed[photo.subject], f"{self.table}: {photo.subject}:")
         folder = photo.path.absolute().parent
         kohya = kohya_folder(folder)
-        named = _beside(folder) or listed.get(photo.subject)
+        named = noun_beside(folder) or listed.get(photo.subject)
         return named or (None if kohya is None else kohya.noun)
 
 
-def _beside(folder: Path) -> str | None:
+def noun_beside(folder: Path) -> str | None:
+    """What `class_noun.txt` in a folder of photos says; None where there is none.
+
+    Raises:
+        UserError: If it cannot be read, or does not hold one line of plain words.
+    """
     path = folder / NOUN_FILE
     if not os.path.lexists(path):
         return None

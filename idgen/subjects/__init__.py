@@ -1,0 +1,1 @@
+"""`idgen fit` for a folder of several subjects' folders: a run for each, and a table."""
