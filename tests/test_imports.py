@@ -15,7 +15,7 @@ ROOT = Path(idgen.__file__).parent
 # a benchmark of runs, and commands start either.
 LAYERS = (
     ("errors", "files", "locks", "seeds", "devices", "fingerprint", "masks", "pictures", "threads"),
-    ("integrity", "texts", "yaml_texts", "placeholders", "shipped"),
+    ("integrity", "texts", "yaml_texts", "placeholders", "shipped", "importing"),
     ("dreambench",),
     ("mini", "pages"),
     ("sources", "losses"),
