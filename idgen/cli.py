@@ -147,6 +147,10 @@ def _run(name: str = "--help", *, options: list[str]) -> int:
         print(f"idgen {__version__}")
         return 0
     _check_numbers()
+    if name in _TRAINER_COMMANDS and options in (["--help"], ["-h"]):
+        from idgen.commands.kept_help import print_help
+
+        return print_help(name)
     with uncollected():
         function = command(name)
     if name not in _LIGHT_COMMANDS:
