@@ -147,13 +147,14 @@ def _run(name: str = "--help", *, options: list[str]) -> int:
         print(f"idgen {__version__}")
         return 0
     _check_numbers()
-    if name in _TRAINER_COMMANDS and options in (["--help"], ["-h"]):
+    asks_for_help = options in (["--help"], ["-h"])
+    if asks_for_help and name in _TRAINER_COMMANDS:
         from idgen.commands.kept_help import print_help
 
         return print_help(name)
     with uncollected():
         function = command(name)
-    if name not in _LIGHT_COMMANDS:
+    if name not in _LIGHT_COMMANDS and not asks_for_help:
         share_cores()
     return function(with_shipped_configs(options))
 
