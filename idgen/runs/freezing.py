@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
@@ -20,6 +19,7 @@ from idgen.runs.monitors import check_monitors
 from idgen.runs.parser import keys_in_errors, one_line_errors
 from idgen.runs.stored import STORED
 from idgen.runs.trainer import check_callbacks, check_trainer_builds, expected_steps
+from idgen.yaml_texts import own_yaml
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class ConfigReader(PartsCLI):
 
     def frozen(self, config: Namespace) -> dict[str, Any]:
         """The whole config, defaults and all, as plain values."""
-        everything = yaml.safe_load(self.parser.dump(config, skip_none=False, format="yaml"))
+        everything = own_yaml(self.parser.dump(config, skip_none=False, format="yaml"))
         return {key: everything[key] for key in STORED if key in everything}
 
     def build(self, config: Namespace) -> "BuiltRun":
