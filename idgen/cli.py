@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 import errno
-import gc
 import io
 import os
 import signal
@@ -13,6 +12,7 @@ from functools import partial
 
 from idgen import __version__
 from idgen.errors import UserError
+from idgen.importing import uncollected
 from idgen.shipped import with_shipped_configs
 from idgen.threads import share_cores, wait_without_spinning
 
@@ -148,13 +148,14 @@ def _run(name: str = "--help", *, options: list[str]) -> int:
         print(f"idgen {__version__}")
         return 0
     _check_numbers()
-    # What imports make is no garbage; to look through it again and again takes a tenth of a start.
-    gc.disable()
-    try:
+    asks_for_help = options in (["--help"], ["-h"])
+    if asks_for_help and name in _TRAINER_COMMANDS:
+        from idgen.commands.kept_help import print_help
+
+        return print_help(name)
+    with uncollected():
         function = command(name)
-    finally:
-        gc.enable()
-    if name not in _LIGHT_COMMANDS:
+    if name not in _LIGHT_COMMANDS and not asks_for_help:
         share_cores()
     return function(with_shipped_configs(options))
 

@@ -79,3 +79,10 @@ def check_writable(folder: Path, key: str) -> None:
             f"cannot write to {folder}: {free >> 20} MiB are free there, "
             f"{_LEAST_FREE >> 20} are needed; free some, or change {key}"
         )
+
+
+def check_output(folder: Path) -> None:
+    """Raises a UserError if a folder for drawings holds anything, or cannot be written."""
+    check_writable(folder, "drawings.output (--out)")
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty; name a new folder for the drawings")

@@ -3,7 +3,10 @@
 import copy
 import inspect
 import math
+import os
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -35,6 +38,16 @@ class DrawingRequest(NamedTuple):
     prompt_index: int
     number: int
     seed: int
+
+    @property
+    def file(self) -> Path:
+        """Where its picture goes, from the folder that all of it is in."""
+        words = re.sub(r"[^\w]+", "-", self.prompt).strip("-")[:60]
+        try:
+            os.fsencode(words)
+        except UnicodeEncodeError:  # a machine whose file names are not UTF-8
+            words = re.sub(r"[^A-Za-z0-9_-]+", "", words)
+        return Path("images") / f"{self.prompt_index:03d}-{words}-{self.number}.png"
 
 
 class Drawings(NamedTuple):

@@ -1,6 +1,8 @@
 """Imports point one way, read from the source of every module."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +17,7 @@ ROOT = Path(idgen.__file__).parent
 # a benchmark of runs, and commands start either.
 LAYERS = (
     ("errors", "files", "locks", "seeds", "devices", "fingerprint", "masks", "pictures", "threads"),
-    ("integrity", "texts", "yaml_texts", "placeholders", "shipped", "finite_losses"),
+    ("integrity", "texts", "yaml_texts", "placeholders", "shipped", "finite_losses", "importing"),
     ("dreambench",),
     ("mini", "pages"),
     ("sources", "losses"),
@@ -110,3 +112,54 @@ def test_an_import_against_the_direction_is_found() -> None:
     assert upwards("models", "import idgen.data.batch as batch") == ["idgen.data.batch"]
     assert upwards("runs", "from idgen.benchmark import plan") == ["idgen.benchmark.plan"]
     assert upwards("benchmark", "import idgen.commands.train") == ["idgen.commands.train"]
+
+
+TORCH = ("torch", "cv2", "lightning", "diffusers", "transformers", "torchmetrics", "jsonargparse")
+OF_TRAINING = (
+    *("lightning", "torchmetrics", "matplotlib", "jsonargparse", "tensorboard", "open_clip"),
+    *("idgen.prepare", "idgen.data.datamodule", "idgen.evaluation", "idgen.metrics"),
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "unneeded"),
+    [
+        (("--help",), TORCH),
+        (("--version",), TORCH),
+        (("init", "."), TORCH),
+        (("sample", "--help"), TORCH),
+        (("sample", "mini", "a red robot", "-n1", "--steps=1", "--out=drawn"), OF_TRAINING),
+    ],
+    ids=lambda given: given[0],
+)
+def test_a_command_imports_no_more_than_it_needs(
+    tmp_path: Path, options: Sequence[str], unneeded: Sequence[str]
+) -> None:
+    """In a process of its own; help of fit and its like is in commands/test_kept_help.py."""
+    found = imported_by(tmp_path, options, unneeded)
+    assert found == "[]"
+
+
+def test_what_a_command_imports_is_seen(tmp_path: Path) -> None:
+    options = ("sample", "mini", "a red robot", "-n1", "--steps=1", "--out=drawn")
+    assert imported_by(tmp_path, options, ("torch", "diffusers")) == "['torch', 'diffusers']"
+
+
+def imported_by(folder: Path, options: Sequence[str], names: Sequence[str]) -> str:
+    """Which of the names are imported once a command is done, which must succeed."""
+    code = (
+        "import sys\n"
+        "from idgen.cli import main\n"
+        "try: code = main(sys.argv[1:])\n"
+        "except SystemExit as ended: code = ended.code\n"
+        "assert not code, code\n"
+        f"print([name for name in {names!r} if name in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *options],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
+    )
+    return ended.stdout.splitlines()[-1]

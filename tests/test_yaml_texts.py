@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idgen.errors import UserError
-from idgen.yaml_texts import load_yaml
+from idgen.yaml_texts import load_yaml, own_yaml
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)
@@ -55,3 +55,11 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_all_else_is_what_yaml_says(value: object) -> None:
     assert load_yaml(yaml.safe_dump(value), "c.yaml") == value
+
+
+def test_what_idgen_wrote_is_read_as_python_would() -> None:
+    written = {"a": [1, 1.5e-3, None, True], "ключ": "snow ☃ 🤖", "b": {"c": "1e-3"}, "d": ".nan"}
+    text = yaml.safe_dump(written, sort_keys=False, allow_unicode=True)
+    assert own_yaml(text) == yaml.safe_load(text) == written
+    with pytest.raises(yaml.YAMLError):
+        own_yaml("a: [")

@@ -14,6 +14,7 @@ from torch import nn
 from idgen.backbones.families import advice
 from idgen.errors import UserError, first_line
 from idgen.fingerprint import fingerprint_path
+from idgen.importing import uncollected
 from idgen.integrity import weight_names
 from idgen.sources import is_mini_backbone, model_folder
 
@@ -339,4 +340,5 @@ def pipeline_has(source: str, revision: str | None, part: str, parameter: str) -
 
 def _class(path: str) -> Any:
     module, _, name = path.rpartition(".")
-    return getattr(import_module(module), name)
+    with uncollected():
+        return getattr(import_module(module), name)

@@ -2,8 +2,6 @@
 
 import csv
 import io
-import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,6 @@ from idgen import __version__
 from idgen.evaluation.drawing import Evaluation, Means, ScoredDrawing
 from idgen.evaluation.suite import Drawer, Suite
 from idgen.files import atomic_write
-from idgen.sampling import DrawingRequest
 
 PLACES = ("prompt", "plain_prompt", "number", "seed", "file")
 """The columns of images.csv beside the scores."""
@@ -99,16 +96,6 @@ def _write_scores(path: Path, rows: Sequence[dict[str, str]]) -> None:
 def _step_of(row: dict[str, str]) -> int | None:
     step = row.get("step", "")
     return int(step) if step.isdecimal() else None
-
-
-def image_file(request: DrawingRequest) -> Path:
-    """A drawing's file, from the folder that the tables are in."""
-    words = re.sub(r"[^\w]+", "-", request.prompt).strip("-")[:60]
-    try:
-        os.fsencode(words)
-    except UnicodeEncodeError:  # a machine whose file names are not UTF-8
-        words = re.sub(r"[^A-Za-z0-9_-]+", "", words)
-    return Path("images") / f"{request.prompt_index:03d}-{words}-{request.number}.png"
 
 
 def _cell(value: float | None) -> str:

@@ -10,7 +10,6 @@ from idgen.errors import UserError
 from idgen.evaluation.drawing import Evaluation
 from idgen.evaluation.files import (
     forget_scores,
-    image_file,
     metrics_content,
     record_scores,
     write_images_table,
@@ -19,7 +18,7 @@ from idgen.evaluation.grids import draw_grids
 from idgen.evaluation.page import render_evaluation
 from idgen.evaluation.scores import TEST_SCORES
 from idgen.evaluation.suite import Drawer, Suite
-from idgen.files import atomic_write, check_writable
+from idgen.files import atomic_write, check_output, check_writable
 from idgen.pictures import save_png
 
 Stage = Literal["fit", "validate", "test", "predict"]
@@ -98,7 +97,7 @@ class DrawingRecorder:
     ) -> None:
         """Writes images, grids, images.csv, report.html with the command, metrics.json last."""
         self.record_drawings(folder, evaluation, suite)
-        files = [image_file(drawing.request) for drawing in evaluation.drawings]
+        files = [drawing.request.file for drawing in evaluation.drawings]
         own = [name for name in evaluation.scores if name not in (*TEST_SCORES, "balance")]
         columns = (*TEST_SCORES, *own)
         write_images_table(folder / "images.csv", evaluation.drawings, files, columns)
@@ -111,16 +110,9 @@ class DrawingRecorder:
         """Writes images and grids, with scores where there are some; makes the folder."""
         (folder / "images").mkdir(parents=True, exist_ok=True)
         for drawing in evaluation.drawings:
-            save_png(drawing.image, folder / image_file(drawing.request))
+            save_png(drawing.image, folder / drawing.request.file)
         grids = draw_grids(evaluation, suite, folder.name, self.grid_prompts)
         _save_grids(grids, folder / "grid.png")
-
-
-def check_output(folder: Path) -> None:
-    """Raises a UserError if a folder for drawings holds anything, or cannot be written."""
-    check_writable(folder, "drawings.output (--out)")
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty; name a new folder for the drawings")
 
 
 def _save_grids(grids: list[Image.Image], path: Path) -> None:

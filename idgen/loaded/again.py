@@ -9,7 +9,7 @@ from PIL import Image
 
 from idgen.devices import best_device
 from idgen.errors import UserError
-from idgen.evaluation.recorder import check_output
+from idgen.files import check_output
 from idgen.loaded.drawing import Order, Picture, draw_batch
 from idgen.loaded.gallery import write_gallery
 from idgen.loaded.model import LoadedModel, Reference

@@ -24,6 +24,7 @@ from idgen.runs.freezing import ConfigReader
 from idgen.runs.parser import keys_in_errors, one_line_errors
 from idgen.runs.stored import StoredRun, as_yaml, read_stored_run
 from idgen.sampling import Sampler
+from idgen.yaml_texts import own_yaml
 
 _SOURCE = "model.backbone.init_args.source"
 _DTYPE = "model.backbone.init_args.dtype"
@@ -171,7 +172,7 @@ def checkpoint_name(path: Path) -> str:
 
 def _to_draw(text: str) -> str:
     """A stored config without what belongs to training alone, such as its loggers."""
-    config = yaml.safe_load(text)
+    config = own_yaml(text)
     kept = {key: value for key, value in config["trainer"].items() if key == "precision"}
     return as_yaml({**config, "trainer": kept, "drawings": {"output": None}})
 

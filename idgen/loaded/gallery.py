@@ -7,7 +7,6 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from idgen.evaluation.files import image_file
 from idgen.loaded.drawing import Picture
 from idgen.pictures import PromptRow, captioned_grid, captioned_table, save_png
 
@@ -33,7 +32,7 @@ def write_gallery(
     """
     for name, drawn in pictures.items():
         for picture in drawn:
-            file = image_file(picture.request)
+            file = picture.request.file
             if len(pictures) > 1:
                 file = Path("images") / _file_words(name) / file.name
             texts = picture.record.texts if recorded else None

@@ -7,8 +7,8 @@ from pathlib import Path
 from idgen.backbones import StableDiffusionBackbone
 from idgen.backbones.opening import backbone_of
 from idgen.errors import UserError
+from idgen.importing import uncollected
 from idgen.loaded.bare import BareModel
-from idgen.loaded.checkpoint import CheckpointModel
 from idgen.loaded.export_note import base_of, note_of
 from idgen.loaded.exported import ExportedModel, check_drawn, is_export, is_merged
 from idgen.loaded.model import LoadedModel, Reference
@@ -61,6 +61,10 @@ class Opening:
         return self._checkpoint(name)
 
     def _checkpoint(self, path: str) -> LoadedModel:
+        # It takes Lightning, whose module and data it draws with; exports and backbones do without.
+        with uncollected():
+            from idgen.loaded.checkpoint import CheckpointModel
+
         return CheckpointModel(path, self.configs, self.backbone, self.reference)
 
     def _refuse_reference(self, name: str) -> None:

@@ -11,7 +11,7 @@ from rich.progress import track
 
 from idgen.devices import best_device
 from idgen.errors import UserError
-from idgen.evaluation.recorder import check_output
+from idgen.files import check_output
 from idgen.loaded.drawing import Order, Picture, draw_order, let_go
 from idgen.loaded.gallery import write_gallery
 from idgen.loaded.model import LoadedModel, Reference

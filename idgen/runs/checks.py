@@ -9,8 +9,7 @@ from lightning import Trainer
 from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
 from idgen.evaluation.fidelity import FidelityScores
-from idgen.evaluation.recorder import check_output
-from idgen.files import check_writable
+from idgen.files import check_output, check_writable
 from idgen.integrity import WEIGHTS_ALONE
 from idgen.module import PersonalizationModule
 from idgen.prepare.store import Store

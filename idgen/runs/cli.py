@@ -224,7 +224,10 @@ class IdgenCLI(PartsCLI):
         Other processes than the first look at the folder as well, before they join it, and it
         writes nothing until they have: all find the same.
         """
-        start = self._start()
+        config = whole_config(
+            self._parser(self.command), self.config[self.command], self.datamodule
+        )
+        start = self._start(config)
         trained = 0 if start.stored is None else start.stored.step
         steps = expected_steps(self.trainer, self.datamodule.steps_per_epoch)
         self.model.check_length(steps, trained)
@@ -234,7 +237,7 @@ class IdgenCLI(PartsCLI):
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.folder_lock.enter_context(self.folder.locked())
             # Another run may have begun, or ended, before the lock was there.
-            start = self._start()
+            start = self._start(config)
         self.progress = Progress(start.begun_from)
         self.resumed_step = None if start.stored is None else start.stored.step
         checkpoint = None if start.checkpoint is None else str(start.checkpoint)
@@ -242,10 +245,9 @@ class IdgenCLI(PartsCLI):
         if start.said is not None:
             rank_zero_info(start.said)
 
-    def _start(self) -> Start:
-        parsed = self.config[self.command]
-        config = whole_config(self._parser(self.command), parsed, self.datamodule)
-        given = None if parsed.ckpt_path is None else Path(str(parsed.ckpt_path))
+    def _start(self, config: dict[str, Any]) -> Start:
+        named = self.config[self.command].ckpt_path
+        given = None if named is None else Path(str(named))
         return settle(self.folder, given, self.stored, config)
 
     def before_fit(self) -> None:

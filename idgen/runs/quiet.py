@@ -1,5 +1,6 @@
 """What libraries say while commands run."""
 
+import gc
 import logging
 import sys
 import threading
@@ -8,11 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.handlers import MemoryHandler
 
+from idgen.importing import import_diffusers, uncollected
+
 
 def quieten() -> None:
     """Keeps libraries from reporting what is no news, so that our own lines are read."""
-    import diffusers
-    import transformers
+    is_first = "diffusers" not in sys.modules
+    with uncollected():
+        import_diffusers()
+        import diffusers
+        import transformers
+    if is_first:
+        # No model is there yet, so what is there stays: later collections need not look at it.
+        gc.freeze()
 
     for library in (diffusers, transformers):
         library.logging.set_verbosity_error()

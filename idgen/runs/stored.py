@@ -21,6 +21,7 @@ from idgen.integrity import can_go_on, check_archive, check_trained, text_digest
 from idgen.runs.hyperparameters import log_hyperparameters
 from idgen.sources import is_mini_backbone
 from idgen.trained_module import CHECKPOINT_KEY
+from idgen.yaml_texts import own_yaml
 
 STORED = ("seed_everything", "trainer", "model", "data", "fidelity", "drawings", "checkpoint")
 
@@ -90,9 +91,9 @@ class RunConfig(SaveConfigCallback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves the config in the run's folder, and hands it to the loggers."""
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._write(trainer, Path(trainer.default_root_dir))
-            if trainer.is_global_zero:
-                log_hyperparameters(trainer.loggers, yaml.safe_load(self._text(trainer)))
+            text = self._write(trainer, Path(trainer.default_root_dir))
+            if text is not None:
+                log_hyperparameters(trainer.loggers, own_yaml(text))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves the config beside what `validate` drew."""
@@ -107,10 +108,14 @@ class RunConfig(SaveConfigCallback):
         """Saves the config beside what was drawn."""
         self._write(trainer, _drawings_folder(trainer, "predict"))
 
-    def _write(self, trainer: L.Trainer, folder: Path) -> None:
-        """Writes config.yaml; a resumed run keeps the earlier ones under numbers."""
+    def _write(self, trainer: L.Trainer, folder: Path) -> str | None:
+        """Writes config.yaml; a resumed run keeps the earlier ones under numbers.
+
+        Returns:
+            What was written; None on other processes than the first.
+        """
         if not trainer.is_global_zero:
-            return
+            return None
         folder.mkdir(parents=True, exist_ok=True)
         path, text = folder / "config.yaml", self._text(trainer)
         earlier = path.read_text(encoding="utf-8") if path.exists() else text
@@ -119,6 +124,7 @@ class RunConfig(SaveConfigCallback):
             # A copy: a run that is killed in between still has its config.
             atomic_write(folder / f"config.{taken + 1}.yaml", earlier.encode())
         atomic_write(path, text.encode())
+        return text
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
@@ -152,7 +158,7 @@ def whole_config(
 
 def plain_config(parser: ArgumentParser, parsed: Namespace) -> dict[str, Any]:
     """What was parsed of a run, with all defaults, as plain values."""
-    everything = yaml.safe_load(parser.dump(parsed, skip_none=False, format="yaml"))
+    everything = own_yaml(parser.dump(parsed, skip_none=False, format="yaml"))
     return {key: everything[key] for key in STORED if key in everything}
 
 
@@ -266,7 +272,7 @@ def _read_config(made: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
     ):
         return None, damaged
     try:
-        config = yaml.safe_load(text)
+        config = own_yaml(text)
     except yaml.YAMLError:
         return None, damaged
     parts = ("trainer", "model", "data")

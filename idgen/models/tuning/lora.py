@@ -12,6 +12,7 @@ from torch import nn
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.text import SubjectWords
 from idgen.errors import UserError
+from idgen.importing import uncollected
 from idgen.models.tuning.tuning import Tuning, find_layers
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -156,8 +157,9 @@ class LoraTuning(Tuning):
         Raises:
             UserError: If a target fits no layer, or r is more than the rank of one.
         """
-        from peft import LoraConfig, inject_adapter_in_model
-        from peft.tuners.tuners_utils import BaseTunerLayer
+        with uncollected():
+            from peft import LoraConfig, inject_adapter_in_model
+            from peft.tuners.tuners_utils import BaseTunerLayer
 
         _check_rank(module, rank, find_layers(module, targets, parameter), parameter)
         # peft freezes all that is not its own.

@@ -1,0 +1,55 @@
+"""Libraries imported without work that importing them does not need."""
+
+import gc
+import importlib.metadata
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+
+_of_all_packages = importlib.metadata.packages_distributions
+
+
+class _OfPackages(Mapping[str, list[str]]):
+    """What `importlib.metadata.packages_distributions` returns, found once it is asked for."""
+
+    @cached_property
+    def _found(self) -> Mapping[str, list[str]]:
+        return _of_all_packages()
+
+    def __getitem__(self, package: str) -> list[str]:
+        return self._found[package]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Looks for no garbage while libraries are imported.
+
+    What imports make is no garbage; to look through it again and again takes a tenth of a start.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def import_diffusers() -> None:
+    """Imports diffusers without its look at every file of every installed package.
+
+    It asks for the packages' distributions as it is imported, for which Python stats all of their
+    files, but looks into them for a few rare packages alone. So it is given the same mapping, found
+    when it is looked into. Whoever else asks meanwhile gets equal content.
+    """
+    importlib.metadata.packages_distributions = _OfPackages
+    try:
+        import diffusers  # noqa: F401
+    finally:
+        importlib.metadata.packages_distributions = _of_all_packages
