@@ -10,7 +10,8 @@ from torch import Tensor
 from idgen.backbones.backbone import FeatureSpace
 from idgen.backbones.clip_text import encode_clip
 from idgen.backbones.families import advice
-from idgen.backbones.pipeline import Dtype, PipelineBackbone
+from idgen.backbones.pipeline import PipelineBackbone
+from idgen.backbones.quantization import Dtype
 from idgen.backbones.shifting import log_shift, whole_step_flow
 from idgen.backbones.t5_text import encode_t5
 from idgen.backbones.text import TextStates, TextTokens
@@ -60,7 +61,8 @@ class FluxBackbone(PipelineBackbone):
             source: A diffusers pipeline folder, or a hub id.
             revision: The hub commit, tag or branch; pin it for results that can be repeated.
             dtype: What the frozen weights are stored in; what is trained stays in float32, and so
-                does the autoencoder.
+                does the autoencoder. `int8` and `nf4` hold the denoiser, and text encoders other
+                than CLIP, in 8 or 4 bits on a CUDA GPU, and compute in bfloat16.
             gradient_checkpointing: Trade time for memory in the transformer.
             variant: Of the weights' files, such as `fp16`; None for the plain ones.
             resolution: Pixels on a side of views and drawings; the configuration names none.

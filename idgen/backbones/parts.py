@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from idgen.backbones.families import advice
+from idgen.backbones.quantization import Quantization, quantization_config
 from idgen.errors import UserError, first_line
 from idgen.fingerprint import fingerprint_path
 from idgen.importing import uncollected
@@ -272,21 +273,27 @@ class PipelineFolder:
         ]
         return fingerprint_path(self.folder, [*_CONFIGS, *weights])
 
-    def load(self, part: str, dtype: torch.dtype) -> Any:
-        """Loads a network: on the CPU, frozen, in evaluation mode.
+    def load(self, part: str, dtype: torch.dtype, quantization: Quantization | None = None) -> Any:
+        """Loads a network: on the CPU, or on the GPU if quantized; frozen, in evaluation mode.
 
         Args:
             part: Its folder.
-            dtype: What its weights are in.
+            dtype: What its weights are in; if quantized, what it computes in.
+            quantization: In how many bits its linear layers are held; None for all.
 
         Raises:
             UserError: If weights are missing, damaged, or do not fit.
         """
         name = _NAME.fullmatch(self.weight_files(part)[0].name)
         assert name is not None
+        in_bits: dict[str, Any] = {}
+        if quantization is not None:
+            config = quantization_config(quantization, dtype, self._networks[part])
+            in_bits["quantization_config"] = config
         try:
             model, info = _class(self._networks[part]).from_pretrained(
                 self.folder,
+                **in_bits,
                 subfolder=part,
                 torch_dtype=dtype,
                 use_safetensors=True,

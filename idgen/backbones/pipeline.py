@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from textwrap import shorten
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from idgen.backbones.backbone import Autoencoder, Backbone
 from idgen.backbones.latents import KLAutoencoder
 from idgen.backbones.parts import PipelineFolder
+from idgen.backbones.quantization import Dtype, check_quantization, quantization_of
 from idgen.backbones.text import TextTokens
 from idgen.errors import UserError, printable
+from idgen.fingerprint import fingerprint_fields
 from idgen.processes import Prediction, VariancePreserving
-
-Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 class PipelineBackbone(Backbone):
@@ -49,7 +49,8 @@ class PipelineBackbone(Backbone):
         Args:
             source: A diffusers pipeline folder, a hub id, or `mini`.
             revision: The hub commit, tag or branch; pin it for results that can be repeated.
-            dtype: What the frozen weights are stored in; what is trained stays in float32.
+            dtype: What the frozen weights are stored in; what is trained stays in float32. `int8`
+                and `nf4` hold `quantized_parts` in so few bits, and all computes in bfloat16.
             gradient_checkpointing: Trade time for memory in the denoiser.
             variant: Of the weights' files, such as `fp16`.
 
@@ -58,7 +59,8 @@ class PipelineBackbone(Backbone):
         """
         super().__init__()
         self.source = source
-        self.dtype = getattr(torch, dtype)
+        self.quantization = quantization_of(dtype)
+        self.dtype = getattr(torch, dtype if self.quantization is None else "bfloat16")
         self._gradient_checkpointing = gradient_checkpointing
         self.pipeline = PipelineFolder(
             source,
@@ -171,11 +173,27 @@ class PipelineBackbone(Backbone):
 
     @cached_property
     def identity(self) -> str:
-        """Hash of the configuration and the weights."""
-        return self.pipeline.identity()
+        """Hash of the configuration and the weights, and of how many bits these are held in."""
+        whole = self.pipeline.identity()
+        if self.quantization is None:
+            return whole
+        return fingerprint_fields(pipeline=whole, quantization=self.quantization)
+
+    @property
+    def quantized_parts(self) -> tuple[str, ...]:
+        """The networks that are held in few bits: the denoiser, and text encoders beside CLIP."""
+        if self.quantization is None:
+            return ()
+        return tuple(name for name, kind in self.parts.items() if ".CLIP" not in kind)
 
     def check(self) -> None:
-        """Makes sure that the weights are there, downloading those of a hub id."""
+        """Makes sure that the weights are there, downloading those of a hub id.
+
+        Raises:
+            UserError: If they are not, or are to be held in bits that this machine cannot do.
+        """
+        if self.quantization is not None:
+            check_quantization(self.quantization, f"{type(self).__name__}.dtype")
         self.pipeline.check_weights()
 
     def load(self) -> None:
@@ -184,7 +202,10 @@ class PipelineBackbone(Backbone):
             return
         self.pipeline.fetch()
         # All or none: a second call must not take half a backbone for a whole one.
-        loaded = {part: self.pipeline.load(part, self.dtype) for part in self.parts}
+        in_bits = dict.fromkeys(self.quantized_parts, self.quantization)
+        loaded = {
+            part: self.pipeline.load(part, self.dtype, in_bits.get(part)) for part in self.parts
+        }
         for part, network in loaded.items():
             setattr(self, part, network)
         self._prepare_denoiser()

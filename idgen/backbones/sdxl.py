@@ -10,7 +10,8 @@ from idgen.backbones.attention import recorded_attention
 from idgen.backbones.backbone import FeatureSpace
 from idgen.backbones.clip_text import encode_clip
 from idgen.backbones.families import advice, is_refiner
-from idgen.backbones.pipeline import Dtype, PipelineBackbone
+from idgen.backbones.pipeline import PipelineBackbone
+from idgen.backbones.quantization import Dtype
 from idgen.backbones.text import TextStates, TextTokens
 
 _TWINS = "ViT-L-14 (openai) and ViT-bigG-14 (laion2b_s39b_b160k) side by side"
@@ -53,7 +54,9 @@ class SDXLBackbone(PipelineBackbone):
             source: A diffusers pipeline folder, or a hub id.
             revision: The hub commit, tag or branch; pin it for results that can be repeated.
             dtype: What the frozen weights are stored in; what is trained stays in float32, and so
-                does the autoencoder, which overflows in half precision.
+                does the autoencoder, which overflows in half precision. `int8` and `nf4` hold the
+                denoiser, and text encoders other than CLIP, in 8 or 4 bits on a CUDA GPU, and
+                compute in bfloat16.
             gradient_checkpointing: Trade time for memory in the U-Net.
             variant: Of the weights' files, such as `fp16`; None for the plain ones.
             min_snr_gamma: Gamma of Min-SNR loss weights over time; None weighs all times alike.

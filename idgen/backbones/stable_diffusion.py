@@ -8,7 +8,8 @@ from torch import Tensor
 from idgen.backbones.attention import recorded_attention
 from idgen.backbones.backbone import FeatureSpace
 from idgen.backbones.families import advice
-from idgen.backbones.pipeline import Dtype, PipelineBackbone
+from idgen.backbones.pipeline import PipelineBackbone
+from idgen.backbones.quantization import Dtype
 from idgen.backbones.text import TextStates, TextTokens
 from idgen.sources import MINI
 
@@ -54,7 +55,9 @@ class StableDiffusionBackbone(PipelineBackbone):
         Args:
             source: `mini` (ships with idgen), a diffusers pipeline folder, or a hub id.
             revision: The hub commit, tag or branch; pin it for results that can be repeated.
-            dtype: What the frozen weights are stored in; what is trained stays in float32.
+            dtype: What the frozen weights are stored in; what is trained stays in float32. `int8`
+                and `nf4` hold the denoiser, and text encoders other than CLIP, in 8 or 4 bits on a
+                CUDA GPU, and compute in bfloat16.
             gradient_checkpointing: Trade time for memory in the U-Net.
             variant: Of the weights' files, such as `fp16`; None for the plain ones.
             min_snr_gamma: Gamma of Min-SNR loss weights over time; None weighs all times alike.

@@ -4,10 +4,12 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from idgen.backbones.backbone import Backbone
+from idgen.backbones.pipeline import PipelineBackbone
+from idgen.backbones.quantization import BYTES
 from idgen.backbones.text import TextStates
 from idgen.module import PersonalizationModule
 
@@ -52,7 +54,16 @@ def memory_needed(module: PersonalizationModule, batch_size: int) -> MemoryNeede
 def _frozen(backbone: Backbone) -> int:
     bare = backbone.skeleton()
     width = torch.empty(0, dtype=backbone.dtype).element_size()
-    return width * sum(weight.numel() for weight in bare.parameters())
+    whole = width * sum(weight.numel() for weight in bare.parameters())
+    if not isinstance(backbone, PipelineBackbone) or backbone.quantization is None:
+        return whole
+    linear = (
+        layer.weight.numel()
+        for part in backbone.quantized_parts
+        for layer in bare.get_submodule(part).modules()
+        if isinstance(layer, nn.Linear)
+    )
+    return round(whole - (width - BYTES[backbone.quantization]) * sum(linear))
 
 
 def _states_of(module: PersonalizationModule) -> float:

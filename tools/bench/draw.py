@@ -26,7 +26,7 @@ from rich.table import Table
 from torch import Tensor
 
 from idgen.backbones import StableDiffusionBackbone
-from idgen.backbones.pipeline import Dtype
+from idgen.backbones.quantization import Dtype
 from idgen.backbones.text import SubjectWords
 from idgen.files import atomic_write
 from idgen.models.conditioning import TextOnly

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from idgen.backbones.backbone import Backbone
+from idgen.backbones.quantization import is_quantized
 from idgen.backbones.text import SubjectWords
+from idgen.errors import UserError
 from idgen.models.tuning.tuning import Tuning, find_layers
 
 CROSS_ATTENTION = ("attn2.to_k", "attn2.to_v")
@@ -35,6 +37,11 @@ class LayerTuning(Tuning):
     def attach(self, backbone: Backbone, words: SubjectWords) -> None:
         """Makes the layers trainable, in float32."""
         for layer in find_layers(backbone.denoiser, self.targets, "LayerTuning.targets"):
+            if is_quantized(layer):
+                raise UserError(
+                    "LayerTuning: all weights of its layers are trained, which the backbone's "
+                    "quantization holds in few bits; take LoraTuning, or no quantization"
+                )
             neighbours = next(layer.parameters()).dtype
             layer.to(torch.float32).requires_grad_(True)
             if neighbours != torch.float32:

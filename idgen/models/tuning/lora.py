@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from idgen.backbones.backbone import Backbone
+from idgen.backbones.quantization import is_quantized
 from idgen.backbones.text import SubjectWords
 from idgen.errors import UserError
 from idgen.importing import uncollected
@@ -105,11 +106,16 @@ class LoraTuning(Tuning):
 
     @contextmanager
     def folded(self, backbone: Backbone) -> Iterator[None]:
-        """W + (alpha / r) B A in place of W: one product a layer instead of three."""
+        """W + (alpha / r) B A in place of W: one product a layer instead of three.
+
+        What is held in few bits stays beside: it would be rounded again.
+        """
         kept: list[tuple[Any, nn.Parameter, torch.Tensor]] = []
         try:
             with _exactly(backbone.device.type):
                 for layer in self._layers:
+                    if is_quantized(layer.get_base_layer()):
+                        continue
                     weight = layer.get_base_layer().weight
                     kept.append((layer, weight, weight.data))
                     weight.data = weight.data.clone()
@@ -214,6 +220,8 @@ def _check_rank(module: nn.Module, rank: int, layers: Sequence[nn.Module], param
         weight = layer.weight
         assert isinstance(weight, torch.Tensor)
         outputs, inputs = len(weight), weight[0].numel()
+        if isinstance(layer, nn.Linear):  # whose weight may be packed
+            outputs, inputs = layer.out_features, layer.in_features
         if rank > min(outputs, inputs):
             raise UserError(
                 f"{parameter.replace('targets', 'rank')}: {rank} is more than the layer "
