@@ -81,10 +81,14 @@ def inner_folders(photos: str, masks: Path | None = None) -> list[Path]:
     return [] if found == [folder] else found
 
 
-def _masks_folder(preparation: Namespace) -> Path | None:
+def _masks_folder(preparation: Namespace | None) -> Path | None:
     """The folder that masks are taken from, which is no subject's."""
-    segmenter = preparation.get("segmenter")
-    name = "" if segmenter is None else str(segmenter.get("class_path"))
-    if name.rpartition(".")[2] != MaskFiles.__name__:
+    # A stored config names the class of the preparation, another one need not.
+    values = None if preparation is None else preparation.get("init_args", preparation)
+    segmenter = None if values is None else values.get("segmenter")
+    if segmenter is None:
         return None
-    return Path(str(segmenter.init_args.folder)).expanduser()
+    name = str(segmenter.get("class_path")).rpartition(".")[2]
+    return (
+        Path(str(segmenter.init_args.folder)).expanduser() if name == MaskFiles.__name__ else None
+    )
