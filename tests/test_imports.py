@@ -30,6 +30,7 @@ LAYERS = (
     ("terms", "optimization"),
     ("trained_module",),
     ("drawing_module",),
+    ("logged_module",),
     ("module",),
     ("evaluation",),
     ("callbacks",),

@@ -1,0 +1,49 @@
+"""What a training logs of its steps: losses, gates, the rate, gradients."""
+
+import torch
+from torch import Tensor
+
+from idgen.drawing_module import DrawingModule
+from idgen.models.conditioning import Condition
+from idgen.models.fusion import expert_load, router_entropy
+
+
+class LoggedModule(DrawingModule):
+    """Logs at the trainer's logged steps alone, but for the loss, which the progress bar shows."""
+
+    def _log_step(self, total: Tensor, losses: dict[str, Tensor], condition: Condition) -> None:
+        self.log("train/loss", total.detach(), prog_bar=True)
+        # Lightning takes a twelfth of a small step to note a dozen values, most for no logger.
+        if not self._logs_this_step():
+            return
+        values = {f"train/{name}": loss.detach() for name, loss in losses.items()}
+        if condition.gates is not None:
+            gates = condition.gates.detach()
+            values["train/router_entropy"] = router_entropy(gates)
+            for index, load in enumerate(expert_load(gates)):
+                values[f"train/expert_load_{index}"] = load
+        self.log_dict(values)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Logs the step's learning rate, and the norm of each trained part's gradient."""
+        if not self._logs_this_step():
+            return
+        self.log("train/learning_rate", float(optimizer.param_groups[0]["lr"]))
+        if self.optimization.text_lr is not None:
+            self.log("train/text_learning_rate", float(optimizer.param_groups[-1]["lr"]))
+        for part, module in self._trained_parts().items():
+            gradients = [p.grad for p in module.parameters() if p.grad is not None]
+            if gradients:
+                self.log(f"train/grad_norm_{part}", torch.nn.utils.get_total_norm(gradients))
+
+    def _logs_this_step(self) -> bool:
+        if self._trainer is None:
+            return False
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return every > 0 and (self.global_step + 1) % every == 0
+
+    def _trained_parts(self) -> dict[str, torch.nn.Module]:
+        parts = {"denoiser": self.backbone.denoiser}
+        for index, encoder in enumerate(self.backbone.text_encoders):
+            parts[f"text_encoder_{index}"] = encoder
+        return parts | dict(self.conditioning.named_children())
