@@ -7,7 +7,15 @@ from pathlib import Path
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest
 
-PARTS: tuple[str, ...] = ("pipeline", "encoder", "clip", "dino", "sam", "empty_scenes")
+PARTS: tuple[str, ...] = (
+    "pipeline",
+    "flow",
+    "encoder",
+    "clip",
+    "dino",
+    "sam",
+    "empty_scenes",
+)
 CHECKSUMS = "checksums.json"
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -18,7 +26,7 @@ def mini_path(part: str) -> Path:
     The files are read once in the life of the process.
 
     Args:
-        part: ``pipeline``, ``encoder``, ``clip``, ``dino``, ``sam`` or ``empty_scenes``.
+        part: One of `PARTS`.
 
     Raises:
         UserError: If there is no such part, or its files are missing or damaged; the message names
