@@ -1,9 +1,7 @@
 """The backbone of a bare name, whose family its pipeline says itself."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from idgen.backbones.families import FAMILIES
 from idgen.backbones.flux import FluxBackbone
@@ -12,7 +10,7 @@ from idgen.backbones.sd3 import StableDiffusion3Backbone
 from idgen.backbones.sdxl import SDXLBackbone
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
 from idgen.backbones.z_image import ZImageBackbone
-from idgen.sources import MINI_FLOW, model_folder
+from idgen.sources import model_folder
 
 _INDEX = "model_index.json"
 _OTHERS: tuple[type[PipelineBackbone], ...] = (
@@ -22,16 +20,12 @@ _OTHERS: tuple[type[PipelineBackbone], ...] = (
     ZImageBackbone,
 )
 
-# What it was trained with; its configuration cannot say so.
-_OF_EMBEDDED: Mapping[str, Mapping[str, Any]] = {MINI_FLOW: {"t5_tokens": 1}}
-
 
 def backbone_of(source: str) -> PipelineBackbone:
     """A backbone with its family's own settings; no weights are loaded.
 
     Args:
-        source: `mini`, `mini-flow`, a pipeline folder, or a hub id, of which the configuration
-            alone is fetched.
+        source: `mini`, a pipeline folder, or a hub id, of which the configuration alone is fetched.
 
     Raises:
         UserError: If there is no such pipeline, or no backbone takes its family.
@@ -41,9 +35,7 @@ def backbone_of(source: str) -> PipelineBackbone:
     name = FAMILIES.get(_class_name(folder / _INDEX))
     kinds = {kind.__name__: kind for kind in _OTHERS}
     # It refuses what no backbone takes, and says why.
-    kind: Any = kinds.get(str(name), StableDiffusionBackbone)
-    backbone: PipelineBackbone = kind(source, **_OF_EMBEDDED.get(source, {}))
-    return backbone
+    return kinds.get(str(name), StableDiffusionBackbone)(source)
 
 
 def _class_name(index: Path) -> str:
