@@ -81,6 +81,8 @@ class Backbone(nn.Module, ABC):
             cross-attention are that `predict_attending` gives; empty where it gives none.
         reads_framing: Whether the denoiser is told which part of which picture it makes; see
             `TextStates.framing`.
+        words_are_tokens: Whether the word that stands for a subject has to be one token; False
+            where the tokenizer spells rare words by several, spaces being part of words.
         patch: Places of the latents on a side of what the denoiser takes as one.
         embeds_guidance: Whether guidance is an input of the denoiser, which was distilled to guide
             itself; else it is classifier-free, from two predictions.
@@ -97,6 +99,7 @@ class Backbone(nn.Module, ABC):
     reads_framing = False
     patch: int = 1
     embeds_guidance = False
+    words_are_tokens = True
     tuning: AttachedTuning | None
 
     def __init__(self) -> None:
@@ -251,6 +254,15 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def encode_text(self, tokens: TextTokens) -> TextStates:
         """f_s: what the denoiser takes of prompts, `B N D`."""
+
+    def says(self, text: str, word: str) -> bool:
+        """Whether a text has a word, as the first tokenizer reads both.
+
+        Args:
+            text: Such as a prompt.
+            word: One token of it, or several where `words_are_tokens` is False.
+        """
+        return self.word_ids(word)[0] in self.word_ids(text)
 
     def word_places(self, prompts: Sequence[str], word: str) -> Tensor:
         """Which of the prompts' states stand for a word, `B N` bool, on the CPU.

@@ -302,8 +302,10 @@ class PipelineBackbone(Backbone):
         for tokenizer in self.tokenizers:
             found = tokenizer(word, add_special_tokens=False).input_ids
             if len(found) != 1 or found[0] == _unknown_id(tokenizer):
-                # As a whole word only: '<new>' is not to be found in '<new>s'.
-                tokenizer.add_tokens([AddedToken(word, single_word=True)])
+                # As a whole word only: '<new>' is not to be found in '<new>s'. Where spaces are
+                # part of words, it takes the one before it.
+                own = AddedToken(word, single_word=True, lstrip=not self.words_are_tokens)
+                tokenizer.add_tokens([own])
                 found = tokenizer(word, add_special_tokens=False).input_ids
             if len(found) != 1 or len(word.split()) != 1:
                 raise UserError(

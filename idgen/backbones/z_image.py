@@ -35,6 +35,7 @@ class ZImageBackbone(PipelineBackbone):
     }
     tokenizer_kinds: ClassVar[Mapping[str, str]] = {"tokenizer": "AutoTokenizer"}
     patch = 2
+    words_are_tokens = False
 
     def __init__(
         self,
@@ -101,7 +102,8 @@ class ZImageBackbone(PipelineBackbone):
             ("siglip_feat_dim", None),
         )
         for key, needed in wanted:
-            if transformer.get(key) != needed:
+            absent = needed is None and key != "siglip_feat_dim"
+            if absent or transformer.get(key) != needed:
                 raise self.pipeline.refused(
                     f"{self.source!r} ({self.pipeline.kind}) is no Z-Image: {key} in "
                     f"transformer/config.json is {transformer.get(key)!r}, by its other parts "
@@ -132,7 +134,7 @@ class ZImageBackbone(PipelineBackbone):
             framed: str = tokenizer.apply_chat_template(
                 message, tokenize=False, add_generation_prompt=True, enable_thinking=True
             )
-        except ValueError as error:  # there is no template
+        except Exception as error:  # there is no template, or it is damaged
             raise self.pipeline.refused(
                 f"the tokenizer of {self.source!r} frames no conversation: {first_line(error, 120)}"
             ) from error
@@ -148,14 +150,25 @@ class ZImageBackbone(PipelineBackbone):
         return self.text_tokens
 
     def word_ids(self, word: str, encoder: int = 0) -> list[int]:
-        """The ids of a word inside a sentence, where a space is part of it; see `Backbone`."""
+        """The ids of words in a sentence, where a space is part of the first; see `Backbone`."""
+        alone = super().word_ids(word, encoder)
+        if len(alone) == 1 and alone[0] in self.tokenizers[encoder].added_tokens_decoder:
+            return alone  # of a word that was added no space is a part
         return super().word_ids(f" {word}", encoder)
 
+    def says(self, text: str, word: str) -> bool:
+        """Whether all tokens of the word follow each other in the text; see `Backbone`."""
+        return any(_places_in(self.word_ids(text), self.word_ids(word)))
+
     def word_places(self, prompts: Sequence[str], word: str) -> Tensor:
-        """Where a word is among the tokens, `B N` bool, behind a space or at the beginning."""
-        tokens = self.tokenize(prompts)
-        meant = [*self.word_ids(word), *super().word_ids(word)]
-        return torch.isin(tokens.ids[0], torch.tensor(meant)) & tokens.masks[0]
+        """Where a word's tokens are, `B N` bool, behind a space or at the message's beginning."""
+        forms = self.word_ids(word), super().word_ids(word)
+        rows = self.tokenize(prompts).ids[0].tolist()
+        found = [
+            [any(places) for places in zip(*(_places_in(row, form) for form in forms), strict=True)]
+            for row in rows
+        ]
+        return torch.tensor(found)
 
     def encode_text(self, tokens: TextTokens) -> TextStates:
         """f_s: the states before the last layer, `B N D`, float32."""
@@ -177,3 +190,12 @@ class ZImageBackbone(PipelineBackbone):
         )
         # It was trained from noise to picture; rectified flow here goes the other way.
         return -torch.stack(list(output.sample)).squeeze(2).float()
+
+
+def _places_in(ids: Sequence[int], word: Sequence[int]) -> list[bool]:
+    """Which of some ids are of a word, all of whose ids follow each other."""
+    found = [False] * len(ids)
+    for start in range(len(ids) - len(word) + 1 if word else 0):
+        if list(ids[start : start + len(word)]) == list(word):
+            found[start : start + len(word)] = [True] * len(word)
+    return found

@@ -82,8 +82,8 @@ class BackboneDrawings(ABC):
         Raises:
             UserError: If it does.
         """
-        ids = set(self.backbone.tokenize([prompt]).ids[0].flatten().tolist())
-        names_subject = PLACEHOLDER in prompt or bool(ids & set(self.backbone.word_ids(token)))
+        self.backbone.tokenize([prompt])  # which refuses one that is too long
+        names_subject = PLACEHOLDER in prompt or self.backbone.says(prompt, token)
         if names_subject or not prompt.strip():
             raise UserError(
                 f"{self.key}.{name} {prompt!r} has to name the class alone, without {PLACEHOLDER} "

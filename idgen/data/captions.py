@@ -250,15 +250,14 @@ def _checked(prompt: str, subject: Subject, backbone: Backbone, whose: str) -> P
     """
     checked = Prompt(subject.spoken(prompt), without_token(prompt))
     try:
-        ids = backbone.tokenize([checked.spoken]).ids[0][0].tolist()
+        backbone.tokenize([checked.spoken])
     except UserError as error:
         raise UserError(f"{whose}: {error}") from error
-    token = backbone.word_ids(subject.token)[0]
-    if token in backbone.word_ids(checked.plain):
+    if backbone.says(checked.plain, subject.token):
         raise UserError(
             f"{whose} names the token {subject.token!r}: write {PLACEHOLDER} in its place"
         )
-    if token not in ids:
+    if not backbone.says(checked.spoken, subject.token):
         raise UserError(
             f"{whose} does not name the subject: {PLACEHOLDER} has to stand as a word of its own, "
             f"such as in 'a {PLACEHOLDER} dog'"

@@ -125,9 +125,10 @@ class Cast:
         Raises:
             UserError: If there is one, or the prompt is too long.
         """
-        ids = backbone.tokenize([self.read(prompt).spoken]).ids[0][0].tolist()
+        spoken = self.read(prompt).spoken
+        backbone.tokenize([spoken])  # which refuses one that is too long
         for subject in self.named(prompt) if self.second is not None else (self.first,):
-            if backbone.word_ids(subject.token)[0] not in ids:
+            if not backbone.says(spoken, subject.token):
                 name = PLACEHOLDER if self.second is None else self._name(subject)
                 raise UserError(
                     f"prompt {prompt!r} does not name the subject: {name} has to stand as a word "
@@ -164,9 +165,9 @@ class Cast:
                 f"companion.token {self.second.token!r} is the token of the first subject too; "
                 "choose another rare word, such as 'zwx'"
             )
-        for ids, subject, other in zip(tokens, self.subjects, reversed(self.subjects), strict=True):
+        for subject, other in zip(self.subjects, reversed(self.subjects), strict=True):
             said = f"{other.class_noun} {without_token(other.prompt)}"
-            if ids[0] in backbone.word_ids(said):
+            if backbone.says(said, subject.token):
                 key = "subject" if subject is self.first else "companion"
                 raise UserError(
                     f"{key}.token {subject.token!r} is part of what is said of the other subject, "

@@ -121,7 +121,8 @@ class Subject:
         check_words(self.class_noun, "subject.class_noun")
         check_words(self.token, "subject.token")
         ids = backbone.word_ids(self.token)
-        if len(ids) != 1 or ids[0] == backbone.unknown_id:
+        is_one = len(ids) == 1 or (bool(ids) and not backbone.words_are_tokens)
+        if not is_one or ids[0] == backbone.unknown_id:
             raise UserError(
                 f"subject.token {self.token!r} is "
                 f"{'unknown' if len(ids) == 1 else f'{len(ids)} tokens'} to the tokenizer of "
@@ -135,7 +136,7 @@ class Subject:
             f"the training prompt {self.prompt!r}": without_token(self.prompt),
         }
         for name, words in beside.items():
-            if ids[0] in backbone.word_ids(words):
+            if backbone.says(words, self.token):
                 raise UserError(
                     f"subject.token {self.token!r} is part of {name}; choose a rare word, "
                     "such as 'sks'"

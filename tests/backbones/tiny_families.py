@@ -9,7 +9,7 @@ import torch
 
 import idgen.backbones
 from idgen.backbones.pipeline import PipelineBackbone
-from tests.tiny import save_tokenizer
+from tests.tiny import WORDS, save_tokenizer
 from tests.tiny_pixart import tiny_t5, tiny_t5_tokenizer
 
 SIDE = 16
@@ -198,11 +198,30 @@ def save_flux(folder: Path, guided: bool = True, **changed: Any) -> Path:
 
 
 def chat_tokenizer() -> Any:
-    """A tokenizer that frames prompts as messages of a conversation."""
-    tokenizer = tiny_t5_tokenizer()
-    tokenizer.add_tokens(["user", "assistant"])
+    """A byte-level tokenizer, as language models have, that frames prompts as messages.
+
+    It knows a few words with a space before them, and spells others, such as `sks`, by letters.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges: list[tuple[str, str]] = []
+    for word in ("user", "assistant", *(f"Ġ{word}" for word in WORDS if word != "sks")):
+        left = word[0]
+        for letter in word[1:]:
+            if (left, letter) not in merges:
+                merges.append((left, letter))
+            left += letter
+    tokens = [*letters, *dict.fromkeys("".join(pair) for pair in merges)]
+    raw = Tokenizer(models.BPE({token: at for at, token in enumerate(tokens)}, merges))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="<|pad|>", eos_token="<|end|>", model_max_length=1000
+    )
     tokenizer.chat_template = (
-        "{% for message in messages %}{{ message.role }} {{ message.content }} {% endfor %}"
+        "{% for message in messages %}{{ message.role }}\n{{ message.content }}<|end|>{% endfor %}"
         "{% if add_generation_prompt %}assistant{% endif %}"
     )
     return tokenizer
@@ -287,7 +306,7 @@ FAMILIES = [
         "z_image",
         "ZImageBackbone",
         save_z_image,
-        settings={"text_tokens": 20, "resolution": SIDE},
+        settings={"text_tokens": 40, "resolution": SIDE},
         # Diffusers' pipeline loads no LoRA of the language model.
         tuning={"text_rank": 0},
         conditioning={"image_width": 32, "low_rank": 4},
