@@ -46,10 +46,12 @@ class FiniteLosses:
         if self._noted is None:
             return
         step, finite, there = self._noted
-        self._noted = None
         if there is not None:
             there.synchronize()
-        if not finite:
+        if finite:
+            self._noted = None
+        else:
+            # Each time: what is saved as the run ends must not be saved either.
             raise UserError(
                 f"the loss is not finite at step {step}; lower the optimizer's lr, or set "
                 "trainer.precision to 32-true; the checkpoints are those from before"

@@ -321,7 +321,8 @@ class PersonalizationModule(LoggedModule):
         if self.background_noise is not None and isinstance(batch, SubjectBatch):
             strength = self.background_noise.strength(self._progress)
             clean = self.background_noise(clean, batch.subject_mask, strength)
-            self.log("train/background_noise", strength)
+            if self._logs_this_step():
+                self.log("train/background_noise", strength)
         noised = self.backbone.process.noised(clean)
         if isinstance(batch, SubjectBatch):
             return noised._replace(framing=batch.framing)
@@ -343,9 +344,10 @@ class PersonalizationModule(LoggedModule):
 
     def _least(self, value: Tensor) -> Tensor:
         """A scalar's least value over the processes."""
-        least = self.trainer.strategy.reduce(value, reduce_op="min")
-        assert isinstance(least, Tensor)
-        return least
+        # Not the strategy's `reduce`, which has the host wait for all processes first.
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(value, op=torch.distributed.ReduceOp.MIN)
+        return value
 
     def on_train_end(self) -> None:
         """Looks at the last loss.

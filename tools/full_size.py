@@ -223,7 +223,9 @@ def main() -> None:
     layout, work = LAYOUTS[args.layout], args.work.absolute()
     if not (work / "encoder").exists():
         save_pipeline(layout, work / "pipeline", args.prediction_type)
-        save_image_encoder(layout, work / "encoder")
+        part = work / "encoder.part"  # what was cut short must not count as written
+        save_image_encoder(layout, part)
+        part.rename(work / "encoder")
     if args.only_write:
         print(f"--config={layout.overlay}", *of_local_folders(work, args.resolution), sep="\n")
         return

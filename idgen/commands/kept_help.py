@@ -85,6 +85,10 @@ def _made(command: str) -> str:
         from idgen.commands.train import run_trainer
 
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-        run_trainer(command, ["--help"])
+    try:
+        with contextlib.redirect_stdout(printed):
+            run_trainer(command, ["--help"])
+    except SystemExit as ended:
+        if ended.code not in (None, 0):
+            raise
     return printed.getvalue()

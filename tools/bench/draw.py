@@ -4,7 +4,8 @@
 what else the machine does meets all alike, and prints medians and the medians and quartiles of
 ratios round by round. *loop* is diffusers' pipeline with LoRA beside the weights, a call a picture,
 as most scripts validate; *batched* the pipeline in batches and without LoRA; *beside* idgen with
-LoRA beside the weights; *idgen* as it draws, LoRA folded into them.
+LoRA beside the weights; *idgen* as it draws, LoRA folded into them. In half precision diffusers
+decodes in that type, and idgen in float32, where no decoder overflows.
 """
 
 import argparse
@@ -193,6 +194,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="at a time, where there are batches")
     parser.add_argument("--rounds", type=int, default=8)
     args = parser.parse_args()
+    if args.rounds < 2 or args.pictures < 1 or args.batch < 1:
+        parser.error("--rounds: quartiles need 2 or more; --pictures and --batch: 1 or more")
     drawers = Drawers.of(args.source, args.dtype, args.device, args.steps, args.batch)
     times = measure(drawers, args.pictures, args.rounds)
     if args.output is not None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All speed figures of a GPU: training steps eager and compiled, drawings, start, at the true sizes with random weights.
 #   tools/bench/gpu.sh DIR
-# Tables go to DIR/*.txt, seconds to DIR/**/*.json; about 15 GB of models are written to DIR first. What is there is not done again.
+# Tables go to DIR/*.txt, seconds to DIR/**/*.json; about 8 GB of models are written to DIR first. What is there is not done again.
 set -euo pipefail
 output=$(realpath -m "${1:?usage: tools/bench/gpu.sh DIR}")
 cd "$(dirname "$0")/../.."
@@ -16,6 +16,7 @@ once() { # once NAME COMMAND...: its output in NAME.txt, unless that is there
   cat "$table"
 }
 
+once start python -m tools.bench.start --output "$output/start"
 for size in mini sd15 sd21; do
   options=()
   if [ "$size" != mini ]; then

@@ -64,7 +64,8 @@ def measure(
     ]
     ended = subprocess.run(command, env={**os.environ}, capture_output=True, text=True, check=False)
     if ended.returncode:
-        raise UserError(f"{' '.join(command)}: {ended.stderr.strip().splitlines()[-1]}")
+        said = ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"]
+        raise UserError(f"{' '.join(command)}: {said[-1]}")
     found: dict[str, Any] = json.loads(result.read_text())
     return found
 
@@ -103,6 +104,8 @@ def main() -> None:
     parser.add_argument("--compiled", action="store_true", help="compile the denoiser, for all")
     parser.add_argument("options", nargs="*", help="after --, for idgen fit: --config=FILE ...")
     args = parser.parse_args()
+    if args.steps < 2:
+        parser.error("--steps: quartiles need 2 or more")
     args.output.mkdir(parents=True, exist_ok=True)
     table = Table(
         *("method", "batch", "bare ms", "idgen ms", "naive ms", "idgen / bare", "naive / idgen"),
