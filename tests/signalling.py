@@ -62,3 +62,23 @@ class RecordParameters(Callback):
                 digest.update(name.encode() + parameter.detach().numpy().tobytes())
         record = {"hash": digest.hexdigest(), "step": trainer.global_step}
         (self.folder / f"rank-{trainer.global_rank}.json").write_text(json.dumps(record))
+
+
+class LossInOneProcess(Callback):
+    """Makes one process's loss no number in a step."""
+
+    def __init__(self, step: int, rank: int) -> None:
+        """Says where.
+
+        Args:
+            step: From 1.
+            rank: Of the process.
+        """
+        self.step, self.rank = step, rank
+
+    def on_before_backward(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Any
+    ) -> None:
+        """Changes the value alone; gradients are as they were."""
+        if trainer.global_step + 1 == self.step and trainer.global_rank == self.rank:
+            loss.data.fill_(float("nan"))

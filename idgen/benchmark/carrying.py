@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from idgen.benchmark.cell import Cell
+from idgen.benchmark.cell import DONE, FAILED, Cell
 from idgen.errors import UserError
+from idgen.files import atomic_write
 
 
 def read_by(cell: Cell) -> list[Path]:
@@ -30,24 +31,25 @@ def read_by(cell: Cell) -> list[Path]:
 
 
 def left_by(cell: Cell) -> list[Path]:
-    """What a cell's commands leave: its folder, and the folders of their results."""
-    results = {step.result.parent for step in cell.steps}
-    found = {cell.folder, *(path for path in results if not path.is_relative_to(cell.folder))}
-    return sorted(path for path in found if path.exists())
+    """What a cell's commands leave: its folder, their outputs, the folders of their results."""
+    found = {cell.folder, *(step.result.parent for step in cell.steps)}
+    found |= {step.output for step in cell.steps if step.output is not None}
+    there = {path for path in found if path.exists()}
+    return sorted(p for p in there if not any(parent in there for parent in p.parents))
 
 
 def packed(paths: Sequence[Path]) -> bytes:
-    """Files and folders as one archive, under their own absolute paths."""
+    """Files and folders as one archive, under their own absolute paths; links are followed."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
+    with tarfile.open(fileobj=buffer, mode="w", dereference=True) as archive:
         for path in paths:
             # A lock is of the machine that holds it.
-            archive.add(path, filter=lambda entry: None if _is_lock(entry.name) else entry)
+            archive.add(path, filter=lambda entry: None if _is_lock(entry) else entry)
     return buffer.getvalue()
 
 
 def unpacked(archive: bytes, over: bool) -> None:
-    """Writes an archive's files to their absolute paths.
+    """Writes an archive's files to their absolute paths, each whole, what marks an end last.
 
     Args:
         archive: Of `packed`.
@@ -57,15 +59,18 @@ def unpacked(archive: bytes, over: bool) -> None:
         UserError: If a folder cannot be made on this machine.
     """
     with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
-        for entry in opened.getmembers():
+        for entry in sorted(opened.getmembers(), key=lambda entry: _is_marker(entry.name)):
             path = Path("/") / entry.name
             if path.exists() and not over:
                 continue
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                folder = path if entry.isdir() else path.parent
+                folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise UserError(f"cannot make {path.parent} here: {error.strerror}") from error
-            opened.extract(entry, "/", filter="data")
+                raise UserError(f"cannot make {folder} here: {error.strerror}") from error
+            content = opened.extractfile(entry) if entry.isfile() else None
+            if content is not None:
+                atomic_write(path, content.read())
 
 
 def removed(paths: Sequence[Path]) -> None:
@@ -74,8 +79,12 @@ def removed(paths: Sequence[Path]) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _is_lock(name: str) -> bool:
-    return Path(name).name == "lock"
+def _is_marker(name: str) -> bool:
+    return Path(name).name in (DONE, FAILED) or name.endswith(".done")
+
+
+def _is_lock(entry: tarfile.TarInfo) -> bool:
+    return Path(entry.name).name == "lock" and entry.isfile() and not entry.size
 
 
 def _texts(content: str) -> Iterator[str]:

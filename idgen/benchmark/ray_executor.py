@@ -1,6 +1,7 @@
 """Cells as tasks of a Ray cluster: placement, retries and lost machines are Ray's."""
 
 import os
+import tarfile
 import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ class RayExecutor(Executor):
         self._folder, self._cpus, self._gpus = folder, cpus, gpus
         try:
             ray.init(**_options(address))
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             where = address or "this machine"
             raise UserError(
                 f"engine ray: no cluster at {where} ({first_line(error, 160)}); start one with "
@@ -150,10 +151,12 @@ def _run_remote(cell: Cell, token: str, threads: str, needed: bytes | None = Non
         outcome = _run_here(cell, threads)
         left = left_by(cell)
         home = packed(left)
-    except (UserError, OSError) as error:
+    except (UserError, OSError, tarfile.TarError) as error:
         return Ended(Outcome(cell, f"on {os.uname().nodename}: {error}", 1))
-    # The inputs stay, for the next cell that reads them.
-    removed([path for path in left if path == cell.folder])
+    # The inputs stay, for the next cell that reads them; so does what was stopped, which nobody
+    # may be there to take home.
+    if not outcome.stopped:
+        removed(left)
     return Ended(outcome, home)
 
 
@@ -179,7 +182,7 @@ def _options(address: str | None) -> dict[str, Any]:
         return {**common, "address": address}
     # Not /tmp/ray, which every user of the machine would share.
     place = Path(tempfile.gettempdir()) / f"idgen-ray-{os.getuid()}"
-    return {**common, "include_dashboard": False, "_temp_dir": str(place)}
+    return {**common, "address": "local", "include_dashboard": False, "_temp_dir": str(place)}
 
 
 def _ray() -> Any:

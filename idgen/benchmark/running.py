@@ -1,6 +1,7 @@
 """Runs what is left of cells on this machine, with progress, one command in a folder at a time."""
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -45,8 +46,11 @@ def check_engine(where: Engine) -> None:
     Raises:
         UserError: If Ray's settings are given without Ray, or a number is out of range.
     """
-    if where.cpus_per_trial <= 0 or where.gpus_per_trial < 0:
+    numbers = where.cpus_per_trial, where.gpus_per_trial
+    if not all(map(math.isfinite, numbers)) or numbers[0] <= 0 or numbers[1] < 0:
         raise UserError("cpus_per_trial has to be above 0, and gpus_per_trial 0 or more")
+    if numbers[1] > 1 and numbers[1] % 1:
+        raise UserError("gpus_per_trial: above 1 it has to be whole")
     if where.engine == "local" and (where.address is not None or where.gpus_per_trial):
         raise UserError(
             "address and gpus_per_trial are Ray's: add --engine ray, or leave them out "

@@ -53,13 +53,15 @@ def run_sweep(options: Sequence[str]) -> int:
         write_state(config, known)
 
     with alone(config.folder, "sweep"):
-        write_state(config, [])
+        best = None
         try:
             with terminating(), executing(config, config.jobs, config.folder) as executor:
                 run_trials(config, search, executor, told)
         finally:
-            command = shlex.join(["idgen", "sweep", *options])
-            best = write_outcome(config, trials, search.importances(), command)
+            # A sweep that was refused leaves what an earlier one wrote.
+            if trials:
+                command = shlex.join(["idgen", "sweep", *options])
+                best = write_outcome(config, trials, search.importances(), command)
     print(table(config, ranked(trials, config.objectives)), end="")
     print(f"look at {config.folder / 'report.html'}")
     if best is None:

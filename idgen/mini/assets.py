@@ -9,7 +9,6 @@ from idgen.fingerprint import file_digest
 
 PARTS: tuple[str, ...] = (
     "pipeline",
-    "flow",
     "encoder",
     "clip",
     "dino",

@@ -69,7 +69,7 @@ class _Meeting:
     def __call__(self) -> None:
         place, exchanges = self.strategy.cluster_environment, self.strategy._timeout
         limit = timedelta(seconds=self.wait)
-        self.strategy._timeout = limit if exchanges is None else min(exchanges, limit)
+        self.strategy._timeout = limit
         try:
             self.set_up()
         except dist.DistError as error:

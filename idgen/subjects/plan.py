@@ -178,8 +178,13 @@ def _digests(photos: Path) -> dict[str, str]:
 def _check_same(folder: Path, cell: Cell) -> None:
     """Refuses a run of other photos or settings, which would be gone on with as if it were this."""
     earlier = read_json(cell.folder / RECORD)
-    if earlier is None or not RunFolder.of(str(folder), None).is_used:
+    if not RunFolder.of(str(folder), None).is_used:
         return
+    if earlier is None:
+        raise UserError(
+            f"{folder} holds a run that was not begun by this command; choose a new folder with "
+            f"{ROOT_KEY}, or delete that one"
+        )
     differing = difference(earlier, json.loads(json.dumps(cell.record)))
     if differing is not None:
         raise UserError(

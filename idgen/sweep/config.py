@@ -147,9 +147,9 @@ class SweepConfig:
                 f"rungs: trials train for {self.steps} steps (steps), which have to be more than "
                 f"the last rung, {self.rungs[-1]}"
             )
-        for key in ("trainer.limit_val_batches", "trainer.val_check_interval"):
-            if key in self.settings:
-                raise UserError(f"rungs: validation compares trials there; leave out {key}")
+        for key in ("trainer.limit_val_batches", "trainer.val_check_interval", "trainer.max_steps"):
+            if key in self.settings or key in self.space:
+                raise UserError(f"rungs: they decide on training and validation; leave out {key}")
 
     @property
     def shared(self) -> dict[str, Setting]:

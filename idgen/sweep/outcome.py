@@ -63,7 +63,7 @@ def best_config(config: SweepConfig, trial: Trial) -> str:
     """A trial's whole config, which `idgen fit --config` takes as it is."""
     reader, method = ConfigReader(), config.method(trial.values)
     steps = {} if config.steps is None else {"trainer.max_steps": config.steps}
-    settings = {**config.settings, **steps, **method.settings}
+    settings = {**config.shared, **steps, **method.settings}
     settings["trainer.default_root_dir"] = f"runs/{config.folder.name}-best"
     frozen = reader.frozen(reader.read([*config.configs, *method.configs], settings))
     said = ", ".join(f"{name} {trial.scores[name]:.4f}" for name in config.objectives)

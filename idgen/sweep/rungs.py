@@ -1,13 +1,15 @@
 """Poor trials stopped early: trained to a rung, compared by validation, trained on or not."""
 
 import csv
+import json
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
-from idgen.benchmark.cell import Cell
+from idgen.benchmark.cell import RECORD, Cell, read_json, write_json
 from idgen.benchmark.executor import Executor
 from idgen.benchmark.plan import Plan, PlannedCell
 from idgen.benchmark.running import run_cells
@@ -61,18 +63,27 @@ def run_rung(
     planned = [cell for cell in plan.cells if cell.method in going]
     cells = {cell.cell.folder: rung_cell(cell, steps) for cell in planned}
     left = [cell for cell in cells.values() if cell.failure() is None]
+    for cell in planned:
+        _claim(cell.cell)
     run_cells(executor, plan.preparations(), "preparing")
+    ready = [c for c in planned if cells[c.cell.folder].is_done() or c.preparation.is_done()]
+    left = [cells[cell.cell.folder] for cell in ready]
+    left = [cell for cell in left if cell.failure() is None]
     run_cells(executor, left, f"training to step {steps}")
     found: dict[str, list[float]] = {}
     for cell in planned:
         trial, rung = going[cell.method], cells[cell.cell.folder]
-        failure = rung.failure()
+        failure = rung.failure() or cell.preparation.failure()
         if failure is not None:
             trial.status, trial.reason = "failed", f"{rung.name}: {failure['reason']}"
-        elif not rung.is_done():
+            continue
+        if not rung.is_done():
             raise UserError(f"{rung.name} was not finished; run the same command again")
+        value = score_at(rung.steps[0].result, steps, objective)
+        if value is None:
+            trial.status = "failed"
+            trial.reason = f"{rung.name}: validation has no {objective} that is a number"
         else:
-            value = score_at(rung.steps[0].result, steps, objective)
             found.setdefault(trial.name, []).append(value)
     own = {t.number: fmean(found[t.name]) for t in going.values() if t.status == "running"}
     reached |= own
@@ -103,7 +114,18 @@ def rung_cell(planned: PlannedCell, steps: int) -> Cell:
     )
 
 
-def score_at(scores: Path, steps: int, objective: str) -> float:
+def _claim(whole: Cell) -> None:
+    """Empties a cell's folder of a run with another record, and notes whose it is from now on.
+
+    The run lies in the whole cell's folder, and rungs only know their own.
+    """
+    if read_json(whole.folder / RECORD) != json.loads(json.dumps(whole.record)):
+        shutil.rmtree(whole.folder, ignore_errors=True)
+        whole.folder.mkdir(parents=True)
+        write_json(whole.folder / RECORD, whole.record)
+
+
+def score_at(scores: Path, steps: int, objective: str) -> float | None:
     """A score of the validation after a step.
 
     Args:
@@ -111,15 +133,17 @@ def score_at(scores: Path, steps: int, objective: str) -> float:
         steps: The step.
         objective: The score.
 
+    Returns:
+        None where there was no such validation, or its score is no finite number.
+
     Raises:
-        UserError: If there is no such score, or no validation after that step.
+        UserError: If validations have no such score.
     """
     with scores.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["step"] == str(steps)]
-    if not rows:
-        raise UserError(f"{scores} has no validation after step {steps}; delete its run's folder")
-    value = rows[-1].get(objective)
-    if not value:
-        has = ", ".join(name for name, one in rows[-1].items() if one and name != "step")
+        rows = list(csv.DictReader(file))
+    if rows and objective not in rows[-1]:
+        has = ", ".join(name for name in rows[-1] if name != "step")
         raise UserError(f"objectives: validation has no score {objective!r}; it has {has}")
-    return float(value)
+    found = [row[objective] for row in rows if row["step"] == str(steps)]
+    value = float(found[-1] or "nan") if found else math.nan
+    return value if math.isfinite(value) else None

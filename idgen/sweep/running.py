@@ -78,8 +78,11 @@ def _run_batch(
             run_rung(config, executor, plan, fresh, steps, reached)
             for number in sorted(reached.keys() & {trial.number for trial in fresh}):
                 search.report(number, reached[number], at)
-        for at, cells in enumerate(_rounds(plan, config.early_stop)):
-            _run_round(config, search, executor, plan, fresh, cells, at)
+        rounds = _rounds(plan, config.early_stop)
+        for at, cells in enumerate(rounds):
+            _run_round(config, executor, plan, fresh, cells)
+            if config.early_stop and at + 1 < len(rounds):
+                _stop_poor(config, search, fresh, at)
     _tell(config, search, {trial.number: trial for trial in (*before, *batch)}, batch)
 
 
@@ -93,12 +96,10 @@ def _rounds(plan: Plan, early_stop: bool) -> list[list[PlannedCell]]:
 
 def _run_round(
     config: SweepConfig,
-    search: Search,
     executor: Executor,
     plan: Plan,
     trials: Sequence[Trial],
     cells: Sequence[PlannedCell],
-    at: int,
 ) -> None:
     going = {trial.name: trial for trial in trials if trial.status == "running"}
     own = [cell for cell in cells if cell.method in going]
@@ -113,10 +114,12 @@ def _run_round(
             trial.status, trial.reason = "failed", f"{result.name}: {result.reason}"
         else:
             raise UserError(f"{result.name} was not finished; run the same command again")
-    if not config.early_stop:
-        return
+
+
+def _stop_poor(config: SweepConfig, search: Search, trials: Sequence[Trial], at: int) -> None:
+    """Stops trials under the median after a subject that is not the last."""
     (objective,) = config.objectives
-    for trial in going.values():
+    for trial in trials:
         value = trial.mean(objective)
         if trial.status != "running" or value is None:
             continue

@@ -81,3 +81,32 @@ def test_a_place_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     assert "cannot make" in ended.outcome.reason
     with pytest.raises(UserError, match="cannot make"):
         unpacked(needed, over=False)
+
+
+def test_a_run_beside_the_cell_comes_home_and_links_are_followed(tmp_path: Path) -> None:
+    """As of a rung of a sweep, whose run lies in the whole cell's folder."""
+    there, home = tmp_path / "there", tmp_path / "home"
+    cell, photos = with_photos(there)
+    (there / "linked").symlink_to(photos)
+    (photos / "lock").mkdir()
+    (photos / "lock" / "0.png").write_text("a photo")
+    config = {"photos": str(there / "linked")}
+    fit = replace(cell.steps[0], output=cell.folder / "run")
+    rung = replace(
+        cell,
+        folder=cell.folder / "rungs" / "1",
+        steps=(fit,),
+        files={cell.folder / "config.yaml": yaml.safe_dump(config)},
+    )
+    needed = packed(read_by(rung))
+    there.rename(home)
+    ended = _run_remote(rung, UNSEEN, "1", needed)
+    assert ended.outcome is not None
+    assert ended.outcome.reason == ""
+    assert ended.left is not None
+    assert (there / "linked" / "lock" / "0.png").read_text() == "a photo"
+    assert not (cell.folder / "run").exists()
+    shutil.rmtree(there)
+    unpacked(ended.left, over=True)
+    assert (cell.folder / "run" / "fitted").exists()
+    assert rung.is_done()

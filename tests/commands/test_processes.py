@@ -1,6 +1,7 @@
 """Two processes do what one does."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +82,22 @@ def test_sigterm_to_one_process_saves_and_resuming_goes_on(two: Workspace) -> No
     records = [json.loads((root / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
     whole = json.loads((two.folder / "rank-0.json").read_text())
     assert records[0] == records[1] == whole
+
+
+def test_a_loss_that_is_no_number_in_one_process_ends_all(
+    tmp_path: Path, tiny_models: TinyModels
+) -> None:
+    workspace = make_workspace(tmp_path / "bad", tiny_models)
+    ended = run_idgen(
+        "fit",
+        f"--config={workspace.config}",
+        *DDP,
+        "--trainer.max_steps=2",
+        "--trainer.limit_val_batches=0",
+        "--trainer.callbacks+=tests.signalling.LossInOneProcess",
+        "--trainer.callbacks.step=1",
+        "--trainer.callbacks.rank=1",
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert "the loss is not finite at step 1;" in ended.stderr
+    assert not list(workspace.run.rglob("*.ckpt"))

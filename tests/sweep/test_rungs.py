@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idgen.benchmark.cell import DONE, Cell, Outcome, write_json
+from idgen.benchmark.cell import DONE, RECORD, Cell, Outcome, write_json
 from idgen.errors import UserError
 from idgen.sweep.rungs import kept_at_rung, score_at
 from tests.sweep.test_running import LR, Scoring, config_of, run
@@ -89,12 +89,13 @@ def test_a_sweep_that_goes_on_runs_no_rung_twice(workspace: Workspace) -> None:
 
 def test_a_score_that_validation_has_not_is_named(tmp_path: Path) -> None:
     scores = tmp_path / "scores.csv"
-    scores.write_text("step,dino,clip_t\n50,0.5,\n")
+    scores.write_text("step,dino,clip_t\n50,0.5,\n75,nan,0.5\n")
     assert score_at(scores, 50, "dino") == 0.5
-    with pytest.raises(UserError, match="no score 'clip_t'; it has dino"):
-        score_at(scores, 50, "clip_t")
-    with pytest.raises(UserError, match="no validation after step 100"):
-        score_at(scores, 100, "dino")
+    assert score_at(scores, 50, "clip_t") is None
+    assert score_at(scores, 75, "dino") is None
+    assert score_at(scores, 100, "dino") is None
+    with pytest.raises(UserError, match="no score 'clip_i'; it has dino, clip_t"):
+        score_at(scores, 50, "clip_i")
 
 
 @pytest.mark.parametrize(
@@ -128,3 +129,18 @@ def test_removed_folders_are_trained_again(workspace: Workspace) -> None:
     assert [t.status for t in run(config, again)] == [t.status for t in trials]
     assert again.ran
     assert all(trials[0].cells[0].cell.name in name for name in again.ran)
+
+
+def test_a_run_of_another_record_is_not_trained_on(workspace: Workspace) -> None:
+    """As after a change of the photos: the run lies beside the rungs."""
+    config = config_of(workspace, "other", rungs=[1], steps=2, trials=2)
+    trials = run(config, Climbing())
+    stopped = next(trial for trial in trials if trial.status == "stopped")
+    folder = stopped.cells[0].cell.folder
+    kept = folder / "run" / "validation" / "scores.csv"
+    assert kept.exists()
+    record = folder / RECORD
+    record.write_text(record.read_text().replace('"seed": 0', '"seed": 1'))
+    again = Climbing()
+    run(config, again)
+    assert any("to step 1" in name and f"trial {stopped.number} " in name for name in again.ran)

@@ -75,3 +75,24 @@ def test_early_stop_is_by_the_median_of_the_others() -> None:
         search.tell(number, [0.5 + 0.1 * number])
     assert search.report(3, 0.1, 0)
     search.tell(3, None, stopped=True)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
+def test_more_trials_leave_the_first_as_they_are(sampler: str) -> None:
+    few, many = (trials_of(make_search(config(sampler=sampler, trials=n)), 12) for n in (12, 36))
+    assert few == many
+
+
+def test_a_trial_is_poor_under_the_median_of_those_before() -> None:
+    search = make_search(config(together=2))
+    for _ in range(5):
+        search.ask()
+    # The first two are compared with nothing; the others with all before them at the same place.
+    values = [0.5, 0.1, 0.2, 0.4, 0.29]
+    assert [search.report(n, value, 0) for n, value in enumerate(values)] == [
+        *(False, False),
+        True,
+        False,
+        True,
+    ]
+    assert not search.report(4, 0.0, 1)

@@ -107,7 +107,8 @@ def _run_bare(cell: Cell, folder: Path) -> None:
         words = [sys.executable, "-m", "idgen", *command]
         ended = subprocess.run(words, capture_output=True, text=True, check=False)
         if ended.returncode:
-            raise UserError(f"{' '.join(words)}: {ended.stderr.strip().splitlines()[-1]}")
+            said = ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"]
+            raise UserError(f"{' '.join(words)}: {said[-1]}")
 
 
 def check_same(output: Path, number: int, cells: Mapping[str, Cell]) -> None:
