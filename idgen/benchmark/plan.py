@@ -29,7 +29,7 @@ from idgen.prepare import lone_photo_note
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.store import CONTACT_PAGE
 from idgen.runs.freezing import ConfigReader, Identified
-from idgen.runs.stored import as_yaml
+from idgen.runs.stored import as_yaml, make_paths_absolute
 
 # Of a config, what says where and how it runs, not what comes out.
 _PLACES = (
@@ -285,6 +285,7 @@ class _Planner:
         }
         # What the record says by the subject's regime, or not at all.
         place_masks(config, subject, self.of_drawings.get(name, {}))
+        make_paths_absolute(config)  # a worker may start in another folder
         config["trainer"]["default_root_dir"] = str(own / "run")
         config["data"]["subject"]["prepared"] = str(_prepared(preparation.folder))
         path, label = own / "config.yaml", f"{name} / {subject.name} / seed {seed}"

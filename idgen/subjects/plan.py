@@ -107,7 +107,7 @@ def _run_folders(folders: Sequence[Path], root: Path) -> dict[Path, Path]:
                 f"{_PHOTOS}: the runs of {str(other)!r} and {str(path)!r} would have one folder, "
                 f"{root / name}; rename one"
             )
-        if name in ("-", TABLE):
+        if name in ("-", "lock", TABLE):
             raise UserError(f"{_PHOTOS}: {str(path)!r} cannot be a run's name; rename it")
     return {path: root / folder_name(subject_name(path)) for path in folders}
 

@@ -35,6 +35,10 @@ def check_same(config: SweepConfig) -> None:
     """
     earlier = read_json(config.folder / STATE)
     if earlier is None:
+        if (config.folder / "results.json").exists():
+            raise UserError(
+                f"{config.folder} holds a benchmark's results; name a new folder with --output"
+            )
         return
     differing = difference(earlier.get("sweep"), config.decisive)
     if differing is not None:

@@ -52,10 +52,13 @@ def write_outcome(
         return None
     atomic_write(config.folder / "best.yaml", best_config(config, order[0]).encode())
     if len(config.objectives) > 1:
-        (config.folder / "front").mkdir(exist_ok=True)
-        for trial in front(trials, config.objectives):
-            path = config.folder / "front" / f"trial-{trial.number}.yaml"
+        folder = config.folder / "front"
+        folder.mkdir(exist_ok=True)
+        ahead = {folder / f"trial-{t.number}.yaml": t for t in front(trials, config.objectives)}
+        for path, trial in ahead.items():
             atomic_write(path, best_config(config, trial).encode())
+        for path in set(folder.glob("trial-*.yaml")) - ahead.keys():
+            path.unlink()  # of the front no longer
     return order[0]
 
 

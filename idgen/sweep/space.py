@@ -105,6 +105,17 @@ class Parameter:
         return [low + at * step for at in range(int((high - low) / step + 1e-9) + 1)]
 
     @property
+    def size(self) -> int:
+        """How many `choices` there are, without making them."""
+        if not self.is_range:
+            return len(self.choices)
+        assert self.low is not None
+        assert self.high is not None
+        if self.step is None and not self.is_whole:
+            return 0
+        return int((self.high - self.low) / (self.step or 1) + 1e-9) + 1
+
+    @property
     def is_whole(self) -> bool:
         """Whether a range holds whole numbers alone."""
         given = (self.low, self.high, 1 if self.step is None else self.step)
@@ -123,11 +134,11 @@ def grid(space: dict[str, Parameter]) -> list[dict[str, Any]]:
         UserError: If a parameter is a range without steps, or there are too many.
     """
     for key, parameter in space.items():
-        if not parameter.choices:
+        if not parameter.size:
             raise UserError(
                 f"space.{key}: a grid needs values; give some, or a step, or another sampler"
             )
-    count = math.prod(len(parameter.choices) for parameter in space.values())
+    count = math.prod(parameter.size for parameter in space.values())
     if count > _MOST_GRID:
         raise UserError(f"space: its grid has {count} points; {_MOST_GRID} are taken at most")
     choices: Sequence[Sequence[Any]] = [parameter.choices for parameter in space.values()]

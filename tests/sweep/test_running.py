@@ -12,6 +12,7 @@ from idgen.benchmark.cell import DONE, FAILED, Cell, Outcome, write_json
 from idgen.benchmark.config import SubjectPhotos
 from idgen.benchmark.executor import Executor
 from idgen.errors import UserError
+from idgen.sweep.checking import check_same
 from idgen.sweep.config import SweepConfig
 from idgen.sweep.running import run_trials
 from idgen.sweep.search import make_search
@@ -141,3 +142,11 @@ def test_a_poor_trial_is_not_run_on_the_other_subjects(workspace: Workspace) -> 
     assert [trial.status for trial in trials] == ["done", "done", "stopped", "stopped"]
     assert len(executor.ran) == 2 * 2 + 2
     assert Path(config.output).is_dir()
+
+
+def test_a_folder_of_a_benchmark_is_refused(workspace: Workspace) -> None:
+    config = config_of(workspace, "taken")
+    config.folder.mkdir(parents=True)
+    (config.folder / "results.json").write_text("{}")
+    with pytest.raises(UserError, match="holds a benchmark's results"):
+        check_same(config)

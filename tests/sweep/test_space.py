@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from idgen.errors import UserError
 from idgen.sweep.space import Parameter, grid
@@ -51,3 +53,14 @@ def test_a_grid_is_every_combination() -> None:
         grid({"c": Parameter(low=0.1, high=1.0)})
     with pytest.raises(UserError, match="10000 are taken at most"):
         grid({key: Parameter(low=1, high=30) for key in "abc"})
+
+
+def test_a_grid_of_billions_is_counted_and_not_made() -> None:
+    with pytest.raises(UserError, match=r"its grid has 4294967296 points"):
+        grid({"seed_everything": Parameter(low=0, high=2**32 - 1)})
+
+
+@given(st.integers(-5, 5), st.integers(1, 40), st.integers(1, 7))
+def test_a_size_is_the_number_of_choices(low: int, length: int, step: int) -> None:
+    for one in (Parameter(low=low, high=low + length, step=step), Parameter(values=[*range(step)])):
+        assert one.size == len(one.choices)
