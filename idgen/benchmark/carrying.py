@@ -53,22 +53,26 @@ def unpacked(archive: bytes, over: bool) -> None:
 
     Args:
         archive: Of `packed`.
-        over: Whether files that are there are replaced; else they stay.
+        over: Whether files that are there are replaced; else they have to be the same.
 
     Raises:
-        UserError: If a folder cannot be made on this machine.
+        UserError: If a folder cannot be made on this machine, or another file is in the way.
     """
     with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
         for entry in sorted(opened.getmembers(), key=lambda entry: _is_marker(entry.name)):
             path = Path("/") / entry.name
-            if path.exists() and not over:
+            content = opened.extractfile(entry) if entry.isfile() else None
+            if path.is_file() and not over:
+                if content is not None and content.read() != path.read_bytes():
+                    raise UserError(
+                        f"{path} here is another file than where it was planned; move it"
+                    )
                 continue
             try:
                 folder = path if entry.isdir() else path.parent
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UserError(f"cannot make {folder} here: {error.strerror}") from error
-            content = opened.extractfile(entry) if entry.isfile() else None
             if content is not None:
                 atomic_write(path, content.read())
 

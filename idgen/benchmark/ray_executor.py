@@ -3,6 +3,7 @@
 import os
 import tarfile
 import tempfile
+import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,12 +74,14 @@ class RayExecutor(Executor):
         )
         token = self._folder / ".seen-by-all-machines"
         token.parent.mkdir(parents=True, exist_ok=True)
-        token.touch()
+        # Not only that there is one: a driver that was killed elsewhere may have left its own.
+        mark = uuid.uuid4().hex
+        token.write_text(mark)
         threads = os.environ.get("OMP_NUM_THREADS", str(max(1, int(self._cpus))))
         waiting: dict[Any, Cell] = {}
         for cell in cells:
             started(cell)
-            waiting[task.remote(cell, str(token), threads)] = cell
+            waiting[task.remote(cell, (str(token), mark), threads)] = cell
         try:
             while waiting:
                 (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
@@ -90,7 +93,7 @@ class RayExecutor(Executor):
                     continue
                 if ended.outcome is None:
                     needed = ray.put(packed(read_by(cell)))
-                    waiting[task.remote(cell, str(token), threads, needed)] = cell
+                    waiting[task.remote(cell, (str(token), mark), threads, needed)] = cell
                     continue
                 if ended.left is not None:
                     unpacked(ended.left, over=True)
@@ -133,16 +136,20 @@ class Ended(NamedTuple):
     left: bytes | None = None
 
 
-def _run_remote(cell: Cell, token: str, threads: str, needed: bytes | None = None) -> Ended:
+def _run_remote(
+    cell: Cell, token: tuple[str, str], threads: str, needed: bytes | None = None
+) -> Ended:
     """Runs a cell on whatever machine this is.
 
     Args:
         cell: The cell.
-        token: A file in the folder of results, which tells whether this machine sees it.
+        token: A file in the folder of results and what it holds, which tell whether this machine
+            sees it.
         threads: For `OMP_NUM_THREADS`.
         needed: An archive of what the cell reads, for a machine that does not.
     """
-    if Path(token).exists():
+    path, mark = Path(token[0]), token[1]
+    if path.exists() and path.read_text() == mark:
         return Ended(_run_here(cell, threads))
     if needed is None:
         return Ended(None)

@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from idgen.benchmark.carrying import packed, read_by, unpacked
-from idgen.benchmark.cell import Cell
+from idgen.benchmark.cell import Cell, Outcome
 from idgen.benchmark.ray_executor import _run_remote
 from idgen.errors import UserError
 from tests.benchmark.test_executor import calls, make_cell
 
-UNSEEN = "/nowhere/token"
+UNSEEN = ("/nowhere/token", "mark")
 
 
 def with_photos(folder: Path) -> tuple[Cell, Path]:
@@ -61,14 +61,24 @@ def test_it_runs_where_nothing_of_it_was_and_its_results_come_home(tmp_path: Pat
     assert (cell.folder / "fit.log").exists()
 
 
-def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
+def test_what_is_there_is_not_written_over_and_not_taken_for_the_same(tmp_path: Path) -> None:
     cell, photos = with_photos(tmp_path / "there")
     needed = packed(read_by(cell))
+    assert not (_run_remote(cell, UNSEEN, "1", needed).outcome or Outcome(cell, "x")).reason
     (photos / "file").write_text("another's")
     ended = _run_remote(cell, UNSEEN, "1", needed)
     assert ended.outcome is not None
-    assert not ended.outcome.reason
+    assert "photos/file here is another file than at the planner's" in ended.outcome.reason
     assert (photos / "file").read_text() == "another's"
+
+
+def test_a_token_of_another_driver_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    cell, _ = with_photos(tmp_path / "there")
+    token = tmp_path / "token"
+    token.write_text("another's")
+    assert _run_remote(cell, (str(token), "mark"), "1") == (None, None)
+    token.write_text("mark")
+    assert _run_remote(cell, (str(token), "mark"), "1").outcome is not None
 
 
 def test_a_place_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

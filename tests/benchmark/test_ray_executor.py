@@ -76,7 +76,7 @@ def parent_of(argument: str) -> int:
 
 
 def test_a_machine_that_does_not_see_the_folder_says_so_and_runs_nothing(tmp_path: Path) -> None:
-    ended = _run_remote(make_cell(tmp_path), str(tmp_path / "elsewhere" / "token"), "1")
+    ended = _run_remote(make_cell(tmp_path), (str(tmp_path / "elsewhere" / "token"), "mark"), "1")
     assert ended == (None, None)
     assert not calls(tmp_path)
 
