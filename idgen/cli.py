@@ -73,8 +73,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0; 1 if cells of a benchmark or one of several subjects failed; 2 for an
-        error the user can mend; 130 after Ctrl-C; 141 if whoever read the output stopped; 143
-        after SIGTERM.
+        error the user can mend; 130 after Ctrl-C; 138 and 143 after SIGUSR1 and SIGTERM; 141
+        if whoever read the output stopped.
     """
     arguments = [_as_utf8(arg) for arg in (sys.argv[1:] if args is None else args)]
     _print_anything()

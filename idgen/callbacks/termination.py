@@ -1,4 +1,4 @@
-"""SIGTERM, as a cluster sends it before it takes the machine away, and Ctrl-C: save, then stop."""
+"""What a cluster sends before it takes the machine away, and Ctrl-C: save, then stop."""
 
 import signal
 from types import FrameType
@@ -10,17 +10,18 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from idgen.callbacks.checkpoint import AdapterCheckpoint
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# SIGUSR1 is what SLURM jobs often ask for, and is not there on every system.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, *filter(None, [getattr(signal, "SIGUSR1", None)]))
 
 
 class GracefulTermination(Callback):
-    """On SIGTERM or Ctrl-C, saves `last.ckpt` at the end of the step and stops all processes.
+    """On SIGTERM, SIGUSR1 or Ctrl-C, saves `last.ckpt` after the step and stops all processes.
 
     While training, the handler only sets a flag; the processes agree on it after a step, or after
     a batch of drawings of its validation, so that it does not matter which of them got the signal.
     A second signal, or one while nothing that could be saved is under way (preparation, `test`,
     `predict`), ends the process at once. The exit code is 128 plus the signal's number, as a shell
-    gives it: 143 or 130.
+    gives it: 143, 138 or 130.
 
     Attributes:
         received: The signal's number, None if there was none.

@@ -1,7 +1,9 @@
 import csv
+import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import yaml
 from PIL import Image
@@ -103,13 +105,16 @@ def test_sigterm_saves_and_resuming_equals_never_having_stopped(
     )
 
 
-def test_ctrl_c_saves_and_draws_nothing_more(workspace: Workspace) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
+def test_ctrl_c_and_sigusr1_save_and_draw_nothing_more(
+    workspace: Workspace, number: signal.Signals
+) -> None:
     ended = workspace.fit(
         "--trainer.callbacks+=tests.signalling.SignalItself",
         "--trainer.callbacks.step=2",
-        "--trainer.callbacks.number=2",
+        f"--trainer.callbacks.number={int(number)}",
     )
-    assert ended == 130
+    assert ended == 128 + number
     assert checkpoint(workspace.last)["global_step"] == 2
     assert not (workspace.run / "validation" / "step-000002.png").exists()
 
