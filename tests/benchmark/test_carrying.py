@@ -68,7 +68,7 @@ def test_what_is_there_is_not_written_over_and_not_taken_for_the_same(tmp_path: 
     (photos / "file").write_text("another's")
     ended = _run_remote(cell, UNSEEN, "1", needed)
     assert ended.outcome is not None
-    assert "photos/file here is another file than at the planner's" in ended.outcome.reason
+    assert "photos/file here is another file than where it was planned" in ended.outcome.reason
     assert (photos / "file").read_text() == "another's"
 
 
