@@ -262,6 +262,10 @@ class PersonalizationModule(LoggedModule):
 
     # Training
 
+    def on_fit_start(self) -> None:
+        """Forgets what an earlier fit of this module ended with."""
+        self._finite = FiniteLosses()
+
     def on_train_start(self) -> None:
         """Lets the configured optimizer and schedule win over those of a resumed checkpoint."""
         if self.global_step == 0:

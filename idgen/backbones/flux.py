@@ -1,7 +1,6 @@
 """FLUX.1-dev and -schnell, and any pipeline folder of the same layout."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -10,15 +9,13 @@ from torch import Tensor
 from idgen.backbones.backbone import FeatureSpace
 from idgen.backbones.clip_text import encode_clip
 from idgen.backbones.families import advice
-from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.quantization import Dtype
-from idgen.backbones.shifting import log_shift, whole_step_flow
+from idgen.backbones.shifting import SizedFlowBackbone
 from idgen.backbones.t5_text import encode_t5
 from idgen.backbones.text import TextStates, TextTokens
-from idgen.processes import NoiseProcess, RectifiedFlow
 
 
-class FluxBackbone(PipelineBackbone):
+class FluxBackbone(SizedFlowBackbone):
     """A frozen pipeline of CLIP and T5, a transformer over packed latents and a KL autoencoder.
 
     The transformer takes T5's states, CLIP's pooled vector and, in -dev, how strongly it guides
@@ -40,7 +37,6 @@ class FluxBackbone(PipelineBackbone):
     }
     # It was distilled: there is no second prediction to lead away from, in -schnell no scale.
     embeds_guidance = True
-    patch = 2
 
     def __init__(
         self,
@@ -91,11 +87,7 @@ class FluxBackbone(PipelineBackbone):
         width, pooled = (transformer[k] for k in ("joint_attention_dim", "pooled_projection_dim"))
         self.features = FeatureSpace(width, pooled_width=pooled)
         self._is_guided = bool(transformer.get("guidance_embeds"))
-        self.latent_shape = self.latents_of_side(self._side, vae)
-        self.resolution = self._side
-        self.process: RectifiedFlow = whole_step_flow(
-            self.flow_scheduler(), self._patches(self.latent_shape), *self._times
-        )
+        self.set_size(self._side, vae, *self._times)
 
     def _check_layout(self, transformer: Mapping[str, Any], vae: Mapping[str, Any]) -> None:
         """Refuses other families, and texts or latents of other widths than the transformer's."""
@@ -120,13 +112,6 @@ class FluxBackbone(PipelineBackbone):
             raise self.pipeline.refused(
                 f"{self.source!r} has no block_out_channels in vae/config.json"
             )
-
-    def _patches(self, shape: tuple[int, int, int]) -> float:
-        return shape[1] * shape[2] / self.patch**2
-
-    def process_of(self, shape: tuple[int, int, int]) -> NoiseProcess:
-        """Drawings of other sizes are shifted by their own; see `Backbone`."""
-        return replace(self.process, mu=log_shift(self.process.scheduler, self._patches(shape)))
 
     def encode_text(self, tokens: TextTokens) -> TextStates:
         """f_s: T5's states, `B N D`, float32; CLIP's pooled vector."""

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from idgen.processes import RectifiedFlow
+from idgen.backbones.pipeline import PipelineBackbone
+from idgen.processes import NoiseProcess, RectifiedFlow
 
 
 def log_shift(scheduler: Mapping[str, Any], patches: float) -> float | None:
@@ -45,3 +47,42 @@ def whole_step_flow(
     if shift is None:
         shift = float(scheduler.get("shift") or 1.0) if mu is None else math.exp(mu)
     return RectifiedFlow(scheduler, shift, logit_mean, logit_std, mu, whole_steps=True)
+
+
+class SizedFlowBackbone(PipelineBackbone):
+    """A family whose configuration names no size of pictures, and whose shift follows from it."""
+
+    patch = 2
+    process: RectifiedFlow
+
+    def set_size(
+        self,
+        side: int,
+        vae: Mapping[str, Any],
+        shift: float | None,
+        logit_mean: float,
+        logit_std: float,
+    ) -> None:
+        """Sets `latent_shape`, `resolution` and `process`, for `read_configuration`.
+
+        Args:
+            side: Pixels on a side of views and drawings.
+            vae: The autoencoder's configuration.
+            shift: As `whole_step_flow` takes it.
+            logit_mean: Mean of the logit of the training times.
+            logit_std: Its standard deviation.
+
+        Raises:
+            UserError: If the side is no multiple of the patch, or the scheduler none of a flow.
+        """
+        self.latent_shape = self.latents_of_side(side, vae)
+        self.resolution = side
+        patches = self._patches(self.latent_shape)
+        self.process = whole_step_flow(self.flow_scheduler(), patches, shift, logit_mean, logit_std)
+
+    def _patches(self, shape: tuple[int, int, int]) -> float:
+        return shape[1] * shape[2] / self.patch**2
+
+    def process_of(self, shape: tuple[int, int, int]) -> NoiseProcess:
+        """Drawings of other sizes are shifted by their own; see `Backbone`."""
+        return replace(self.process, mu=log_shift(self.process.scheduler, self._patches(shape)))

@@ -1,7 +1,6 @@
 """Z-Image and Z-Image-Turbo, and any pipeline folder of the same layout."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -9,15 +8,13 @@ from torch import Tensor
 
 from idgen.backbones.backbone import FeatureSpace
 from idgen.backbones.families import advice
-from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.quantization import Dtype
-from idgen.backbones.shifting import log_shift, whole_step_flow
+from idgen.backbones.shifting import SizedFlowBackbone
 from idgen.backbones.text import TextStates, TextTokens
 from idgen.errors import first_line
-from idgen.processes import NoiseProcess, RectifiedFlow
 
 
-class ZImageBackbone(PipelineBackbone):
+class ZImageBackbone(SizedFlowBackbone):
     """A frozen pipeline of a language model, a single-stream transformer and a KL autoencoder.
 
     The transformer takes the states before the language model's last layer, of the real tokens
@@ -34,7 +31,6 @@ class ZImageBackbone(PipelineBackbone):
         "text_encoder": "transformers.Qwen3Model",
     }
     tokenizer_kinds: ClassVar[Mapping[str, str]] = {"tokenizer": "AutoTokenizer"}
-    patch = 2
     words_are_tokens = False
 
     def __init__(
@@ -85,11 +81,7 @@ class ZImageBackbone(PipelineBackbone):
         self._check_layout(transformer, vae)
         # A language model's space has no image twin.
         self.features = FeatureSpace(transformer["cap_feat_dim"])
-        self.latent_shape = self.latents_of_side(self._side, vae)
-        self.resolution = self._side
-        self.process: RectifiedFlow = whole_step_flow(
-            self.flow_scheduler(), self._patches(self.latent_shape), *self._times
-        )
+        self.set_size(self._side, vae, *self._times)
 
     def _check_layout(self, transformer: Mapping[str, Any], vae: Mapping[str, Any]) -> None:
         """Refuses other families, and texts or latents of other widths than the transformer's."""
@@ -113,13 +105,6 @@ class ZImageBackbone(PipelineBackbone):
             raise self.pipeline.refused(
                 f"{self.source!r} has no block_out_channels in vae/config.json"
             )
-
-    def _patches(self, shape: tuple[int, int, int]) -> float:
-        return shape[1] * shape[2] / self.patch**2
-
-    def process_of(self, shape: tuple[int, int, int]) -> NoiseProcess:
-        """Drawings of other sizes are shifted by their own; see `Backbone`."""
-        return replace(self.process, mu=log_shift(self.process.scheduler, self._patches(shape)))
 
     def diffusers_guidance(self, scale: float) -> float:
         """The pipeline's is 0 where there is none; see `PipelineBackbone`."""

@@ -14,8 +14,9 @@ from idgen.sampling import DrawingRequest, Sampler
 from tools.train_mini.captioned_latents import CaptionedLatents
 from tools.train_mini.dataset import build_dataset
 from tools.train_mini.flow import FlowDenoising, build_transformer, train
-from tools.train_mini.flow_pipeline import export
+from tools.train_mini.flow_pipeline import assemble
 from tools.train_mini.from_shipped import from_shipped
+from tools.train_mini.pipeline import export
 from tools.train_mini.share import Share
 from tools.train_mini.timed import TimedSchedule, late_fall
 
@@ -52,7 +53,7 @@ def test_it_trains_and_draws_in_idgen(work: Path, tmp_path: Path) -> None:
     first = torch.load(work / "flow.ckpt", weights_only=True)
     train(work, TimedSchedule(3.0, 1e-3, late_fall), 2, 500, "cpu", Share())
     assert torch.load(work / "flow.ckpt", weights_only=True)["step"] > first["step"] > 0
-    export(work, tmp_path / "flow")
+    export(assemble(work), tmp_path / "flow")
     backbone = StableDiffusion3Backbone(str(tmp_path / "flow"), t5_tokens=1)
     assert "text_encoder_3" not in backbone.parts
     backbone.load()

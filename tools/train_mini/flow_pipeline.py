@@ -1,24 +1,21 @@
 """Puts the trained flow parts together as a diffusers pipeline folder of SD 3's layout.
 
-Run as ``python -m tools.train_mini.flow_pipeline --work DIR``; the folder is replaced in one step,
-so it may be done while the transformer still trains.
+Run as ``python -m tools.train_mini.flow_pipeline --work DIR --output FOLDER``; the folder is
+replaced in one step, so it may be done while the transformer still trains. It does not ship.
 """
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import StableDiffusion3Pipeline
 
-from idgen.mini.assets import WEIGHTS
 from tools.command import run
-from tools.train_mini.checksums import write_checksums
 from tools.train_mini.flow import build_flow_scheduler, build_transformer, projected_text_encoder
-from tools.train_mini.install import replace_folder
 from tools.train_mini.needed import made_by
+from tools.train_mini.pipeline import export
 from tools.train_mini.tokenizer import CONTEXT, read_tokenizer
 from tools.train_mini.vae import build_vae
 
@@ -54,27 +51,13 @@ def assemble(work: Path) -> Any:
     )
 
 
-def export(work: Path, folder: Path) -> None:
-    """Write the pipeline into ``folder`` in half precision, replacing what was there."""
-    fresh = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    assemble(work).to(dtype=torch.float16).save_pretrained(fresh)
-    # transformers loads in the type that the configuration names: that of the other parts.
-    for name in ("text_encoder", "text_encoder_2"):
-        config = fresh / name / "config.json"
-        settings = json.loads(config.read_text())
-        config.write_text(json.dumps(settings | {"dtype": "float32"}, indent=2) + "\n")
-    replace_folder(fresh, folder)
-
-
 def main() -> None:
     """Read the command line and do it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the parts")
+    parser.add_argument("--output", type=Path, required=True, help="the pipeline's folder")
     args = parser.parse_args()
-    export(args.work, args.weights / "flow")
-    write_checksums(args.weights)
+    export(assemble(args.work), args.output)
 
 
 if __name__ == "__main__":

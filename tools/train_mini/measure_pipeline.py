@@ -116,10 +116,10 @@ def load_unet(weights: Path) -> Any:
     return pipeline
 
 
-def load_flow(weights: Path) -> tuple[Any, dict[str, int]]:
+def load_flow(folder: Path) -> tuple[Any, dict[str, int]]:
     """The flow's pipeline, and what its calls are told: sizes, and T5's one token of zeros."""
     pipeline = StableDiffusion3Pipeline.from_pretrained(
-        weights / "flow", text_encoder_3=None, tokenizer_3=None
+        folder, text_encoder_3=None, tokenizer_3=None
     )
     return pipeline, {"height": SIDE, "width": SIDE, "max_sequence_length": 1}
 
@@ -170,7 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="measure the mini pipeline")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the parts")
     parser.add_argument("--work", type=Path, required=True, help="where the trained judge is")
-    parser.add_argument("--flow", action="store_true", help="the flow, not the U-Net")
+    parser.add_argument("--flow", type=Path, help="a folder of the flow, in place of the U-Net")
     parser.add_argument("--drawings", type=int, default=400, help="drawings to judge")
     parser.add_argument("--grid", type=Path, help="PNG file to write the drawings to")
     parser.add_argument("--pictures", type=int, default=200, help="for the autoencoder")
@@ -180,7 +180,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     judge = load_judge(args.work)
-    pipeline, settings = load_flow(args.weights) if args.flow else (load_unet(args.weights), {})
+    pipeline, settings = load_flow(args.flow) if args.flow else (load_unet(args.weights), {})
     pipeline.set_progress_bar_config(disable=True)
     asked = wishes(args.drawings)
     images = draw_wishes(pipeline, asked, args.steps, args.guidance, **settings)

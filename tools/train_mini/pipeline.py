@@ -53,15 +53,15 @@ def assemble(work: Path) -> Any:
     )
 
 
-def export(work: Path, folder: Path) -> None:
-    """Write the pipeline into ``folder``, replacing what was there."""
+def export(pipeline: Any, folder: Path) -> None:
+    """Write a pipeline into ``folder`` in half precision, replacing what was there."""
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    assemble(work).to(dtype=torch.float16).save_pretrained(fresh)
+    pipeline.to(dtype=torch.float16).save_pretrained(fresh)
     # transformers loads in the type that the configuration names: that of the other parts.
-    config = fresh / "text_encoder" / "config.json"
-    settings = json.loads(config.read_text())
-    config.write_text(json.dumps(settings | {"dtype": "float32"}, indent=2) + "\n")
+    for config in fresh.glob("text_encoder*/config.json"):
+        settings = json.loads(config.read_text())
+        config.write_text(json.dumps(settings | {"dtype": "float32"}, indent=2) + "\n")
     replace_folder(fresh, folder)
 
 
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the parts")
     args = parser.parse_args()
-    export(args.work, args.weights / "pipeline")
+    export(assemble(args.work), args.weights / "pipeline")
     write_checksums(args.weights)
 
 
