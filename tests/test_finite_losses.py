@@ -6,8 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from idgen.backbones import StableDiffusionBackbone
 from idgen.errors import UserError
 from idgen.finite_losses import FiniteLosses
+from idgen.models.conditioning import TextOnly
+from idgen.models.tuning import LoraTuning
+from idgen.module import PersonalizationModule
 from tests.workspace import Workspace
 
 NUMBER, NO_NUMBER = torch.tensor(0.5), torch.tensor(float("nan"))
@@ -54,6 +58,18 @@ def test_the_last_step_of_a_run_counts_and_nothing_is_written(
     assert workspace.fit(*options) == 2
     assert "the loss is not finite at step 1;" in capsys.readouterr().err
     assert not list(Path(workspace.run).rglob("*.ckpt"))
+
+
+def test_a_second_fit_of_a_module_forgets_what_the_first_ended_with(
+    tiny_pipeline: Path,
+) -> None:
+    backbone = StableDiffusionBackbone(str(tiny_pipeline))
+    module = PersonalizationModule(backbone, LoraTuning(rank=2), TextOnly)
+    module._finite.note(NO_NUMBER, 1, alone)
+    with pytest.raises(UserError, match="step 1"):
+        module.on_train_end()
+    module.on_fit_start()
+    module.on_train_end()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="a CPU has nothing to wait for")

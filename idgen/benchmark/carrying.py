@@ -26,14 +26,14 @@ def read_by(cell: Cell) -> list[Path]:
         Absolute paths of files and folders, none inside another.
     """
     named = [Path(text) for content in cell.files.values() for text in _texts(content)]
-    there = {path for path in [*named, cell.folder] if path.is_absolute() and path.exists()}
+    given = [*named, cell.folder, *cell.beside]
+    there = {path for path in given if path.is_absolute() and path.exists()}
     return sorted(p for p in there if not any(parent in there for parent in p.parents))
 
 
 def left_by(cell: Cell) -> list[Path]:
-    """What a cell's commands leave: its folder, their outputs, the folders of their results."""
-    found = {cell.folder, *(step.result.parent for step in cell.steps)}
-    found |= {step.output for step in cell.steps if step.output is not None}
+    """What a cell's commands leave: its folder, those beside it, the folders of their results."""
+    found = {cell.folder, *cell.beside, *(step.result.parent for step in cell.steps)}
     there = {path for path in found if path.exists()}
     return sorted(p for p in there if not any(parent in there for parent in p.parents))
 

@@ -45,6 +45,7 @@ class Cell:
         record: All that decides its result, places left out; plain JSON values.
         steps: Its commands.
         files: Files that the steps read, by path; written before they start.
+        beside: Folders outside its own that the steps go on in, such as the run's.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Cell:
     record: dict[str, Any]
     steps: tuple[Step, ...]
     files: Mapping[Path, str]
+    beside: tuple[Path, ...] = ()
 
     @property
     def key(self) -> str:

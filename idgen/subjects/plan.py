@@ -162,7 +162,7 @@ def _cell(name: str, config: dict[str, Any], photos: Path, root: Path, test: boo
     command = _idgen("test", f"--ckpt_path={last}", *given, f"--drawings.output={drawn}")
     draw = Step("test", command, drawn / "metrics.json", drawn, verify=check_scores)
     steps = (fit, draw) if test else (fit,)
-    return Cell(name, own, record, steps, {path: as_yaml(config)})
+    return Cell(name, own, record, steps, {path: as_yaml(config)}, beside=(folder,))
 
 
 def _idgen(*arguments: str) -> tuple[str, ...]:

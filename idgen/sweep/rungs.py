@@ -111,6 +111,7 @@ def rung_cell(planned: PlannedCell, steps: int) -> Cell:
         {**whole.record, "rung": steps},
         (replace(fit, command=command, result=scores, verify=None),),
         whole.files,
+        beside=(whole.folder / "run",),
     )
 
 

@@ -101,11 +101,13 @@ def test_a_run_beside_the_cell_comes_home_and_links_are_followed(tmp_path: Path)
     (photos / "lock").mkdir()
     (photos / "lock" / "0.png").write_text("a photo")
     config = {"photos": str(there / "linked")}
-    fit = replace(cell.steps[0], output=cell.folder / "run")
+    (cell.folder / "run").mkdir(parents=True)
+    (cell.folder / "run" / "last.ckpt").write_text("of the rung before")
     rung = replace(
         cell,
         folder=cell.folder / "rungs" / "1",
-        steps=(fit,),
+        beside=(cell.folder / "run",),
+        steps=cell.steps[:1],
         files={cell.folder / "config.yaml": yaml.safe_dump(config)},
     )
     needed = packed(read_by(rung))
@@ -115,6 +117,7 @@ def test_a_run_beside_the_cell_comes_home_and_links_are_followed(tmp_path: Path)
     assert ended.outcome.reason == ""
     assert ended.left is not None
     assert (there / "linked" / "lock" / "0.png").read_text() == "a photo"
+    assert "last.ckpt" in calls(there)[0], "it went on from the rung before"
     assert not (cell.folder / "run").exists()
     shutil.rmtree(there)
     unpacked(ended.left, over=True)
