@@ -13,7 +13,8 @@ from idgen.models.conditioning import TextOnly
 from idgen.sampling import DrawingRequest, Sampler
 from tools.train_mini.captioned_latents import CaptionedLatents
 from tools.train_mini.dataset import build_dataset
-from tools.train_mini.flow import FlowDenoising, build_transformer, train
+from tools.train_mini.denoiser import train_denoiser
+from tools.train_mini.flow import FlowDenoising, build_transformer
 from tools.train_mini.flow_pipeline import assemble
 from tools.train_mini.from_shipped import from_shipped
 from tools.train_mini.pipeline import export
@@ -49,9 +50,10 @@ def test_its_loss_is_that_of_the_velocity(work: Path) -> None:
 
 def test_it_trains_and_draws_in_idgen(work: Path, tmp_path: Path) -> None:
     schedule = TimedSchedule(2.0, 1e-3, late_fall)
-    train(work, schedule, 2, 500, "cpu", Share())
+    given = ("flow", build_transformer, FlowDenoising, work)
+    train_denoiser(*given, schedule, 2, 500, "cpu", Share())
     first = torch.load(work / "flow.ckpt", weights_only=True)
-    train(work, TimedSchedule(3.0, 1e-3, late_fall), 2, 500, "cpu", Share())
+    train_denoiser(*given, TimedSchedule(3.0, 1e-3, late_fall), 2, 500, "cpu", Share())
     assert torch.load(work / "flow.ckpt", weights_only=True)["step"] > first["step"] > 0
     export(assemble(work), tmp_path / "flow")
     backbone = StableDiffusion3Backbone(str(tmp_path / "flow"), t5_tokens=1)

@@ -22,10 +22,10 @@ from idgen.processes import RectifiedFlow
 from idgen.processes.rectified_flow import interpolate
 from tools.command import run
 from tools.train_mini.captioned_latents import CaptionedLatents
+from tools.train_mini.denoiser import train_denoiser
 from tools.train_mini.needed import made_by
 from tools.train_mini.share import Share
-from tools.train_mini.start import start_from
-from tools.train_mini.timed import TimedSchedule, TimedTraining, late_fall, timed_parser
+from tools.train_mini.timed import TimedSchedule, late_fall, timed_parser
 from tools.train_mini.vae import LATENT_CHANNELS
 
 WIDTH = 128  # of the text encoder's states and of its projected vector
@@ -113,39 +113,6 @@ class FlowDenoising:
         return (batch.weights * squared).mean(), squared.mean().detach()
 
 
-def train(
-    work: Path,
-    schedule: TimedSchedule,
-    batch: int,
-    count: int,
-    device: str,
-    share: Share,
-    start: Path | None = None,
-) -> None:
-    """Train the transformer; ``flow.ckpt`` and the latents are written to ``work``.
-
-    Args:
-        work: Folder of the training run.
-        schedule: Time and rates.
-        batch: Pictures a step and process.
-        count: How many of the pictures to train on.
-        device: Torch device.
-        share: This process among those that train together.
-        start: Folder of a transformer whose weights to begin with.
-    """
-    torch.manual_seed(0)
-    transformer = build_transformer().to(device)
-    if start is not None:
-        start_from(transformer, start)
-    data = CaptionedLatents(work, device, batch, count, share)
-    denoising = FlowDenoising(work, transformer, device, data)
-    training = TimedTraining(transformer, denoising.loss, schedule, work / "flow.ckpt", share)
-    training.run(
-        lambda step, loss: f"flow, {step * batch * share.world} samples, loss {loss:.4f}",
-        on_save=data.latents.save,
-    )
-
-
 def main() -> None:
     """Read the command line and train."""
     parser = timed_parser("train the mini flow's transformer", seconds=5400, batch=32, rate=1.5e-3)
@@ -154,7 +121,18 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     schedule = TimedSchedule(args.seconds, args.rate, late_fall, weight_decay=0.01)
     share = Share.from_environment()
-    train(args.work, schedule, args.batch, args.pictures, args.device, share, args.begin_with)
+    train_denoiser(
+        "flow",
+        build_transformer,
+        FlowDenoising,
+        args.work,
+        schedule,
+        args.batch,
+        args.pictures,
+        args.device,
+        share,
+        args.begin_with,
+    )
 
 
 if __name__ == "__main__":

@@ -20,10 +20,10 @@ from idgen.processes import Prediction, VariancePreserving
 from idgen.processes.variance_preserving import add_noise, training_target
 from tools.command import run
 from tools.train_mini.captioned_latents import CaptionedLatents
+from tools.train_mini.denoiser import train_denoiser
 from tools.train_mini.needed import made_by
 from tools.train_mini.share import Share
-from tools.train_mini.start import start_from
-from tools.train_mini.timed import TimedSchedule, TimedTraining, late_fall, timed_parser
+from tools.train_mini.timed import TimedSchedule, late_fall, timed_parser
 from tools.train_mini.vae import LATENT_CHANNELS
 
 _GAMMA = 5.0
@@ -123,39 +123,6 @@ class Denoising:
         return loss, (weights * squared.mean((1, 2, 3))).mean().detach()
 
 
-def train(
-    work: Path,
-    schedule: TimedSchedule,
-    batch: int,
-    count: int,
-    device: str,
-    share: Share,
-    start: Path | None = None,
-) -> None:
-    """Train the U-Net; ``unet.ckpt`` and the latents are written to ``work``.
-
-    Args:
-        work: Folder of the training run.
-        schedule: Time and rates.
-        batch: Pictures a step and process.
-        count: How many of the pictures to train on.
-        device: Torch device.
-        share: This process among those that train together.
-        start: Folder of a U-Net whose weights to begin with.
-    """
-    torch.manual_seed(0)
-    unet = build_unet().to(device)
-    if start is not None:
-        start_from(unet, start)
-    data = CaptionedLatents(work, device, batch, count, share)
-    denoising = Denoising(work, unet, device, data)
-    training = TimedTraining(unet, denoising.loss, schedule, work / "unet.ckpt", share)
-    training.run(
-        lambda step, loss: f"U-Net, {step * batch * share.world} samples, loss {loss:.4f}",
-        on_save=data.latents.save,
-    )
-
-
 def main() -> None:
     """Read the command line and train."""
     parser = timed_parser("train the mini pipeline's U-Net", seconds=18600, batch=16, rate=1e-3)
@@ -168,7 +135,18 @@ def main() -> None:
         time.sleep(2)
     schedule = TimedSchedule(args.seconds, args.rate, late_fall, weight_decay=0.01)
     share = Share.from_environment()
-    train(args.work, schedule, args.batch, args.pictures, args.device, share, args.begin_with)
+    train_denoiser(
+        "unet",
+        build_unet,
+        Denoising,
+        args.work,
+        schedule,
+        args.batch,
+        args.pictures,
+        args.device,
+        share,
+        args.begin_with,
+    )
 
 
 if __name__ == "__main__":
