@@ -41,6 +41,7 @@ _PLACES = (
     ("data", "subject", "prepared"),
     ("data", "test_prompts"),
     ("drawings", "output"),
+    ("compile",),
 )
 
 
