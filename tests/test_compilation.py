@@ -90,7 +90,7 @@ def test_graphs_need_a_cuda_gpu_and_steps_of_one_batch() -> None:
 
 
 def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(ValueError, match="'nothing' is none of torch's: .*inductor"):
+    with pytest.raises(ValueError, match=r"'nothing' is none of torch's: .*inductor"):
         Compilation("always", backend="nothing")
 
 

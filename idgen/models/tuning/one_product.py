@@ -1,7 +1,8 @@
 """LoRA of small layers on a CPU: one product instead of three.
 
-W x + s B A x is (W + s B A) x. The second form costs a gradient of W's size, the first several passes over x and two
-products that are too narrow for a CPU to be fast at; in small layers the second is the faster one.
+W x + s B A x is (W + s B A) x. The second form costs a gradient of W's size, the first several
+passes over x and two products that are too narrow for a CPU to be fast at; in small layers the
+second is the faster one.
 """
 
 from typing import Any
@@ -18,8 +19,8 @@ class OneProduct(nn.Module):
     """The forward pass of a layer of peft's, put before its own."""
 
     base_layer: Any
-    lora_A: Any  # noqa: N815
-    lora_B: Any  # noqa: N815
+    lora_A: Any
+    lora_B: Any
     scaling: dict[str, float]
     active_adapters: list[str]
     merged_adapters: list[str]
