@@ -1,4 +1,4 @@
-"""The main job at the true size of Stable Diffusion 2.1 or 1.5, with random weights.
+"""The main job at the true size of Stable Diffusion 1.5, 2.1 or XL, with random weights.
 
 ``python -m tools.full_size sd21 --work DIR`` writes a pipeline folder and the image encoder of
 that layout to ``DIR`` (about 5 GB), then runs ``idgen fit`` for two steps, the same run cut after
@@ -8,133 +8,30 @@ weights draw noise; what is tried is that the real layouts load, train, fit in m
 """
 
 import argparse
-import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-_VOCABULARY = 49408
-_CONTEXT = 77
+from tools.full_layouts import LAYOUTS, Layout, save_pipeline
 
-
-@dataclass(frozen=True)
-class Layout:
-    """What tells the two families apart.
-
-    Attributes:
-        overlay: Its config.
-        unet: Arguments of its U-Net.
-        text: Arguments of its text encoder.
-        image_encoder: open_clip's name of the text encoder's image twin.
-    """
-
-    overlay: str
-    unet: dict[str, Any]
-    text: dict[str, Any]
-    image_encoder: str
+_ENCODER = "idgen.models.encoders.ImageEncoder"
 
 
-LAYOUTS = {
-    "sd21": Layout(
-        overlay="configs/backbone/sd21.yaml",
-        unet={
-            "cross_attention_dim": 1024,
-            "attention_head_dim": (5, 10, 20, 20),
-            "use_linear_projection": True,
-        },
-        text={
-            "hidden_size": 1024,
-            "intermediate_size": 4096,
-            "num_hidden_layers": 23,
-            "num_attention_heads": 16,
-            "hidden_act": "gelu",
-        },
-        image_encoder="ViT-H-14",
-    ),
-    "sd15": Layout(
-        overlay="configs/backbone/sd15.yaml",
-        unet={"cross_attention_dim": 768, "attention_head_dim": 8},
-        text={
-            "hidden_size": 768,
-            "intermediate_size": 3072,
-            "num_hidden_layers": 12,
-            "num_attention_heads": 12,
-            "hidden_act": "quick_gelu",
-        },
-        image_encoder="ViT-L-14",
-    ),
-}
-
-
-def tokenizer() -> CLIPTokenizer:
-    """CLIP's own tokenizer, from the merges that open_clip ships."""
-    source = Path(open_clip.__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
-    lines = gzip.decompress(source.read_bytes()).decode().split("\n")
-    merges = [tuple(line.split()) for line in lines[1 : _VOCABULARY - 256 - 2 - 256 + 1]]
-    letters = list(open_clip.tokenizer.bytes_to_unicode().values())
-    words = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(m) for m in merges)]
-    words += ["<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {word: index for index, word in enumerate(words)}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=_CONTEXT)
-
-
-def save_pipeline(layout: Layout, folder: Path, prediction_type: str) -> None:
-    """Write a pipeline folder with random weights, in half precision."""
-    torch.manual_seed(0)
-    unet = UNet2DConditionModel(sample_size=64, **layout.unet)
-    vae = AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        sample_size=512,
-    )
-    text = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=_VOCABULARY,
-            max_position_embeddings=_CONTEXT,
-            eos_token_id=49407,
-            **layout.text,
-        )
-    )
-    scheduler = PNDMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        skip_prk_steps=True,
-        steps_offset=1,
-        prediction_type=prediction_type,
-    )
-    pipeline = StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=text,
-        tokenizer=tokenizer(),
-        unet=unet,
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.to(torch.float16).save_pretrained(folder)
-
-
-def save_image_encoder(layout: Layout, folder: Path) -> None:
-    """Write the open_clip folder of the text encoder's image twin, random too."""
+def save_image_encoder(name: str, folder: Path) -> None:
+    """Write the open_clip folder of a text encoder's image twin, random too."""
     torch.manual_seed(1)
-    model = open_clip.create_model(layout.image_encoder, precision="fp16")
+    model = open_clip.create_model(name, precision="fp16")
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"model_cfg": open_clip.get_model_config(layout.image_encoder), "preprocess_cfg": {}}
+    config = {"model_cfg": open_clip.get_model_config(name), "preprocess_cfg": {}}
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors")
@@ -163,21 +60,32 @@ def options(layout: Layout, work: Path, resolution: int) -> list[str]:
         *("--trainer.val_check_interval", "2", "--trainer.num_sanity_val_steps", "0"),
         *("--model.backbone.init_args.dtype", "float32"),
         *("--model.sampler.init_args.steps", "2"),
-        *of_local_folders(work, resolution),
+        *of_local_folders(layout, work, resolution),
     ]
 
 
-def of_local_folders(work: Path, resolution: int) -> list[str]:
+def encoder_folders(layout: Layout, work: Path) -> list[Path]:
+    """Where the image twins of the text encoders lie."""
+    return [work / "encoders" / name for name in layout.image_encoders]
+
+
+def of_local_folders(layout: Layout, work: Path, resolution: int | None) -> list[str]:
     """Options for an overlay: the folders that were written, and the mini world's photos."""
     data, fidelity = "--data.preparation", "--fidelity"
-    encoder = "idgen.models.encoders.ImageEncoder"
+    sources = [
+        {"model": f"local-dir:{folder}", "pretrained": None}
+        for folder in encoder_folders(layout, work)
+    ]
+    encoder: dict[str, Any] = {"class_path": _ENCODER, "init_args": sources[0]}
+    if len(sources) > 1:
+        each = [{"class_path": _ENCODER, "init_args": source} for source in sources]
+        side_by_side = "idgen.models.side_by_side.SideBySideEncoders"
+        encoder = {"class_path": side_by_side, "init_args": {"encoders": each}}
     return [
         *("--model.backbone.init_args.source", str(work / "pipeline")),
         *(f"{data}.segmenter", "idgen.prepare.SamSegmenter"),
-        *(f"{data}.image_encoder", encoder),
-        *(f"{data}.image_encoder.init_args.model", f"local-dir:{work / 'encoder'}"),
-        *(f"{data}.image_encoder.init_args.pretrained", "null"),
-        *(f"{data}.resolution", str(resolution)),
+        *(f"{data}.image_encoder", json.dumps(encoder)),
+        *(() if resolution is None else (f"{data}.resolution", str(resolution))),
         *(f"{fidelity}.clip.init_args.model", "mini"),
         *(f"{fidelity}.clip.init_args.pretrained", "null"),
         *(f"{fidelity}.dino.init_args.model", "mini"),
@@ -212,7 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("layout", choices=sorted(LAYOUTS))
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--resolution", type=int, default=512, help="pixels a side of the photos")
+    parser.add_argument("--resolution", type=int, help="pixels a side of the photos")
     parser.add_argument("--prediction-type", default="epsilon", choices=("epsilon", "v_prediction"))
     parser.add_argument(
         "--only-write",
@@ -221,13 +129,19 @@ def main() -> None:
     )
     args = parser.parse_args()
     layout, work = LAYOUTS[args.layout], args.work.absolute()
-    if not (work / "encoder").exists():
-        save_pipeline(layout, work / "pipeline", args.prediction_type)
-        part = work / "encoder.part"  # what was cut short must not count as written
-        save_image_encoder(layout, part)
-        part.rename(work / "encoder")
+    # What was cut short must not count as written.
+    part = work / "part"
+    if not (work / "pipeline").exists():
+        shutil.rmtree(part, ignore_errors=True)
+        save_pipeline(layout, part, args.prediction_type).rename(work / "pipeline")
+    for name, folder in zip(layout.image_encoders, encoder_folders(layout, work), strict=True):
+        if not folder.exists():
+            save_image_encoder(name, part)
+            folder.parent.mkdir(exist_ok=True)
+            part.rename(folder)
     if args.only_write:
-        print(f"--config={layout.overlay}", *of_local_folders(work, args.resolution), sep="\n")
+        local = of_local_folders(layout, work, args.resolution)
+        print(f"--config={layout.overlay}", *local, sep="\n")
         return
     shared = options(layout, work, args.resolution)
     straight, resumed = (

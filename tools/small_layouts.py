@@ -1,6 +1,6 @@
 """Stable Diffusion 1.5 and 2.1 as they are built, with few channels and random weights.
 
-Names, classes and vocabulary are those of the real ones; `tools/full_size.py` has their widths.
+Names, classes and vocabulary are those of the real ones; `tools/full_layouts.py` has their widths.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tools.full_size import tokenizer
+from tools.full_layouts import tokenizer
 
 WIDTH = 32
 LAYOUTS: dict[str, dict[str, Any]] = {

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from idgen.callbacks.termination import GracefulTermination
 from idgen.runs.cli import IdgenCLI
 from idgen.runs.quiet import HeldLines, quieten
@@ -12,6 +14,7 @@ from idgen.runs.stored import read_stored_run
 from idgen.subjects.options import OPTIONS_SAID, SubjectOptions, take_options
 from idgen.yaml_texts import load_yaml, read_yaml
 
+_OF_A_CPU = "can't allocate memory"
 _DESCRIPTIONS = {
     "fit": "Trains adapters on one subject's photos; prepares the photos first where needed. "
     + OPTIONS_SAID,
@@ -44,9 +47,11 @@ def _run_one(command: str, options: Sequence[str], of_several: Sequence[str]) ->
     termination = GracefulTermination()
     termination.install()
     held = HeldLines()
+    cli = None
     try:
         stored = read_stored_run(_checkpoint(options))
-        IdgenCLI(command, stored, termination, of_several).run(
+        cli = IdgenCLI(command, stored, termination, of_several)
+        cli.run(
             options,
             held,
             usage=f"idgen {command} --config FILE [--config OVERLAY ...] [--KEY VALUE ...]",
@@ -55,10 +60,22 @@ def _run_one(command: str, options: Sequence[str], of_several: Sequence[str]) ->
     except SystemExit:
         if termination.received is None:
             raise
+    except (RuntimeError, MemoryError) as error:
+        if cli is None or cli.parsed is None or not _is_out_of_memory(error):
+            raise
+        from idgen.commands.out_of_memory import out_of_memory
+
+        raise out_of_memory(error, cli.parsed, cli.device) from error
     finally:
         held.drop()
         termination.restore()
     return termination.exit_code
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory is used up, a GPU's or the machine's."""
+    of_a_cpu = isinstance(error, RuntimeError) and _OF_A_CPU in str(error)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or of_a_cpu
 
 
 def _checkpoint(options: Sequence[str]) -> str | None:

@@ -10,8 +10,8 @@ from jsonargparse import Namespace
 
 from idgen.data.datamodule import SubjectDataModule
 from idgen.doctor.finding import Findings, State
-from idgen.doctor.memory import memory_needed
 from idgen.doctor.prediction import better_prediction, prediction_errors
+from idgen.doctor.saving import count_step, savings
 from idgen.doctor.surroundings import in_words, look_at_devices, look_at_versions, memory_there
 from idgen.doctor.trial import STEPS, try_training
 from idgen.errors import UserError, first_line
@@ -43,7 +43,7 @@ def examine(configs: Sequence[str], settings: Mapping[str, Any], trial: bool = T
     except UserError as error:
         findings.add("config", str(error), State.fails)
         return findings
-    Examination(built, findings).run(trial)
+    Examination(built, findings, reader).run(trial)
     return findings
 
 
@@ -54,10 +54,12 @@ class Examination:
     Attributes:
         built: Its parts, light.
         findings: What is found.
+        reader: Builds parts.
     """
 
     built: BuiltRun
     findings: Findings
+    reader: ConfigReader
 
     @property
     def module(self) -> PersonalizationModule:
@@ -188,27 +190,29 @@ class Examination:
     def _memory(self) -> None:
         if self.findings.failed:
             return
-        needed = memory_needed(self.module, self.data.batch_size)
         device = torch.device("cpu")
         if str(self.config.trainer.accelerator) != "cpu" and torch.cuda.is_available():
             device = torch.device("cuda", 0)
+        needed = count_step(self.config, self._build, device)
         there = memory_there(device)
         says = (
             f"{in_words(needed.total)} for a training step, counted: {in_words(needed.frozen)} "
             f"frozen weights, {in_words(needed.trained)} for what is trained, "
-            f"{in_words(needed.activations)} kept for the backward pass"
+            f"{in_words(needed.activations)} for the passes"
         )
         if there is None:
             self.findings.add("memory", f"{says}; how much is free is not known", State.note)
         elif needed.total > there:
-            mend = (
-                "lower --data.batch_size, set gradient_checkpointing of the backbone, or take its "
-                "dtype bfloat16"
-            )
+            helps = map(str, savings(self.config, self._build, device))
+            mend = ", ".join(helps) or "take a smaller backbone"
             more = f"{says}; {in_words(there)} are free: {mend}"
             self.findings.add("memory", more, State.fails)
         else:
             self.findings.add("memory", f"{says}; {in_words(there)} are free")
+
+    def _build(self, config: Namespace) -> PersonalizationModule:
+        module: PersonalizationModule = self.reader.build(config).parts.model
+        return module
 
     def _trial(self) -> None:
         with self.findings.of("training", self._reword):

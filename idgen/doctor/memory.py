@@ -1,19 +1,26 @@
 """How much memory training needs, counted on networks that have shapes and no weights."""
 
 import copy
+import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import Variable
 
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.quantization import BYTES
-from idgen.backbones.text import TextStates
+from idgen.data.prompts import with_token
+from idgen.doctor.made_up import MadeUpBatches
+from idgen.doctor.peak import CudaRules, PeakMemory
 from idgen.module import PersonalizationModule
 
 _FLOAT32 = 4
+_MIXED = {"bf16": torch.bfloat16, "16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,8 @@ class MemoryNeeded:
     Attributes:
         frozen: The frozen weights.
         trained: Trained weights, their gradients and the optimizer's state.
-        activations: What the denoiser keeps for the backward pass.
+        activations: All else at the step's peak: what the passes keep for the backward pass, and
+            what they need in between.
     """
 
     frozen: int
@@ -36,19 +44,36 @@ class MemoryNeeded:
         return self.frozen + self.trained + self.activations
 
 
-def memory_needed(module: PersonalizationModule, batch_size: int) -> MemoryNeeded:
+def memory_needed(
+    module: PersonalizationModule,
+    batch_size: int,
+    precision: str | int | None = None,
+    on_gpu: bool = False,
+    latent_shape: tuple[int, int, int] | None = None,
+) -> MemoryNeeded:
     """Counts the memory of a training step; no weights are loaded.
 
     Args:
         module: Light.
         batch_size: Rows of a batch.
+        precision: The trainer's, such as `bf16-mixed`.
+        on_gpu: Whether it is of CUDA's; there need not be a GPU.
+        latent_shape: C h w of the photos' latents; None for the backbone's own.
     """
-    backbone = module.backbone
     trained = sum(shape.numel() for shape in module.trained_shapes.values())
-    each = 2 + _states_of(module)
-    rows = batch_size * module.objective.passes
-    held = round(_FLOAT32 * trained * each)
-    return MemoryNeeded(_frozen(backbone), held, _activations(module, max(1, rows)))
+    held = round(_FLOAT32 * trained * (2 + _states_of(module)))
+    half = str(precision).partition("-")[0]
+    mixed = _MIXED.get(half)
+
+    def peak(rows: int) -> int:
+        rules = CudaRules(mixed) if on_gpu else nullcontext()
+        return _peak(module, rows, mixed, rules, latent_shape)
+
+    activations = peak(1)
+    if batch_size > 1:
+        # All further rows take as much as the second.
+        activations += (batch_size - 1) * (peak(2) - activations)
+    return MemoryNeeded(_frozen(module.backbone), held, activations)
 
 
 def _frozen(backbone: Backbone) -> int:
@@ -78,31 +103,58 @@ def _states_of(module: PersonalizationModule) -> float:
     return held / (_FLOAT32 * weight.numel())
 
 
-def _activations(module: PersonalizationModule, rows: int) -> int:
-    """Bytes that the denoiser keeps of so many rows: one is counted, and taken so often.
+def _without_weights(module: PersonalizationModule) -> PersonalizationModule:
+    """The module with networks that have shapes and no weights, for a step of its own."""
+    backbone = module.backbone.skeleton()
+    backbone.to(module.backbone.dtype)
+    backbone.attach(copy.deepcopy(module.tuning), module.words)
+    bare = copy.copy(module)
+    bare._trainer = None
+    # It hides next to nothing, and asks the trainer how far the run has come.
+    bare.background_noise = None
+    conditioning = copy.deepcopy(module.conditioning)
+    bare._modules = {**module._modules, "backbone": backbone, "conditioning": conditioning}
+    bare.__dict__.pop("conditioning", None)
+    return bare
 
-    The networks have shapes and a device, for which attention's way of calculating is chosen as it
-    would be for real ones.
-    """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kept: dict[int, Tensor] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
-        kept.setdefault(tensor.untyped_storage()._cdata, tensor)
-        return tensor
+def _peak(
+    module: PersonalizationModule,
+    rows: int,
+    mixed: torch.dtype | None,
+    rules: AbstractContextManager[Any],
+    latent_shape: tuple[int, int, int] | None,
+) -> int:
+    """Bytes at a step's peak beside weights, gradients and the optimizer's state."""
+    words, memory = module.words, PeakMemory()
+    prompt = f"a photo of a [V] {words.class_noun}"
+    batches = MadeUpBatches(module, rows, with_token(prompt, words.token), prompt, latent_shape)
+    batch, bare = batches.batch(0), _without_weights(module)
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cpu"):
+        for part in (bare.backbone, bare.conditioning):
+            part.to_empty(device="cpu")
+        trained = [weight for weight in bare.parameters() if weight.requires_grad]
+        for weight in trained:
+            # Lightning lets the last step's gradients go once the passes are made.
+            weight.grad = torch.empty_like(weight)
+            memory.note(weight.grad)
+        for tensor in (*bare.parameters(), *bare.buffers()):
+            memory.note(tensor)
+        before = memory.now
+        with memory, rules, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*self.log.*")
+            with torch.autocast("cpu", mixed or torch.bfloat16, enabled=mixed is not None):
+                loss = bare.training_step(batch, 0)
+            for weight in trained:
+                weight.grad = None
+            _go_backward(loss)
+    return memory.peak - before
 
-    length = module.backbone.tokenize([""]).ids[0].shape[1]
-    space, shape = module.backbone.features, module.backbone.latent_shape
-    bare = module.backbone.skeleton()
-    copy.deepcopy(module.tuning).attach(bare, module.words)
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.device(device):
-        backbone = bare.to_empty(device=device)
-        pooled = None if space.pooled_width is None else torch.empty(1, space.pooled_width)
-        mask = torch.ones(1, length, dtype=torch.bool)
-        text = TextStates(torch.empty(1, length, space.width), mask, pooled)
-        own = {weight.untyped_storage()._cdata for weight in backbone.parameters()}
-        noisy = torch.empty(1, *shape, requires_grad=True)
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            backbone.predict(noisy, torch.empty(1), text)
-        sizes = [tensor.untyped_storage().nbytes() for at, tensor in kept.items() if at not in own]
-    return rows * sum(sizes)
+
+def _go_backward(loss: Tensor) -> None:
+    """`loss.backward()` under the rules, which that leaves out: for what is calculated again."""
+    engine: Any = Variable._execution_engine  # type: ignore[attr-defined]
+    one = (torch.ones_like(loss),)
+    engine.run_backward(
+        (loss,), one, False, False, (), allow_unreachable=True, accumulate_grad=True
+    )

@@ -1,8 +1,7 @@
 """A few training steps on this device: how long one takes, and whether it changes anything."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -11,12 +10,10 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
-from idgen.data.batch import PriorBatch, SceneBatch, ShownPhotos, SubjectBatch
 from idgen.data.datamodule import SubjectDataModule
-from idgen.data.prompts import without_token
-from idgen.models.decoupling import PhotoFeatures
+from idgen.doctor.made_up import MadeUpBatches
 from idgen.module import PersonalizationModule
 from idgen.runs.quiet import HeldLines
 
@@ -67,6 +64,9 @@ def try_training(
         UserError: If weights do not fit, or the loss is not finite.
     """
     watch, held = _Stopwatch(), HeldLines()
+    subject = data.subject
+    spoken = subject.spoken(subject.prompt)
+    batches = MadeUpBatches(module, data.batch_size, spoken, subject.prompt)
     settings = {name: trainer[name] for name in _OF_THE_TRIAL if name in trainer}
     with TemporaryDirectory() as root:
         made = L.Trainer(
@@ -87,7 +87,7 @@ def try_training(
             device = made.strategy.root_device
             module.to(device)
             before = _predicted(module, device)
-            made.fit(module, DataLoader(_MadeUp(module, data), batch_size=None))
+            made.fit(module, DataLoader(batches, batch_size=None))
         finally:
             held.drop()
     module.to(device)
@@ -110,53 +110,3 @@ def _predicted(module: PersonalizationModule, device: torch.device) -> Tensor:
     predicted = backbone.predict(noise.to(device), times, module.conditioning.infer(text))
     module.train(was_training)
     return predicted.cpu()
-
-
-@dataclass
-class _MadeUp(IterableDataset[SubjectBatch]):
-    """Batches of the run's shapes, of noise."""
-
-    module: PersonalizationModule
-    data: SubjectDataModule
-    generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
-
-    def __iter__(self) -> Iterator[SubjectBatch]:
-        position = 0
-        while True:
-            yield self._batch(position)
-            position += 1
-
-    def _batch(self, position: int) -> SubjectBatch:
-        rows, objective = self.data.batch_size, self.module.objective
-        subject = self.data.subject
-        plain = without_token(subject.prompt)
-        latents, flat = self._latents(rows), self._latents(rows) * 0 - 10
-        mask = torch.zeros(rows, 1, *latents.shape[2:])
-        mask[..., latents.shape[2] // 4 :, latents.shape[3] // 4 :] = 1
-        numbers = torch.arange(rows) % max(2, objective.least_photos)
-        prior = PriorBatch(latents, flat, (plain,) * rows) if objective.needs_class_images else None
-        scenes = (
-            SceneBatch(latents, flat, mask, self._features(rows), (plain,) * rows)
-            if objective.needs_scene_images
-            else None
-        )
-        return SubjectBatch(
-            latents,
-            flat,
-            mask,
-            self._features(rows),
-            (subject.spoken(subject.prompt),) * rows,
-            (plain,) * rows,
-            position,
-            prior,
-            ShownPhotos(numbers, int(numbers.max()) + 1),
-            scenes,
-        )
-
-    def _latents(self, rows: int) -> Tensor:
-        return torch.randn(rows, *self.module.backbone.latent_shape, generator=self.generator)
-
-    def _features(self, rows: int) -> PhotoFeatures:
-        width = self.module.conditioning.image_width or self.module.backbone.features.width
-        made = torch.randn(2, rows, width, generator=self.generator)
-        return PhotoFeatures(*made)

@@ -139,7 +139,7 @@ class IdgenCLI(PartsCLI):
         first = [flag for config in configs for flag in ("--config", config)]
         with (
             ExitStack() as self.folder_lock,
-            keys_in_errors(self._parsed),
+            keys_in_errors(lambda: self.parsed),
             quiet_writers(),
             self._folder_in_errors(),
         ):
@@ -151,12 +151,14 @@ class IdgenCLI(PartsCLI):
         try:
             yield
         except OSError as error:
-            config = self._parsed()
+            config = self.parsed
             if error.filename is None and config is not None:
                 error.filename = config.trainer.default_root_dir
             raise
 
-    def _parsed(self) -> Namespace | None:
+    @property
+    def parsed(self) -> Namespace | None:
+        """The command's config; None until it is read."""
         config = getattr(self, "config", None)
         return None if config is None else config.get(self.command)
 
@@ -208,7 +210,7 @@ class IdgenCLI(PartsCLI):
                 check_callbacks(self.trainer.callbacks)  # type: ignore[attr-defined]
                 check_end(self.trainer)
                 check_monitors(self.trainer.callbacks, self.model)  # type: ignore[attr-defined]
-                self._compilation.check(self._device, self.trainer.accumulate_grad_batches)
+                self._compilation.check(self.device, self.trainer.accumulate_grad_batches)
                 self._settle_fit()
                 self._compile()
             else:
@@ -226,13 +228,15 @@ class IdgenCLI(PartsCLI):
         return compilation
 
     @property
-    def _device(self) -> torch.device:
-        return self.trainer.strategy.root_device
+    def device(self) -> torch.device:
+        """Where it runs; the CPU until that is settled."""
+        trainer = getattr(self, "trainer", None)
+        return torch.device("cpu") if trainer is None else trainer.strategy.root_device
 
     def _compile(self) -> None:
         """Decides whether the denoiser is compiled, and says so."""
         steps = expected_steps(self.trainer, self.datamodule.steps_per_epoch)
-        plan = self._compilation.plan(self._device, steps)
+        plan = self._compilation.plan(self.device, steps)
         if plan.says is not None:
             rank_zero_info(plan.says)
         if plan.compiles:

@@ -1,0 +1,105 @@
+"""Settings under which a training step needs less memory, and by how much less."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+
+from idgen.backbones.pipeline import PipelineBackbone
+from idgen.doctor.memory import MemoryNeeded, memory_needed
+from idgen.doctor.surroundings import in_words
+from idgen.errors import UserError
+from idgen.module import PersonalizationModule
+
+_BACKBONE, _PREPARATION = "model.backbone.init_args", "data.preparation.init_args"
+_SIDE = 64  # pixels; sizes are multiples of it
+
+Settings = Mapping[str, Any]
+BuildModule = Callable[[Namespace], PersonalizationModule]
+
+
+@dataclass(frozen=True)
+class Saving:
+    """A change that would help.
+
+    Attributes:
+        settings: What is set, by key.
+        saved: Bytes less at a step's peak.
+    """
+
+    settings: Settings
+    saved: int
+
+    def __str__(self) -> str:
+        given = " with ".join(
+            f"--{key} {str(value).lower() if isinstance(value, bool) else value}"
+            for key, value in self.settings.items()
+        )
+        return f"{given} ({in_words(self.saved)} less)"
+
+
+def count_step(
+    config: Namespace, build: BuildModule, device: torch.device, settings: Settings | None = None
+) -> MemoryNeeded:
+    """Counts a training step of a config.
+
+    Args:
+        config: Parsed.
+        build: Builds a config's module, light.
+        device: Of the training.
+        settings: Over the config, by key.
+
+    Raises:
+        UserError: If the settings cannot be.
+    """
+    changed = config.clone()
+    for key, value in (settings or {}).items():
+        changed[key] = value
+    module = build(changed)
+    side = changed.get(f"{_PREPARATION}.resolution")
+    shape = None if side is None else module.backbone.latent_shape_of(side, side)
+    rows, precision = changed.data.batch_size, changed.trainer.precision
+    return memory_needed(module, rows, precision, device.type == "cuda", shape)
+
+
+def savings(config: Namespace, build: BuildModule, device: torch.device) -> list[Saving]:
+    """What would help, the most first; each by itself.
+
+    Args:
+        config: Parsed.
+        build: Builds a config's module, light.
+        device: Of the training.
+    """
+    now = count_step(config, build, device).total
+    found = []
+    for settings in _changes(config, build(config), device):
+        try:
+            less = now - count_step(config, build, device, settings).total
+        except (UserError, ValueError):
+            continue  # such as a size that the backbone cannot have
+        if less > 0:
+            found.append(Saving(settings, less))
+    return sorted(found, key=lambda saving: -saving.saved)
+
+
+def _changes(
+    config: Namespace, module: PersonalizationModule, device: torch.device
+) -> Iterator[Settings]:
+    if config.get(f"{_BACKBONE}.gradient_checkpointing") is False:
+        yield {f"{_BACKBONE}.gradient_checkpointing": True}
+    if device.type == "cuda" and config.get(f"{_BACKBONE}.dtype") == "float32":
+        yield {f"{_BACKBONE}.dtype": "bfloat16"}
+    if device.type == "cuda" and str(config.trainer.precision or "32").startswith("32"):
+        yield {"trainer.precision": "bf16-mixed"}
+    rows, gathered = config.data.batch_size, config.trainer.accumulate_grad_batches
+    if rows > 1:
+        half = rows // 2
+        whole = {"trainer.accumulate_grad_batches": -(-rows // half) * gathered}
+        yield {"data.batch_size": half, **whole}
+    if isinstance(module.backbone, PipelineBackbone):
+        side = config.get(f"{_PREPARATION}.resolution") or module.backbone.resolution
+        smaller = side * 3 // 4 // _SIDE * _SIDE
+        if smaller >= _SIDE:
+            yield {f"{_PREPARATION}.resolution": smaller}

@@ -1,0 +1,97 @@
+"""A run whose device has too little memory ends with a line that says what would help."""
+
+import re
+from typing import Any
+
+import pytest
+import torch
+
+from idgen.backbones.latents import KLAutoencoder
+from idgen.commands.out_of_memory import out_of_memory
+from idgen.doctor.saving import count_step, savings
+from idgen.module import PersonalizationModule
+from idgen.runs.freezing import ConfigReader
+from tests.workspace import Workspace
+
+
+def too_much(*args: Any, **kwargs: Any) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nSee ...")
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> str:
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_in_a_step_it_names_settings_and_amounts(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PersonalizationModule, "on_before_backward", too_much)
+    assert workspace.fit("--trainer.num_sanity_val_steps=0", "--data.batch_size=4") == 2
+    line = last_line(capsys)
+    assert line.startswith("idgen fit: error: out of memory on cpu in training: ")
+    assert re.search(
+        r"a step needs \S+ .iB, counted; what would help: .*--data.batch_size 2 with", line
+    )
+
+
+def test_in_a_drawing_it_names_what_drawings_take(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KLAutoencoder, "decode", too_much)
+    assert workspace.fit("--data.drawing_batch_size=6") == 2
+    line = last_line(capsys)
+    assert "out of memory on cpu while 6 pictures were drawn at a time" in line
+    assert "--data.drawing_batch_size to 3" in line
+
+
+def test_other_errors_stay_what_they_are(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(PersonalizationModule, "training_step", wrong)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        workspace.fit("--trainer.num_sanity_val_steps=0")
+
+
+def test_amounts_are_those_of_the_changed_settings(workspace: Workspace) -> None:
+    reader = ConfigReader()
+    config = reader.read([str(workspace.config)], {"data.batch_size": 5})
+
+    def build(changed: Any) -> PersonalizationModule:
+        module: PersonalizationModule = reader.build(changed).parts.model
+        return module
+
+    gpu = torch.device("cuda")
+    now = count_step(config, build, gpu).total
+    found = savings(config, build, gpu)
+    changed = {key for saving in found for key in saving.settings}
+    backbone = "model.backbone.init_args"
+    assert {f"{backbone}.gradient_checkpointing", f"{backbone}.dtype"} <= changed
+    assert {"trainer.precision", "data.batch_size"} <= changed
+    assert [saving.saved for saving in found] == sorted((s.saved for s in found), reverse=True)
+    for saving in found:
+        assert saving.saved == now - count_step(config, build, gpu, saving.settings).total > 0
+    (halved,) = (saving for saving in found if "data.batch_size" in saving.settings)
+    # As many photos a step of the optimizer, or more.
+    assert halved.settings == {"data.batch_size": 2, "trainer.accumulate_grad_batches": 3}
+    error = RuntimeError()
+    line = str(out_of_memory(error, config, gpu, build))
+    assert line.startswith("out of memory on cuda in training: a step needs ")
+    assert all(str(saving) in line for saving in found)
+    assert re.search(
+        r"--data.batch_size 2 with --trainer.accumulate_grad_batches 3 \(\S+ .iB", line
+    )
+
+
+def test_what_cannot_be_counted_still_ends_with_a_line(workspace: Workspace) -> None:
+    config = ConfigReader().read([str(workspace.config)], {})
+
+    def refuse(changed: Any) -> PersonalizationModule:
+        raise RuntimeError("no such class")
+
+    line = str(out_of_memory(RuntimeError(), config, torch.device("cuda"), refuse))
+    assert "lower --data.batch_size" in line
