@@ -64,6 +64,11 @@ class Optimization:
         groups += [{"params": list(text), "lr": self.text_lr}]
         return in_one_pass(self.optimizer(groups))
 
+    @property
+    def takes_scaled_gradients(self) -> bool:
+        """Whether the optimizer itself undoes what mixed precision scales gradients by."""
+        return bool(getattr(self.optimizer([_unimportant()]), "_step_supports_amp_scaling", False))
+
     def plateau(self) -> ReduceLROnPlateau | None:
         """The schedule, over a parameter of no consequence, where it follows a score."""
         if self.scheduler is None:

@@ -1,5 +1,6 @@
 """The optimizer and its schedule, built for parameters."""
 
+import copy
 from functools import partial
 from typing import Any
 
@@ -84,3 +85,45 @@ def test_a_schedule_shorter_than_the_run_is_refused_before_it(steps: int) -> Non
 )
 def test_a_schedule_without_an_end_fits_any_run(schedule: Any) -> None:
     Optimization(SGD, schedule).check_length(50)
+
+
+def steps_of(optimizer: torch.optim.Optimizer, weight: torch.nn.Parameter, count: int) -> None:
+    for number in range(count):
+        weight.grad = torch.sin(torch.arange(6.0) + number)
+        optimizer.step()
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+def test_adam_changes_all_weights_in_one_call_and_as_before(kind: Any) -> None:
+    start = torch.linspace(-1, 1, 6)
+    ours, torchs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    factory = partial(kind, lr=0.1, weight_decay=0.1)
+    optimizer = Optimization(factory, None).configured([ours])
+    assert optimizer.param_groups[0]["fused"]
+    steps_of(optimizer, ours, 3)
+    steps_of(factory([torchs]), torchs, 3)
+    torch.testing.assert_close(ours, torchs)
+
+
+@pytest.mark.parametrize("asked", [{"foreach": True}, {"fused": False}, {"differentiable": True}])
+def test_what_was_asked_of_adam_stays(asked: dict[str, bool]) -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = Optimization(partial(torch.optim.AdamW, **asked), None).configured([weight])
+    assert not optimizer.param_groups[0]["fused"]
+
+
+def test_a_checkpoint_of_the_loop_goes_on_in_one_call() -> None:
+    first, second = (torch.nn.Parameter(torch.ones(6)) for _ in range(2))
+    factory = partial(torch.optim.AdamW, lr=0.1)
+    loop = factory([first])
+    steps_of(loop, first, 2)
+    resumed = Optimization(factory, None).configured([second])
+    resumed.load_state_dict(copy.deepcopy(loop.state_dict()))
+    with torch.no_grad():
+        second.copy_(first)
+    assert not resumed.param_groups[0]["fused"]
+    Optimization(factory, None).resumed(resumed, 2)
+    assert resumed.param_groups[0]["fused"]
+    steps_of(loop, first, 2)
+    steps_of(resumed, second, 2)
+    torch.testing.assert_close(second, first)

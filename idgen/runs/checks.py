@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import torch
 from jsonargparse import Namespace
 from lightning import Trainer
 
@@ -12,6 +13,7 @@ from idgen.evaluation.fidelity import FidelityScores
 from idgen.files import check_output, check_writable
 from idgen.integrity import WEIGHTS_ALONE
 from idgen.module import PersonalizationModule
+from idgen.optimization import Optimization
 from idgen.prepare.store import Store
 from idgen.runs.building import IS_NULL, nulls_of
 from idgen.runs.folder import ROOT_KEY
@@ -93,6 +95,43 @@ def check_precision(config: Namespace) -> None:
         raise UserError(
             f"--trainer.precision {precision} casts what is trained too, which stays in float32: "
             f"take {precision.replace('true', 'mixed')}"
+        )
+
+
+def check_device(trainer: Namespace, device: torch.device) -> None:
+    """Refuses a precision that the device does not calculate in.
+
+    Args:
+        trainer: Its section of a config.
+        device: Of the run.
+
+    Raises:
+        UserError: If a GPU has no bfloat16.
+    """
+    if not str(trainer.precision).startswith("bf16") or device.type != "cuda":
+        return
+    if not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise UserError(
+            f"--trainer.precision {trainer.precision}: {torch.cuda.get_device_name(device)} does "
+            "not calculate in bfloat16; take 16-mixed, and float16 for the backbone's dtype"
+        )
+
+
+def check_clipping(optimization: Optimization, trainer: Trainer) -> None:
+    """Refuses an optimizer that scales gradients by itself where they are to be clipped before.
+
+    Args:
+        optimization: Of the run.
+        trainer: Of the run.
+
+    Raises:
+        UserError: If it is such a one.
+    """
+    scales = getattr(trainer.precision_plugin, "scaler", None) is not None
+    if scales and trainer.gradient_clip_val and optimization.takes_scaled_gradients:
+        raise UserError(
+            "--trainer.gradient_clip_val: with fused: true the optimizer scales gradients by "
+            "itself in 16-mixed, after they would be clipped; leave fused out"
         )
 
 

@@ -32,6 +32,8 @@ from idgen.module import PersonalizationModule
 from idgen.prepare.kohya_folders import kohya_root
 from idgen.runs.building import note_parts
 from idgen.runs.checks import (
+    check_clipping,
+    check_device,
     check_drawings,
     check_launch,
     check_nulls,
@@ -52,6 +54,7 @@ from idgen.runs.trainer import (
     check_end,
     check_trainer_values,
     expected_steps,
+    let_gradients_share_memory,
     untrained_note,
 )
 from idgen.threads import share_cores
@@ -210,6 +213,8 @@ class IdgenCLI(PartsCLI):
                 check_callbacks(self.trainer.callbacks)  # type: ignore[attr-defined]
                 check_end(self.trainer)
                 check_monitors(self.trainer.callbacks, self.model)  # type: ignore[attr-defined]
+                check_device(self.config[self.command].trainer, self.device)
+                check_clipping(self.model.optimization, self.trainer)
                 self._compilation.check(self.device, self.trainer.accumulate_grad_batches)
                 self._settle_fit()
                 self._compile()
@@ -318,6 +323,7 @@ class IdgenCLI(PartsCLI):
             made = super().instantiate_trainer(**kwargs)
         except RuntimeError as error:  # Lightning's about what launches processes, such as Slurm
             raise UserError(f"trainer: {first_line(error, 200)}") from error
+        let_gradients_share_memory(made.strategy)
         threads = share_cores(made.num_devices)
         if self.command == "fit":
             rank_zero_info(threads)

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
     Timer,
 )
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 from lightning.pytorch.trainer.states import TrainerFn
 
 from idgen.errors import UserError
@@ -98,6 +99,19 @@ def _check_windows(trainer: Namespace) -> None:
                 f"trainer.accumulate_grad_batches, {gathered}: the last step of an epoch would be "
                 "cut; give a whole number of batches that is one"
             )
+
+
+def let_gradients_share_memory(strategy: Strategy) -> None:
+    """Has processes that average gradients keep these once, and not in a buffer besides.
+
+    Sums and results are the same. What a user's own strategy says of it stays. Graphs are not
+    said to be static: terms and routing may take other ways from step to step.
+
+    Args:
+        strategy: The trainer's, of any kind.
+    """
+    if type(strategy) is DDPStrategy:
+        strategy._ddp_kwargs.setdefault("gradient_as_bucket_view", True)
 
 
 def check_end(trainer: L.Trainer) -> None:

@@ -1,13 +1,25 @@
 """The trainer's numbers, what a run waits for, and whether anything was trained."""
 
+from functools import partial
 from typing import Any
 
 import pytest
+import torch
+from jsonargparse import Namespace
 from lightning import Trainer
 from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from idgen.cli import main
-from idgen.runs.trainer import check_end, expected_steps, untrained_note
+from idgen.errors import UserError
+from idgen.optimization import Optimization
+from idgen.runs.checks import check_clipping, check_device
+from idgen.runs.trainer import (
+    check_end,
+    expected_steps,
+    let_gradients_share_memory,
+    untrained_note,
+)
 from tests.workspace import Workspace
 
 
@@ -152,3 +164,50 @@ def test_a_fit_that_trains_says_nothing_of_it(
 def test_a_trainer_that_did_not_fit_has_nothing_to_say() -> None:
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     assert untrained_note(trainer, 0) is None
+
+
+def test_processes_keep_gradients_once_unless_told_otherwise() -> None:
+    plain, told = DDPStrategy(), DDPStrategy(gradient_as_bucket_view=False)
+    for strategy in (plain, told, SingleDeviceStrategy()):
+        let_gradients_share_memory(strategy)
+    assert plain._ddp_kwargs == {"gradient_as_bucket_view": True}
+    assert told._ddp_kwargs == {"gradient_as_bucket_view": False}
+
+
+def test_a_gpu_without_bfloat16_is_refused_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, mixed = torch.device("cuda"), Namespace(precision="bf16-mixed")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    with pytest.raises(UserError, match=r"bf16-mixed: Tesla T4 .*take 16-mixed"):
+        check_device(mixed, gpu)
+    check_device(Namespace(precision="16-mixed"), gpu)
+    check_device(mixed, torch.device("cpu"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    check_device(mixed, gpu)
+
+
+@pytest.mark.parametrize(
+    ("scaler", "clip", "fused", "refused"),
+    [
+        (object(), 1.0, True, True),
+        (object(), 1.0, None, False),
+        (object(), None, True, False),
+        (None, 1.0, True, False),
+    ],
+)
+def test_an_optimizer_that_scales_by_itself_is_not_clipped(
+    scaler: object, clip: float | None, fused: bool | None, refused: bool
+) -> None:
+    class Plugin:
+        pass
+
+    plugin, trainer = Plugin(), Trainer(accelerator="cpu", logger=False)
+    plugin.scaler = scaler  # type: ignore[attr-defined]
+    trainer.strategy.precision_plugin = plugin  # type: ignore[assignment]
+    trainer.gradient_clip_val = clip
+    optimization = Optimization(partial(torch.optim.AdamW, fused=fused), None)
+    if refused:
+        with pytest.raises(UserError, match="gradient_clip_val: with fused: true"):
+            check_clipping(optimization, trainer)
+    else:
+        check_clipping(optimization, trainer)
