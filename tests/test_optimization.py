@@ -106,7 +106,7 @@ def test_adam_changes_all_weights_in_one_call_and_as_before(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("asked", [{"foreach": True}, {"fused": False}, {"differentiable": True}])
-def test_what_was_asked_of_adam_stays(asked: dict[str, bool]) -> None:
+def test_what_was_asked_of_adam_stays(asked: dict[str, Any]) -> None:
     weight = torch.nn.Parameter(torch.ones(3))
     optimizer = Optimization(partial(torch.optim.AdamW, **asked), None).configured([weight])
     assert not optimizer.param_groups[0]["fused"]

@@ -26,7 +26,7 @@ from idgen.export.verification import StandaloneDrawer, job_of, largest_differen
 from idgen.module import PersonalizationModule
 from idgen.runs.freezing import ConfigReader
 from idgen.shipped import shipped_configs
-from tools.full_size import LAYOUTS, save_pipeline
+from tools.full_layouts import LAYOUTS, save_pipeline
 from tools.small_layouts import save_layout
 
 CONFIGS = shipped_configs()

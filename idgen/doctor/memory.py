@@ -153,7 +153,7 @@ def _peak(
 
 def _go_backward(loss: Tensor) -> None:
     """`loss.backward()` under the rules, which that leaves out: for what is calculated again."""
-    engine: Any = Variable._execution_engine  # type: ignore[attr-defined]
+    engine: Any = Variable._execution_engine
     one = (torch.ones_like(loss),)
     engine.run_backward(
         (loss,), one, False, False, (), allow_unreachable=True, accumulate_grad=True

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 _PIECE = 512
 
 
-class PeakMemory(TorchDispatchMode):
+class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of all tensors that operations make, from when they are made till they go.
 
     Attributes:
@@ -24,7 +24,7 @@ class PeakMemory(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self._alive: dict[int, weakref.ref[Any]] = {}
 
@@ -44,7 +44,7 @@ class PeakMemory(TorchDispatchMode):
         self.now += size
         self.peak = max(self.peak, self.now)
 
-    def __torch_dispatch__(  # type: ignore[override]
+    def __torch_dispatch__(
         self,
         function: Callable[..., Any],
         types: Sequence[type],

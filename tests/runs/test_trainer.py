@@ -175,12 +175,12 @@ def test_processes_keep_gradients_once_unless_told_otherwise() -> None:
 
 
 def test_a_gpu_without_bfloat16_is_refused_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu, mixed = torch.device("cuda"), Namespace(precision="bf16-mixed")
+    gpu, mixed = torch.device("cuda"), Namespace({"precision": "bf16-mixed"})  # type: ignore[no-untyped-call]
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     with pytest.raises(UserError, match=r"bf16-mixed: Tesla T4 .*take 16-mixed"):
         check_device(mixed, gpu)
-    check_device(Namespace(precision="16-mixed"), gpu)
+    check_device(Namespace({"precision": "16-mixed"}), gpu)  # type: ignore[no-untyped-call]
     check_device(mixed, torch.device("cpu"))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     check_device(mixed, gpu)
