@@ -31,7 +31,7 @@ class BareStep:
         Args:
             module: Loaded, with its tuning; the step trains its weights.
             batch: On the module's device; each step is about it.
-            compiled: Whether the denoiser goes through `torch.compile`.
+            compiled: Whether the module's denoiser is compiled; the frozen one then is as well.
         """
         backbone = module.backbone
         self._module, self._batch = module, batch
@@ -40,10 +40,9 @@ class BareStep:
         each = list(dict.fromkeys(batch.prompts))
         self._tokens: TextTokens = backbone.tokenize(each).to(backbone.device)
         self._rows = [each.index(prompt) for prompt in batch.prompts]
-        self._compiled = compiled
-        if compiled:
-            backbone.denoiser.compile()
         self._frozen, self._frozen_text = frozen_twin(backbone, batch.class_prompts)
+        if compiled:
+            self._frozen.denoiser.compile(dynamic=False)
         self.optimizer = in_one_pass(module.optimization.optimizer(trained_by(module)))
 
     def __call__(self) -> None:

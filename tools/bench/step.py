@@ -23,6 +23,7 @@ from rich.table import Table
 from idgen.errors import UserError
 from tools.command import run
 
+_COMPILED = ("--compile.when=always", "--compile.whole=true")
 METHODS = {
     "base": (),
     "lora": ("configs/method/lora.yaml",),
@@ -61,6 +62,7 @@ def measure(
         f"--trainer.callbacks.result={result}",
         f"--trainer.callbacks.warm_up={warm_up}",
         f"--trainer.callbacks.compiled={str(compiled).lower()}",
+        *(_COMPILED if compiled else ()),
     ]
     ended = subprocess.run(command, env={**os.environ}, capture_output=True, text=True, check=False)
     if ended.returncode:
