@@ -58,6 +58,8 @@ class PipelineBackbone(Backbone):
             UserError: If there is no such pipeline or its layout is another.
         """
         super().__init__()
+        # Of each prompt; shared by copies, as the tokenizers are.
+        self._tokens: dict[str, TextTokens] = {}
         self.source = source
         self.quantization = quantization_of(dtype)
         self.dtype = getattr(torch, dtype if self.quantization is None else "bfloat16")
@@ -262,16 +264,22 @@ class PipelineBackbone(Backbone):
         return tuple(self.pipeline.tokenizer(part, kind) for part, kind in kinds)
 
     def tokenize(self, prompts: Sequence[str]) -> TextTokens:
-        """Prompts to ids padded to the text encoders' lengths."""
-        each = zip(self.tokenizer_parts, self.tokenizers, strict=True)
-        batches = [
-            self._tokenized(t, prompts, self.token_length(part, t.model_max_length))
-            for part, t in each
-        ]
-        return TextTokens(
-            tuple(batch.input_ids for batch in batches),
-            tuple(batch.attention_mask.bool() for batch in batches),
-        )
+        """Prompts to ids padded to the text encoders' lengths; those of a prompt are kept."""
+        lacking = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._tokens]
+        if lacking:
+            each = zip(self.tokenizer_parts, self.tokenizers, strict=True)
+            batches = [
+                self._tokenized(t, lacking, self.token_length(part, t.model_max_length))
+                for part, t in each
+            ]
+            for row, prompt in enumerate(lacking):
+                self._tokens[prompt] = TextTokens(
+                    tuple(batch.input_ids[row : row + 1] for batch in batches),
+                    tuple(batch.attention_mask[row : row + 1].bool() for batch in batches),
+                )
+        rows = [self._tokens[prompt] for prompt in prompts]
+        parts = (zip(*part, strict=True) for part in zip(*rows, strict=True))
+        return TextTokens(*(tuple(torch.cat(each) for each in part) for part in parts))
 
     def framed(self, tokenizer: Any, prompt: str) -> str:
         """What a tokenizer is given of a prompt: the prompt itself, or words around it too."""
@@ -299,6 +307,7 @@ class PipelineBackbone(Backbone):
         from transformers import AddedToken
 
         ids = []
+        self._tokens.clear()
         for tokenizer in self.tokenizers:
             found = tokenizer(word, add_special_tokens=False).input_ids
             if len(found) != 1 or found[0] == _unknown_id(tokenizer):

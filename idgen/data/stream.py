@@ -44,6 +44,8 @@ class EndlessOrder:
         self._seed = seed
         self._rank = rank
         self._world_size = world_size
+        self._lap: int | None = None
+        self._order: list[int] = []
 
     def indices(self, position: int) -> list[int]:
         """The items of this process's batch at a position."""
@@ -54,8 +56,11 @@ class EndlessOrder:
 
     def _item_at(self, place: int) -> int:
         lap, within = divmod(place, self._items)
-        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + lap)
-        return int(torch.randperm(self._items, generator=generator)[within])
+        if self._lap != lap:
+            generator = torch.Generator().manual_seed(self._seed * 1_000_003 + lap)
+            self._order = torch.randperm(self._items, generator=generator).tolist()
+            self._lap = lap
+        return int(self._order[within])
 
 
 class SubjectStream:
