@@ -1,7 +1,9 @@
 """The backbone of a bare name, whose family its pipeline says itself."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from idgen.backbones.families import FAMILIES
 from idgen.backbones.flux import FluxBackbone
@@ -10,7 +12,7 @@ from idgen.backbones.sd3 import StableDiffusion3Backbone
 from idgen.backbones.sdxl import SDXLBackbone
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
 from idgen.backbones.z_image import ZImageBackbone
-from idgen.sources import model_folder
+from idgen.sources import MINI_FLOW, model_folder
 
 _INDEX = "model_index.json"
 _OTHERS: tuple[type[PipelineBackbone], ...] = (
@@ -20,12 +22,16 @@ _OTHERS: tuple[type[PipelineBackbone], ...] = (
     ZImageBackbone,
 )
 
+# What it was trained with; its configuration cannot say so.
+_OF_EMBEDDED: Mapping[str, Mapping[str, Any]] = {MINI_FLOW: {"t5_tokens": 1}}
+
 
 def backbone_of(source: str) -> PipelineBackbone:
     """A backbone with its family's own settings; no weights are loaded.
 
     Args:
-        source: `mini`, a pipeline folder, or a hub id, of which the configuration alone is fetched.
+        source: `mini`, `mini-flow`, a pipeline folder, or a hub id, of which the configuration
+            alone is fetched.
 
     Raises:
         UserError: If there is no such pipeline, or no backbone takes its family.
@@ -35,7 +41,9 @@ def backbone_of(source: str) -> PipelineBackbone:
     name = FAMILIES.get(_class_name(folder / _INDEX))
     kinds = {kind.__name__: kind for kind in _OTHERS}
     # It refuses what no backbone takes, and says why.
-    return kinds.get(str(name), StableDiffusionBackbone)(source)
+    kind: Any = kinds.get(str(name), StableDiffusionBackbone)
+    backbone: PipelineBackbone = kind(source, **_OF_EMBEDDED.get(source, {}))
+    return backbone
 
 
 def _class_name(index: Path) -> str:

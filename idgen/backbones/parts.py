@@ -17,7 +17,7 @@ from idgen.errors import UserError, first_line
 from idgen.fingerprint import fingerprint_path
 from idgen.importing import uncollected
 from idgen.integrity import weight_names
-from idgen.sources import is_mini, model_folder
+from idgen.sources import is_mini_backbone, model_folder
 
 _INDEX = "model_index.json"
 _CONFIGS = (_INDEX, "*/config.json", "tokenizer*/*", "scheduler/*")
@@ -160,7 +160,9 @@ class PipelineFolder:
     @property
     def _is_local(self) -> bool:
         """Whether it was named by a folder, and not by a hub id."""
-        return self.folder.is_relative_to(Path(self.source).expanduser()) or is_mini(self.source)
+        return self.folder.is_relative_to(Path(self.source).expanduser()) or is_mini_backbone(
+            self.source
+        )
 
     def fetch(self) -> None:
         """Downloads the weights of a hub id that are not on this machine yet.

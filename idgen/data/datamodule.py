@@ -30,7 +30,7 @@ from idgen.masks import Mask
 from idgen.models.decoupling import PhotoFeatures
 from idgen.prepare import Photo, Preparation, read_photo
 from idgen.prepare.segmenters.segmenter import check_reference
-from idgen.sources import MINI, is_mini
+from idgen.sources import MINI, is_mini_backbone
 
 _MOST_REFERENCE = 10.0
 _MINI_PHOTO = 128  # pixels; the mini world's pictures are 64
@@ -316,7 +316,7 @@ class SubjectDataModule(DrawingData):
         return EndlessOrder(items, self.batch_size, self.seed, *self._process())
 
     def _warn_of_real_photos(self) -> None:
-        if not is_mini(self.backbone.source):
+        if not is_mini_backbone(self.backbone.source):
             return
         largest = max(max(photo.size()) for photo in self.photos)
         if largest > _MINI_PHOTO:

@@ -22,7 +22,7 @@ from idgen.models.decoupling import PhotoFeatures
 from idgen.module import PersonalizationModule
 from idgen.placeholders import FIRST, PLACEHOLDER, SECOND
 from idgen.sampling import DrawingRequest, Sampler, drawing_noise
-from idgen.sources import is_mini, local_folder
+from idgen.sources import is_mini_backbone, local_folder
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class ExportedRun:
     def base(self) -> str | None:
         """The base model if it has a name for everybody: `mini`, or a hub id."""
         source = self.backbone.source
-        return source if is_mini(source) or local_folder(source) is None else None
+        return source if is_mini_backbone(source) or local_folder(source) is None else None
 
     @property
     def example(self) -> str:

@@ -12,7 +12,7 @@ from idgen.loaded.bare import BareModel
 from idgen.loaded.export_note import base_of, note_of
 from idgen.loaded.exported import ExportedModel, check_drawn, is_export, is_merged
 from idgen.loaded.model import LoadedModel, Reference
-from idgen.sources import is_mini
+from idgen.sources import is_mini_backbone
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Opening:
             if (base := base or self.fallback) is None:
                 raise UserError(f"{name} does not say what it was trained on; give it: --backbone")
             return ExportedModel(path, _base(name, base), note, self.token)
-        is_pipeline = path.is_dir() or is_mini(name)
+        is_pipeline = path.is_dir() or is_mini_backbone(name)
         if is_pipeline or (not path.exists() and _may_be_on_the_hub(name)):
             self._refuse_reference(name)
             return BareModel(backbone_of(name), path.name or name)
