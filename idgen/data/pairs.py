@@ -249,7 +249,9 @@ class PairFolder(PastedPictures):
         views = super().load_views()
         if self._settings.mask is PairMask.union:
             return views
-        return replace(views, subject_mask=torch.ones_like(views.subject_mask))
+        return replace(
+            views, subject_mask=tuple(torch.ones_like(mask) for mask in views.subject_mask)
+        )
 
     def prompts(self, cast: Cast, captions: bool) -> list[PairPrompt]:
         """The training prompt of each.
