@@ -19,6 +19,7 @@ from idgen.files import check_writable
 from idgen.module import PersonalizationModule
 from idgen.prepare import PreparedSubject
 from idgen.prepare.store import CONTACT_PAGE
+from idgen.prepare.subject import pick
 from idgen.processes import VariancePreserving
 from idgen.runs.freezing import BuiltRun, ConfigReader
 from idgen.runs.keys import with_key
@@ -239,9 +240,12 @@ class Examination:
             says = "whether it is right is seen once the photos are prepared"
             self.findings.add("prediction", says, State.skipped)
             return
-        latents = backbone.scale_latents(views.latent_mean[:4].to(device))
-        if latents.shape[1:] != backbone.latent_shape:
+        own = [
+            at for at, mean in enumerate(views.latent_mean) if mean.shape == backbone.latent_shape
+        ]
+        if not own:
             return
+        latents = backbone.scale_latents(pick(views.latent_mean, own[:4]).to(device))
         errors = prediction_errors(backbone, latents, f"a photo of a {subject.class_noun}")
         other = better_prediction(backbone, errors)
         told = ", ".join(f"{kind.value} {error:.3f}" for kind, error in errors.items())

@@ -28,6 +28,11 @@ def pick(values: PerView, rows: Sequence[int]) -> Tensor:
     return torch.stack([values[row] for row in rows])
 
 
+def stacked(values: PerView) -> Tensor:
+    """What all views have, which are of one shape, `V ...`."""
+    return pick(values, range(len(values)))
+
+
 def _joined(parts: Sequence[PerView]) -> PerView:
     """One after the other: one tensor where all are of one shape."""
     shapes = {value.shape for part in parts for value in part}

@@ -8,7 +8,6 @@ from idgen.data.batch import SubjectBatch
 from idgen.data.stream import EndlessOrder, SubjectStream
 from idgen.models.decoupling import PhotoFeatures
 
-
 ALIKE = ((8, 8),) * 5
 MIXED = ((8, 8), (4, 16), (8, 8), (8, 8), (16, 4), (4, 16))
 

@@ -108,7 +108,6 @@ def test_every_view_keeps_the_whole_subject(mask: np.ndarray, digest: str) -> No
 @settings(max_examples=100, deadline=None)
 @given(boxes(), st.floats(0.4, 2.5))
 def test_views_of_any_aspect_keep_the_whole_subject(mask: np.ndarray, aspect: float) -> None:
-    height, width = mask.shape
     for frame in frames_of(list_views(True, 3), mask, "a", aspect):
         assert cut_out(mask.astype(np.uint8), frame).shape == (frame.height, frame.width)
         rows = slice(max(frame.top, 0), frame.top + frame.height)
