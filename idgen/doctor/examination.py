@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 
 from idgen.data.datamodule import SubjectDataModule
 from idgen.doctor.finding import Findings, State
-from idgen.doctor.memory import memory_needed
+from idgen.doctor.memory import largest_latents, memory_needed
 from idgen.doctor.prediction import better_prediction, prediction_errors
 from idgen.doctor.surroundings import in_words, look_at_devices, look_at_versions, memory_there
 from idgen.doctor.trial import STEPS, try_training
@@ -147,7 +147,7 @@ class Examination:
             says = f"{len(photos)} in {self.data.subject.photos_folder}"
             hint = f"{says}; {_FEW_PHOTOS} to 6 teach a subject better" if few else says
             self.findings.add("photos", hint, State.note if few else State.fine)
-            least = self.module.backbone.resolution
+            least = self.data.preparation.resolution or self.module.backbone.resolution
             small = [photo.name for photo in photos if min(photo.size()) < least]
             if small:
                 self.findings.add(
@@ -189,7 +189,7 @@ class Examination:
     def _memory(self) -> None:
         if self.findings.failed:
             return
-        needed = memory_needed(self.module, self.data.batch_size)
+        needed = memory_needed(self.module, self.data.batch_size, largest_latents(self.data))
         device = torch.device("cpu")
         if str(self.config.trainer.accelerator) != "cpu" and torch.cuda.is_available():
             device = torch.device("cuda", 0)

@@ -1,6 +1,7 @@
 """Views of other sizes and shapes than the backbone's own square, through the command line."""
 
 import json
+import logging
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -163,18 +164,32 @@ def test_a_wider_aspect_makes_latents_anew_and_squares_stay(
     assert contents(folder) == square
 
 
+def test_it_is_said_where_drawings_have_another_size(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    options = ("--data.preparation.resolution=24", "--trainer.max_steps=1")
+    callback = f"--trainer.callbacks.folder={workspace.folder}"
+    recorded = ("--trainer.callbacks+=tests.commands.test_shapes.Shapes", callback)
+    assert workspace.fit(*options, *recorded, "--trainer.limit_val_batches=0") == 0
+    assert "views have 24 pixels on a side, drawings 16" in caplog.text
+    [shapes] = json.loads((workspace.folder / "shapes.json").read_text())["shapes"]
+    assert shapes[0] == [2, 4, 12, 12]
+
+
 @pytest.mark.parametrize(
     ("option", "error"),
     [
         ("step=6", "buckets.step: 6 is no multiple of 2"),
         ("max_aspect=0.5", "buckets.max_aspect: 0.5 is not 1 or more"),
+        ("step=4 --data.scenes.seed=1 --data.composites.seed=1", "composites: they are square"),
     ],
 )
 def test_buckets_that_fit_no_resolution_are_refused(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], option: str, error: str
 ) -> None:
-    assert workspace.fit(f"--data.preparation.buckets.{option}") == 2
+    assert workspace.fit(*f"--data.preparation.buckets.{option}".split()) == 2
     [line] = [text for text in capsys.readouterr().err.splitlines() if "error:" in text]
     assert error in line
-    assert "--data.preparation" in line
+    assert "--data." in line
     assert not workspace.run.exists()
