@@ -327,7 +327,8 @@ class PersonalizationModule(LoggedModule):
             clean = self.background_noise(clean, batch.subject_mask, strength)
             if self._logs_this_step():
                 self.log("train/background_noise", strength)
-        noised = self.backbone.process.noised(clean)
+        channels, height, width = clean.shape[1:]
+        noised = self.backbone.process_of((channels, height, width)).noised(clean)
         if isinstance(batch, SubjectBatch):
             return noised._replace(framing=batch.framing)
         return noised

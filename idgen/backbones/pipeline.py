@@ -125,10 +125,12 @@ class PipelineBackbone(Backbone):
             UserError: If it is no multiple of a patch of the denoiser.
         """
         pixels = 2 ** (len(vae["block_out_channels"]) - 1)
-        if side < 1 or side % (pixels * self.patch):
+        unit = pixels * self.patch
+        if side < 1 or side % unit:
+            near = sorted({max(unit, side // unit * unit), max(unit, (side // unit + 1) * unit)})
             raise self.pipeline.refused(
-                f"resolution {side} is no multiple of {pixels * self.patch}, the pixels on a side "
-                "of one of the denoiser's patches; change resolution"
+                f"resolution {side} is no multiple of {unit}, the pixels on a side of one of the "
+                f"denoiser's patches; give {' or '.join(map(str, near))}"
             )
         return vae["latent_channels"], side // pixels, side // pixels
 

@@ -134,6 +134,8 @@ class StableDiffusion3Backbone(PipelineBackbone):
         self.latent_shape = (vae["latent_channels"], size, size)
         self.resolution = size * 2 ** (len(vae["block_out_channels"]) - 1)
         self.patch = int(transformer.get("patch_size") or 2)
+        # The middle of a table of places is taken, whatever the picture's shape.
+        self.most_patches = transformer.get("pos_embed_max_size")
         scheduler, (mean, std) = self.flow_scheduler(), self._logit
         shift = self._shift_of_times
         if shift is None:

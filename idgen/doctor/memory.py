@@ -11,6 +11,7 @@ from idgen.backbones.backbone import Backbone
 from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.quantization import BYTES
 from idgen.backbones.text import TextStates
+from idgen.data.datamodule import SubjectDataModule
 from idgen.module import PersonalizationModule
 
 _FLOAT32 = 4
@@ -36,19 +37,30 @@ class MemoryNeeded:
         return self.frozen + self.trained + self.activations
 
 
-def memory_needed(module: PersonalizationModule, batch_size: int) -> MemoryNeeded:
+def largest_latents(data: SubjectDataModule) -> tuple[int, int, int]:
+    """(C, h, w) of the photos' largest views; a UserError if photos or sizes cannot be used."""
+    sizes = [data.preparation.view_size(photo, data.backbone) for photo in data.photos]
+    height, width = max(sizes, key=lambda size: size.height * size.width)
+    return data.backbone.latent_shape_of(width, height)
+
+
+def memory_needed(
+    module: PersonalizationModule, batch_size: int, shape: tuple[int, int, int] | None = None
+) -> MemoryNeeded:
     """Counts the memory of a training step; no weights are loaded.
 
     Args:
         module: Light.
         batch_size: Rows of a batch.
+        shape: (C, h, w) of the latents; None for those of the backbone's own size.
     """
     backbone = module.backbone
     trained = sum(shape.numel() for shape in module.trained_shapes.values())
     each = 2 + _states_of(module)
     rows = batch_size * module.objective.passes
     held = round(_FLOAT32 * trained * each)
-    return MemoryNeeded(_frozen(backbone), held, _activations(module, max(1, rows)))
+    kept = _activations(module, max(1, rows), shape or backbone.latent_shape)
+    return MemoryNeeded(_frozen(backbone), held, kept)
 
 
 def _frozen(backbone: Backbone) -> int:
@@ -78,7 +90,7 @@ def _states_of(module: PersonalizationModule) -> float:
     return held / (_FLOAT32 * weight.numel())
 
 
-def _activations(module: PersonalizationModule, rows: int) -> int:
+def _activations(module: PersonalizationModule, rows: int, shape: tuple[int, int, int]) -> int:
     """Bytes that the denoiser keeps of so many rows: one is counted, and taken so often.
 
     The networks have shapes and a device, for which attention's way of calculating is chosen as it
@@ -92,7 +104,7 @@ def _activations(module: PersonalizationModule, rows: int) -> int:
         return tensor
 
     length = module.backbone.tokenize([""]).ids[0].shape[1]
-    space, shape = module.backbone.features, module.backbone.latent_shape
+    space = module.backbone.features
     bare = module.backbone.skeleton()
     copy.deepcopy(module.tuning).attach(bare, module.words)
     with FakeTensorMode(allow_non_fake_inputs=True), torch.device(device):

@@ -15,12 +15,14 @@ from idgen.errors import UserError
 from idgen.masks import Mask, Picture
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.apart import allow_locks, keep_masks_apart, keep_outputs_apart
+from idgen.prepare.buckets import AspectBuckets, Size, closest
 from idgen.prepare.captioners.captioner import Captioner
 from idgen.prepare.defaults import Choice
 from idgen.prepare.features import (
     FeatureRecipe,
     LatentBackbone,
     encode_images,
+    view_sizes,
     working_dtype,
 )
 from idgen.prepare.folder_contents import passed_over
@@ -35,7 +37,7 @@ from idgen.prepare.stages import Stages, checked_mask
 from idgen.prepare.state import State, list_targets
 from idgen.prepare.store import Store
 from idgen.prepare.subject import PreparedSubject
-from idgen.prepare.views import list_views, square
+from idgen.prepare.views import list_views, plain_view
 
 _SMALLEST_RESOLUTION = 8
 
@@ -69,8 +71,8 @@ class Preparation:
     - a mask by the photo and the segmenter;
     - a background by the mask and the inpainter;
     - a caption by the background and the captioner, if there is one;
-    - latents by photo, mask (it places the square), views, resolution and backbone;
-    - embeddings (f_p and f'_i) by photo, background, views, resolution, image encoder and its
+    - latents by photo, mask (it places the views), views, their size and backbone;
+    - embeddings (f_p and f'_i) by photo, background, views, their size, image encoder and its
       precision, which is the backbone's.
 
     So a change makes anew exactly what depends on it. Models are loaded one after the other, each
@@ -91,6 +93,7 @@ class Preparation:
         views: int = 0,
         skip_bad: bool = False,
         captioner: Captioner | None = None,
+        buckets: AspectBuckets | None = None,
     ) -> None:
         """Puts the parts together; no model is loaded yet.
 
@@ -103,13 +106,16 @@ class Preparation:
                 one.
             flip: Whether each photo's mirror image is a training view too; off for subjects
                 with writing on them.
-            resolution: Pixels on a side of a view; None for the backbone's own.
+            resolution: Pixels on a side of a view, a multiple of the backbone's patch; None for
+                the backbone's own.
             views: How many augmented views each photo has beside these, of another scale, place
                 and direction each, so that cached features vary as uncached photos would.
             skip_bad: Whether a photo that cannot be used, or of which nothing can be made, is left
                 out with a warning; otherwise one such photo stops its subject, before any work
                 where that shows it.
             captioner: Names the scene of each photo, for `data.captions`; None for none.
+            buckets: Views keep the shape of their photo, at about the area of a square of the
+                resolution; None for squares.
 
         Raises:
             UserError: If a number is out of its range.
@@ -127,6 +133,7 @@ class Preparation:
         self.resolution = resolution
         self.views = views
         self.skip_bad = skip_bad
+        self.buckets = buckets
         self._choice = Choice(segmenter, inpainter)
         self._decoded: set[str] = set()
         self._said: set[str] = set()
@@ -320,7 +327,7 @@ class Preparation:
         Raises:
             UserError: If all of it is taken for its subject, or a model cannot be loaded.
         """
-        segmenter, resolution = self.segmenter_for(backbone), self.resolution or backbone.resolution
+        segmenter, size = self.segmenter_for(backbone), self.view_size(photo, backbone)
         image = background = photo.pixels()
         with segmenter.loaded(device, [photo]) as segment:
             mask = segment(photo)
@@ -331,7 +338,7 @@ class Preparation:
                 with self.inpainter_for(backbone).loaded(device) as inpaint:
                     background = inpaint(image, checked_mask(mask))
                 free(device)
-            pictures = torch.stack([square(p, mask, resolution) for p in (image, background)])
+            pictures = torch.stack([plain_view(p, mask, size) for p in (image, background)])
             dtype = working_dtype(backbone.dtype, device)
             with self.image_encoder.loaded(device, dtype) as encode:
                 f_p, f_i = encode_images(encode, pictures)
@@ -339,6 +346,17 @@ class Preparation:
             raise UserError(f"photo {photo.name!r}: {error}") from error
         free(device)
         return f_p[None], f_i[None]
+
+    def view_size(self, photo: Photo, backbone: LatentBackbone) -> Size:
+        """The size of a photo's views; takes and raises what `check_sizes` does."""
+        return closest(self._sizes(backbone), *photo.size())
+
+    def check_sizes(self, backbone: LatentBackbone) -> None:
+        """Raises a UserError if views of the resolution, or of a bucket, are none for it."""
+        self._sizes(backbone)
+
+    def _sizes(self, backbone: LatentBackbone) -> tuple[Size, ...]:
+        return view_sizes(self.resolution, self.buckets, backbone)
 
     def _state(
         self, photos_folder: Path, output: Path, backbone: LatentBackbone, memory: Memory
@@ -355,6 +373,7 @@ class Preparation:
             dtype=backbone.dtype,
             resolution=self.resolution or backbone.resolution,
             views=list_views(self.flip, self.views),
+            sizes=self._sizes(backbone),
         )
         first, *others = self._choice.inpainters(backbone)
 
