@@ -333,9 +333,9 @@ def _to_srgb(image: Image.Image) -> Picture:
         upright = Image.fromarray((wide / 257).round().clip(0, 255).astype(np.uint8))
     if upright.has_transparency_data:
         layer = upright.convert("RGBA")
-        least, most = layer.getchannel("A").getextrema()
+        alpha = np.asarray(layer.getchannel("A"))
         # All of one value, it says nothing, and would only bleach the colours.
-        if least < most or most == 0:
+        if alpha.min() < alpha.max() or alpha.max() == 0:
             layer = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
         upright = layer.convert("RGB")
     if profile:

@@ -77,7 +77,7 @@ class SaliencySegmenter(PromptedSegmenter):
             inputs = _as_input(picture, family, side)
             values = self.weights.run(session, inputs)  # noqa: F821 (deleted on exit only)
             if values.min() < 0 or values.max() > 1:  # logits
-                values = 1 / (1 + np.exp(-values))
+                values = np.asarray(1 / (1 + np.exp(-values)), dtype=np.float32)
             size = (picture.shape[1], picture.shape[0])
             return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR))
 

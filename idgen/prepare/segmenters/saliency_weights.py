@@ -149,7 +149,7 @@ class SaliencyWeights:
         if values.ndim != 4 or not np.isfinite(values).all():
             what = "not finite" if values.ndim == 4 else "no map, 1 x 1 x S x S"
             raise self._no_network(f"what it gives is {what}")
-        return values[0, 0]
+        return np.asarray(values[0, 0])
 
     def family_of(self, session: Any) -> Family:
         """How a loaded network wants its colours."""
