@@ -4,13 +4,12 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from idgen.devices import free
 from idgen.errors import UserError
 from idgen.masks import Mask, Picture
 from idgen.models.encoders import ImageEncoder
@@ -18,49 +17,24 @@ from idgen.prepare.apart import allow_locks, keep_masks_apart, keep_outputs_apar
 from idgen.prepare.buckets import AspectBuckets, Size, closest
 from idgen.prepare.captioners.captioner import Captioner
 from idgen.prepare.defaults import Choice
-from idgen.prepare.features import (
-    FeatureRecipe,
-    LatentBackbone,
-    encode_images,
-    view_sizes,
-    working_dtype,
-)
+from idgen.prepare.features import FeatureRecipe, LatentBackbone, view_sizes
 from idgen.prepare.folder_contents import passed_over
 from idgen.prepare.index import LeftOut
 from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.kohya_folders import kohya_folder
 from idgen.prepare.memory import Memory
-from idgen.prepare.photos import Photo, UnfitPhotoError, find_photos, lone_photo_note, subject_name
+from idgen.prepare.outcome import Outcome
+from idgen.prepare.photos import Photo, find_photos, lone_photo_note
+from idgen.prepare.reference import encode_reference
 from idgen.prepare.segmenters.own_masks import OwnMasks
 from idgen.prepare.segmenters.segmenter import Segmenter, maskable
-from idgen.prepare.stages import Stages, checked_mask
+from idgen.prepare.stages import Stages
 from idgen.prepare.state import State, list_targets
 from idgen.prepare.store import Store
 from idgen.prepare.subject import PreparedSubject
-from idgen.prepare.views import list_views, plain_view
+from idgen.prepare.views import list_views
 
 _SMALLEST_RESOLUTION = 8
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one subject.
-
-    Attributes:
-        name: What its folder of photos is called.
-        output: The prepared subject's folder.
-        photos: How many photos it has; 0 if they cannot be used.
-        made: Of how many of them anything was made.
-        warnings: Photos that look wrong.
-        error: What stopped it, if anything did.
-    """
-
-    name: str
-    output: Path
-    photos: int
-    made: int
-    warnings: int
-    error: UserError | None
 
 
 class Preparation:
@@ -264,17 +238,10 @@ class Preparation:
                 self._choice.say_of_inpainter(inpainter)
             stages = Stages(states, device, progress and bool(states), left_out)
             stages.run(segmenter, inpainter, self.captioner, backbone, self.image_encoder)
-        return [self._outcome(state, *pair) for state, pair in zip(looked, subjects, strict=True)]
-
-    def _outcome(self, state: State | UserError, photos: Path, output: Path) -> Outcome:
-        name = subject_name(photos)
-        if isinstance(state, UserError):
-            return Outcome(name, output, photos=0, made=0, warnings=0, error=state)
-        self._warn_of_one(state)
-        index = None if state.error else state.store.index()
-        warned = sum(bool(photo.warnings) for photo in index.photos) if index else 0
-        counts = len(state.targets), len(state.made), warned
-        return Outcome(name, output, *counts, state.error)
+        for state in looked:
+            if isinstance(state, State):
+                self._warn_of_one(state)
+        return [Outcome.of(state, *pair) for state, pair in zip(looked, subjects, strict=True)]
 
     def _look(
         self, photos: Path, output: Path, backbone: LatentBackbone, memory: Memory
@@ -327,25 +294,15 @@ class Preparation:
         Raises:
             UserError: If all of it is taken for its subject, or a model cannot be loaded.
         """
-        segmenter, size = self.segmenter_for(backbone), self.view_size(photo, backbone)
-        image = background = photo.pixels()
-        with segmenter.loaded(device, [photo]) as segment:
-            mask = segment(photo)
-        free(device)
-        try:
-            # A photo without a subject is all background: f'_i = E_I of the photo.
-            if mask.any():
-                with self.inpainter_for(backbone).loaded(device) as inpaint:
-                    background = inpaint(image, checked_mask(mask))
-                free(device)
-            pictures = torch.stack([plain_view(p, mask, size) for p in (image, background)])
-            dtype = working_dtype(backbone.dtype, device)
-            with self.image_encoder.loaded(device, dtype) as encode:
-                f_p, f_i = encode_images(encode, pictures)
-        except UnfitPhotoError as error:
-            raise UserError(f"photo {photo.name!r}: {error}") from error
-        free(device)
-        return f_p[None], f_i[None]
+        return encode_reference(
+            photo,
+            self.segmenter_for(backbone),
+            self.inpainter_for(backbone),
+            self.image_encoder,
+            self.view_size(photo, backbone),
+            backbone.dtype,
+            device,
+        )
 
     def view_size(self, photo: Photo, backbone: LatentBackbone) -> Size:
         """The size of a photo's views; takes and raises what `check_sizes` does."""

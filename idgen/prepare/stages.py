@@ -273,8 +273,8 @@ def checked_mask(mask: Mask) -> Mask:
     if mask.all() or not mask.any():
         what = "the whole picture" if mask.all() else "nothing"
         raise UnfitPhotoError(
-            f"the segmenter takes {what} for the subject; give a mask of your own with MaskFiles, "
-            "or leave this photo out"
+            f"the segmenter takes {what} for the subject; put a mask beside the photo, such as "
+            "00.mask.png beside 00.jpg, or leave this photo out"
         )
     return mask
 
