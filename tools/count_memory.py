@@ -70,8 +70,9 @@ _INDEX = {
 
 def save_configuration(folder: Path) -> Path:
     """Writes FLUX.1-dev as a pipeline folder without weights; T5's words are a few of its own."""
+    flux = SIZES["flux1_dev"]
     configs: dict[str, Any] = {
-        "transformer/config.json": SIZES["flux1_dev"].config,
+        "transformer/config.json": {"_class_name": flux.kind, **flux.config},
         "text_encoder/config.json": CLIP_L,
         "text_encoder_2/config.json": _T5_XXL,
         "vae/config.json": _VAE,
