@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODEL PROMPT",
         nargs="*",
         help="a checkpoint, the folder of a run or an export, or a backbone (mini, a pipeline "
-        "folder, a hub id); then prompts, with [V] for the subject",
+        "folder, a hub id, a model in one file); then prompts, with [V] for the subject",
     )
     parser.add_argument("--prompts", metavar="FILE", help="more prompts, one a line; - for stdin")
     parser.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")

@@ -1,7 +1,9 @@
 """How much memory training needs, counted on networks that have shapes and no weights."""
 
 import copy
+from collections.abc import Callable, Set
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +26,8 @@ class MemoryNeeded:
     Attributes:
         frozen: The frozen weights.
         trained: Trained weights, their gradients and the optimizer's state.
-        activations: What the denoiser keeps for the backward pass.
+        activations: What the denoiser keeps for the backward pass; with gradient checkpointing,
+            blocks' inputs and all of the block that keeps the most.
     """
 
     frozen: int
@@ -94,27 +97,70 @@ def _activations(module: PersonalizationModule, rows: int, shape: tuple[int, int
     """Bytes that the denoiser keeps of so many rows: one is counted, and taken so often.
 
     The networks have shapes and a device, for which attention's way of calculating is chosen as it
-    would be for real ones.
+    would be for real ones. What is not held in float32 is computed in that type.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kept: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept.setdefault(tensor.untyped_storage()._cdata, tensor)
-        return tensor
-
-    length = module.backbone.tokenize([""]).ids[0].shape[1]
-    space = module.backbone.features
-    bare = module.backbone.skeleton()
+    backbone, space = module.backbone, module.backbone.features
+    length = backbone.word_places([""], module.words.token).shape[1]
+    bare = backbone.skeleton()
     copy.deepcopy(module.tuning).attach(bare, module.words)
+    is_half = backbone.dtype != torch.float32
     with FakeTensorMode(allow_non_fake_inputs=True), torch.device(device):
-        backbone = bare.to_empty(device=device)
+        bare = bare.to_empty(device=device)
+        for weight in bare.parameters():
+            if not weight.requires_grad:
+                weight.data = weight.data.to(backbone.dtype)
         pooled = None if space.pooled_width is None else torch.empty(1, space.pooled_width)
         mask = torch.ones(1, length, dtype=torch.bool)
         text = TextStates(torch.empty(1, length, space.width), mask, pooled)
-        own = {weight.untyped_storage()._cdata for weight in backbone.parameters()}
         noisy = torch.empty(1, *shape, requires_grad=True)
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            backbone.predict(noisy, torch.empty(1), text)
-        sizes = [tensor.untyped_storage().nbytes() for at, tensor in kept.items() if at not in own]
-    return rows * sum(sizes)
+        kept = _Kept({weight.untyped_storage()._cdata for weight in bare.parameters()})
+        kept.watch(bare)
+        with kept.hooks(), torch.autocast(device.type, torch.bfloat16, enabled=is_half):
+            bare.predict(noisy, torch.empty(1), text)
+        return rows * (kept.size + kept.largest)
+
+
+class _Kept:
+    """Tensors that a pass keeps for the backward pass, each storage once.
+
+    Attributes:
+        largest: Bytes of the checkpointed block that keeps the most, which are there while its
+            gradients are computed.
+    """
+
+    def __init__(self, weights: Set[int]) -> None:
+        self._weights = weights
+        self._tensors: dict[int, Tensor] = {}
+        self.largest = 0
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        at = tensor.untyped_storage()._cdata
+        if at not in self._weights:
+            self._tensors.setdefault(at, tensor)
+        return tensor
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of them."""
+        return sum(tensor.untyped_storage().nbytes() for tensor in self._tensors.values())
+
+    def hooks(self) -> Any:
+        """A context in which it sees what is kept."""
+        return torch.autograd.graph.saved_tensors_hooks(self, lambda tensor: tensor)
+
+    def watch(self, network: nn.Module) -> None:
+        """Counts checkpointed blocks, whose inputs alone are kept, out of autograd's sight."""
+        for layer in network.modules():
+            if getattr(layer, "gradient_checkpointing", False):
+                layer._gradient_checkpointing_func = self._block
+
+    def _block(self, block: Callable[..., Any], *inputs: Any) -> Any:
+        for value in inputs:
+            if isinstance(value, Tensor):
+                self(value)
+        inner = _Kept(self._weights)
+        with inner.hooks():
+            output = block(*inputs)
+        self.largest = max(self.largest, inner.size)
+        return output

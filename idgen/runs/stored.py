@@ -25,7 +25,16 @@ from idgen.yaml_texts import own_yaml
 
 STORED = ("seed_everything", "trainer", "model", "data", "fidelity", "drawings", "checkpoint")
 
-_PATH_KEYS = ("source", "model", "pretrained", "checkpoint", "folder", "reference")
+_PATH_KEYS = (
+    "source",
+    "file",
+    "config",
+    "model",
+    "pretrained",
+    "checkpoint",
+    "folder",
+    "reference",
+)
 _LOCAL = "local-dir:"
 # What belongs to the machine that trained, not to what it trained.
 _OF_THE_MACHINE = ("accelerator", "devices", "num_nodes", "strategy")
