@@ -25,6 +25,7 @@ from idgen.data.subject import Subject
 from idgen.errors import UserError, first_line
 from idgen.evaluation.fidelity import FidelityScores
 from idgen.evaluation.recorder import DrawingRecorder
+from idgen.importing import uncollected
 from idgen.module import PersonalizationModule
 from idgen.prepare.kohya_folders import kohya_root
 from idgen.runs.building import note_parts
@@ -135,10 +136,12 @@ class IdgenCLI(PartsCLI):
         first = [flag for config in configs for flag in ("--config", config)]
         with (
             ExitStack() as self.folder_lock,
+            ExitStack() as self.starting,
             keys_in_errors(self._parsed),
             quiet_writers(),
             self._folder_in_errors(),
         ):
+            self.starting.enter_context(uncollected())
             self.start(parser_kwargs={self.command: texts}, args=[self.command, *first, *options])
 
     @contextmanager
@@ -213,6 +216,7 @@ class IdgenCLI(PartsCLI):
         if (note := wait_for_nodes(self.trainer)) is not None:
             # Of each node, not of the first alone, which may be the one that is missing.
             print(note, file=sys.stderr, flush=True)
+        self.starting.close()
 
     def _check_parts(self, stored: StoredRun | None) -> None:
         fidelity = self.config_init[self.command].fidelity
