@@ -94,7 +94,6 @@ class PersonalizationModule(LoggedModule):
         self.sampler = sampler or Sampler()
         self.seed = seed
         self.background_noise = background_noise
-        self._finite = FiniteLosses()
 
     # Before there are weights
 

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from idgen.commands.terminating import terminating
 from idgen.errors import UserError
+from idgen.importing import uncollected
 
 SOLVERS = ("dpm", "dpm-sde", "ddim", "ddim-sde", "euler", "heun", "unipc")
 _STOCHASTIC = "-sde"
@@ -95,11 +96,12 @@ def run_sample(options: Sequence[str]) -> int:
     """
     given = _parser().parse_intermixed_args(list(options))
     _check(given)
-    from idgen.loaded.again import draw_again
-    from idgen.loaded.sampling_job import SamplingJob
-    from idgen.runs.quiet import quieten
+    with uncollected():
+        from idgen.loaded.again import draw_again
+        from idgen.loaded.sampling_job import SamplingJob
+        from idgen.runs.quiet import quieten
 
-    quieten()
+        quieten()
     job = SamplingJob(
         models=[*given.words[:1], *given.beside],
         prompts=[*given.words[1:], *_prompts(given.prompts)],
