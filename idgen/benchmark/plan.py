@@ -41,6 +41,7 @@ _PLACES = (
     ("data", "subject", "prepared"),
     ("data", "test_prompts"),
     ("drawings", "output"),
+    ("compile",),
 )
 # Settings that came after the first results; where they are not used, keys are what they were.
 _LATER = (("data", "preparation", "init_args", "buckets"),)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -16,11 +17,13 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from idgen.backbones.backbone import Backbone
 from idgen.callbacks.checkpoint import AdapterCheckpoint, AtomicCheckpointIO
+from idgen.callbacks.compiled import CompiledDenoiser
 from idgen.callbacks.evaluation import EvaluateDrawings
 from idgen.callbacks.history import OneHistory
 from idgen.callbacks.progress import TrainingProgress
 from idgen.callbacks.termination import GracefulTermination
 from idgen.callbacks.untrained import UntrainedDrawings
+from idgen.compilation import Compilation
 from idgen.data.datamodule import SubjectDataModule
 from idgen.data.subject import Subject
 from idgen.errors import UserError, first_line
@@ -85,6 +88,7 @@ class PartsCLI(LightningCLI):
         """Adds the parts that every run has, and the links between them."""
         parser.add_class_arguments(FidelityScores, "fidelity", sub_configs=True)
         parser.add_class_arguments(DrawingRecorder, "drawings", sub_configs=True)
+        parser.add_class_arguments(Compilation, "compile", sub_configs=True)
         parser.add_lightning_class_args(AdapterCheckpoint, "checkpoint")
         # Of the built model, so that prompts are read once the tuning has added its token.
         parser.link_arguments("model", "data.backbone", _backbone, apply_on="instantiate")
@@ -210,7 +214,9 @@ class IdgenCLI(PartsCLI):
                 check_callbacks(self.trainer.callbacks)  # type: ignore[attr-defined]
                 check_end(self.trainer)
                 check_monitors(self.trainer.callbacks, self.model)  # type: ignore[attr-defined]
+                self._compilation.check(self._device, self.trainer.accumulate_grad_batches)
                 self._settle_fit()
+                self._compile()
             else:
                 if self.trainer.is_global_zero:
                     check_drawings(self.config[self.command], self.command)
@@ -220,6 +226,24 @@ class IdgenCLI(PartsCLI):
             # Of each node, not of the first alone, which may be the one that is missing.
             print(note, file=sys.stderr, flush=True)
         self.starting.close()
+
+    @property
+    def _compilation(self) -> Compilation:
+        compilation: Compilation = self.config_init[self.command].compile
+        return compilation
+
+    @property
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device
+
+    def _compile(self) -> None:
+        """Decides whether the denoiser is compiled, and says so."""
+        steps = expected_steps(self.trainer, self.datamodule.steps_per_epoch)
+        plan = self._compilation.plan(self._device, steps)
+        if plan.says is not None:
+            rank_zero_info(plan.says)
+        if plan.compiles:
+            self.trainer.callbacks.append(CompiledDenoiser(plan))  # type: ignore[attr-defined]
 
     def _check_parts(self, stored: StoredRun | None) -> None:
         fidelity = self.config_init[self.command].fidelity

@@ -23,7 +23,10 @@ from idgen.sources import is_mini
 from idgen.trained_module import CHECKPOINT_KEY
 from idgen.yaml_texts import own_yaml
 
-STORED = ("seed_everything", "trainer", "model", "data", "fidelity", "drawings", "checkpoint")
+STORED = (
+    *("seed_everything", "trainer", "model", "data", "fidelity", "drawings", "compile"),
+    "checkpoint",
+)
 
 _PATH_KEYS = (
     "source",
