@@ -57,12 +57,12 @@ class Optimization:
     ) -> torch.optim.Optimizer:
         """Over one group of parameters; the text side is a second one at a rate of its own."""
         if self.text_lr is None:
-            return self.optimizer(trained)
+            return in_one_pass(self.optimizer(trained))
         of_text = {id(parameter) for parameter in text}
         others = [parameter for parameter in trained if id(parameter) not in of_text]
         groups: Any = [{"params": others}] * bool(others)
         groups += [{"params": list(text), "lr": self.text_lr}]
-        return self.optimizer(groups)
+        return in_one_pass(self.optimizer(groups))
 
     def plateau(self) -> ReduceLROnPlateau | None:
         """The schedule, over a parameter of no consequence, where it follows a score."""
@@ -106,10 +106,12 @@ class Optimization:
             settings[-1]["lr"] = self.text_lr
         if self.scheduler is not None and self.plateau() is not None:
             going_on: LRScheduler = resumed_plateau(self.scheduler, optimizer, settings, restored)
+            in_one_pass(optimizer)
             return going_on
         for group, configured in zip(optimizer.param_groups, settings, strict=True):
             group.pop("initial_lr", None)
             group.update(configured)
+        in_one_pass(optimizer)
         if self.scheduler is None:
             return None
         going_on = self.scheduler(optimizer)
@@ -186,6 +188,32 @@ class Optimization:
                 scheduler.step()
         except Exception as error:
             raise UserError(f"scheduler: {_reason(error)}") from error
+
+
+def in_one_pass(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Has Adam and AdamW change all weights in one call, where nothing else was asked for.
+
+    torch's own choice is a loop over the weights on a CPU, some ten small calls for each.
+
+    Args:
+        optimizer: Over weights where they are trained; of any kind.
+
+    Returns:
+        The same.
+    """
+    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
+        return optimizer
+    for group in optimizer.param_groups:
+        asked = [group[name] for name in ("foreach", "fused")] + [group["differentiable"]]
+        where = {weight.device.type for weight in group["params"]}
+        if asked != [None, None, False] or not where <= {"cpu", "cuda"}:
+            continue
+        group["fused"] = True
+        for weight in group["params"]:
+            # Another way's checkpoint has it on the CPU.
+            if "step" in (state := optimizer.state.get(weight, {})):
+                state["step"] = state["step"].to(weight.device, torch.float32)
+    return optimizer
 
 
 def _unimportant() -> Parameter:

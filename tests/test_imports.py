@@ -18,6 +18,7 @@ ROOT = Path(idgen.__file__).parent
 LAYERS = (
     ("errors", "files", "locks", "seeds", "devices", "fingerprint", "masks", "pictures", "threads"),
     ("integrity", "texts", "yaml_texts", "placeholders", "shipped", "finite_losses", "importing"),
+    ("compilation",),
     ("dreambench",),
     ("mini", "pages"),
     ("sources", "losses"),

@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 
 from idgen.data.datamodule import SubjectDataModule
 from idgen.doctor.finding import Findings, State
-from idgen.doctor.memory import memory_needed
+from idgen.doctor.memory import largest_latents, memory_needed
 from idgen.doctor.prediction import better_prediction, prediction_errors
 from idgen.doctor.surroundings import in_words, look_at_devices, look_at_versions, memory_there
 from idgen.doctor.trial import STEPS, try_training
@@ -19,6 +19,7 @@ from idgen.files import check_writable
 from idgen.module import PersonalizationModule
 from idgen.prepare import PreparedSubject
 from idgen.prepare.store import CONTACT_PAGE
+from idgen.prepare.subject import pick
 from idgen.processes import VariancePreserving
 from idgen.runs.freezing import BuiltRun, ConfigReader
 from idgen.runs.keys import with_key
@@ -146,7 +147,7 @@ class Examination:
             says = f"{len(photos)} in {self.data.subject.photos_folder}"
             hint = f"{says}; {_FEW_PHOTOS} to 6 teach a subject better" if few else says
             self.findings.add("photos", hint, State.note if few else State.fine)
-            least = self.module.backbone.resolution
+            least = self.data.preparation.resolution or self.module.backbone.resolution
             small = [photo.name for photo in photos if min(photo.size()) < least]
             if small:
                 self.findings.add(
@@ -188,7 +189,7 @@ class Examination:
     def _memory(self) -> None:
         if self.findings.failed:
             return
-        needed = memory_needed(self.module, self.data.batch_size)
+        needed = memory_needed(self.module, self.data.batch_size, largest_latents(self.data))
         device = torch.device("cpu")
         if str(self.config.trainer.accelerator) != "cpu" and torch.cuda.is_available():
             device = torch.device("cuda", 0)
@@ -239,9 +240,12 @@ class Examination:
             says = "whether it is right is seen once the photos are prepared"
             self.findings.add("prediction", says, State.skipped)
             return
-        latents = backbone.scale_latents(views.latent_mean[:4].to(device))
-        if latents.shape[1:] != backbone.latent_shape:
+        own = [
+            at for at, mean in enumerate(views.latent_mean) if mean.shape == backbone.latent_shape
+        ]
+        if not own:
             return
+        latents = backbone.scale_latents(pick(views.latent_mean, own[:4]).to(device))
         errors = prediction_errors(backbone, latents, f"a photo of a {subject.class_noun}")
         other = better_prediction(backbone, errors)
         told = ", ".join(f"{kind.value} {error:.3f}" for kind, error in errors.items())

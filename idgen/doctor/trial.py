@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from idgen.data.batch import PriorBatch, SceneBatch, ShownPhotos, SubjectBatch
 from idgen.data.datamodule import SubjectDataModule
 from idgen.data.prompts import without_token
+from idgen.doctor.memory import largest_latents
 from idgen.models.decoupling import PhotoFeatures
 from idgen.module import PersonalizationModule
 from idgen.runs.quiet import HeldLines
@@ -154,7 +155,7 @@ class _MadeUp(IterableDataset[SubjectBatch]):
         )
 
     def _latents(self, rows: int) -> Tensor:
-        return torch.randn(rows, *self.module.backbone.latent_shape, generator=self.generator)
+        return torch.randn(rows, *largest_latents(self.data), generator=self.generator)
 
     def _features(self, rows: int) -> PhotoFeatures:
         width = self.module.conditioning.image_width or self.module.backbone.features.width

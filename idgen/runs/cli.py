@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -16,15 +17,21 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from idgen.backbones.backbone import Backbone
 from idgen.callbacks.checkpoint import AdapterCheckpoint, AtomicCheckpointIO
+from idgen.callbacks.compiled import CompiledDenoiser
 from idgen.callbacks.evaluation import EvaluateDrawings
 from idgen.callbacks.history import OneHistory
 from idgen.callbacks.progress import TrainingProgress
 from idgen.callbacks.termination import GracefulTermination
+from idgen.callbacks.untrained import UntrainedDrawings
+from idgen.compilation import Compilation
 from idgen.data.datamodule import SubjectDataModule
 from idgen.data.subject import Subject
 from idgen.errors import UserError, first_line
 from idgen.evaluation.fidelity import FidelityScores
+from idgen.evaluation.kept import KeptEvaluations
 from idgen.evaluation.recorder import DrawingRecorder
+from idgen.fingerprint import cache_folder
+from idgen.importing import uncollected
 from idgen.module import PersonalizationModule
 from idgen.prepare.kohya_folders import kohya_root
 from idgen.runs.building import note_parts
@@ -81,6 +88,7 @@ class PartsCLI(LightningCLI):
         """Adds the parts that every run has, and the links between them."""
         parser.add_class_arguments(FidelityScores, "fidelity", sub_configs=True)
         parser.add_class_arguments(DrawingRecorder, "drawings", sub_configs=True)
+        parser.add_class_arguments(Compilation, "compile", sub_configs=True)
         parser.add_lightning_class_args(AdapterCheckpoint, "checkpoint")
         # Of the built model, so that prompts are read once the tuning has added its token.
         parser.link_arguments("model", "data.backbone", _backbone, apply_on="instantiate")
@@ -135,10 +143,12 @@ class IdgenCLI(PartsCLI):
         first = [flag for config in configs for flag in ("--config", config)]
         with (
             ExitStack() as self.folder_lock,
+            ExitStack() as self.starting,
             keys_in_errors(self._parsed),
             quiet_writers(),
             self._folder_in_errors(),
         ):
+            self.starting.enter_context(uncollected())
             self.start(parser_kwargs={self.command: texts}, args=[self.command, *first, *options])
 
     @contextmanager
@@ -204,7 +214,9 @@ class IdgenCLI(PartsCLI):
                 check_callbacks(self.trainer.callbacks)  # type: ignore[attr-defined]
                 check_end(self.trainer)
                 check_monitors(self.trainer.callbacks, self.model)  # type: ignore[attr-defined]
+                self._compilation.check(self._device, self.trainer.accumulate_grad_batches)
                 self._settle_fit()
+                self._compile()
             else:
                 if self.trainer.is_global_zero:
                     check_drawings(self.config[self.command], self.command)
@@ -213,6 +225,25 @@ class IdgenCLI(PartsCLI):
         if (note := wait_for_nodes(self.trainer)) is not None:
             # Of each node, not of the first alone, which may be the one that is missing.
             print(note, file=sys.stderr, flush=True)
+        self.starting.close()
+
+    @property
+    def _compilation(self) -> Compilation:
+        compilation: Compilation = self.config_init[self.command].compile
+        return compilation
+
+    @property
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device
+
+    def _compile(self) -> None:
+        """Decides whether the denoiser is compiled, and says so."""
+        steps = expected_steps(self.trainer, self.datamodule.steps_per_epoch)
+        plan = self._compilation.plan(self._device, steps)
+        if plan.says is not None:
+            rank_zero_info(plan.says)
+        if plan.compiles:
+            self.trainer.callbacks.append(CompiledDenoiser(plan))  # type: ignore[attr-defined]
 
     def _check_parts(self, stored: StoredRun | None) -> None:
         fidelity = self.config_init[self.command].fidelity
@@ -285,7 +316,9 @@ class IdgenCLI(PartsCLI):
             callbacks.append(TrainingProgress())
         if self.command == "fit":
             callbacks.append(OneHistory())
-        kwargs["callbacks"] = [*callbacks, EvaluateDrawings(built.fidelity, built.drawings)]
+        untrained = self._untrained()
+        evaluate = EvaluateDrawings(built.fidelity, built.drawings, untrained)
+        kwargs["callbacks"] = [*callbacks, evaluate]
         try:
             made = super().instantiate_trainer(**kwargs)
         except RuntimeError as error:  # Lightning's about what launches processes, such as Slurm
@@ -294,6 +327,13 @@ class IdgenCLI(PartsCLI):
         if self.command == "fit":
             rank_zero_info(threads)
         return made
+
+    def _untrained(self) -> UntrainedDrawings | None:
+        """What runs that began alike drew; None for a user without a home, who keeps nothing."""
+        with suppress(RuntimeError):
+            kept = KeptEvaluations(cache_folder() / "untrained")
+            return UntrainedDrawings(kept, self.config_dump["model"], self.config_dump["fidelity"])
+        return None
 
 
 def _backbone(module: PersonalizationModule) -> Backbone:

@@ -21,6 +21,7 @@ _OF_NO_MATTER = (
     "trainer.profiler",
     "checkpoint.dirpath",
     "drawings",
+    "compile",
 )
 
 

@@ -23,9 +23,21 @@ from idgen.sources import is_mini_backbone
 from idgen.trained_module import CHECKPOINT_KEY
 from idgen.yaml_texts import own_yaml
 
-STORED = ("seed_everything", "trainer", "model", "data", "fidelity", "drawings", "checkpoint")
+STORED = (
+    *("seed_everything", "trainer", "model", "data", "fidelity", "drawings", "compile"),
+    "checkpoint",
+)
 
-_PATH_KEYS = ("source", "model", "pretrained", "checkpoint", "folder", "reference")
+_PATH_KEYS = (
+    "source",
+    "file",
+    "config",
+    "model",
+    "pretrained",
+    "checkpoint",
+    "folder",
+    "reference",
+)
 _LOCAL = "local-dir:"
 # What belongs to the machine that trained, not to what it trained.
 _OF_THE_MACHINE = ("accelerator", "devices", "num_nodes", "strategy")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.text import TextStates, TextTokens
@@ -11,6 +11,7 @@ from idgen.data.batch import SubjectBatch
 from idgen.errors import UserError
 from idgen.losses import denoising_loss
 from idgen.module import PersonalizationModule
+from idgen.optimization import in_one_pass
 from idgen.processes import NoisedLatents
 from idgen.terms.step import FROZEN, REFINED, TEXT, Asked
 
@@ -43,7 +44,7 @@ class BareStep:
         if compiled:
             backbone.denoiser.compile()
         self._frozen, self._frozen_text = frozen_twin(backbone, batch.class_prompts)
-        self.optimizer = optimizer_of(module)
+        self.optimizer = in_one_pass(module.optimization.optimizer(trained_by(module)))
 
     def __call__(self) -> None:
         """One step."""
@@ -101,7 +102,6 @@ def frozen_twin(backbone: Backbone, prompts: Sequence[str]) -> tuple[Backbone, T
     return twin, states
 
 
-def optimizer_of(module: PersonalizationModule) -> torch.optim.Optimizer:
-    """An optimizer as the config's, over what the module trains."""
-    trained = [weight for weight in module.parameters() if weight.requires_grad]
-    return module.optimization.optimizer(trained)
+def trained_by(module: PersonalizationModule) -> list[nn.Parameter]:
+    """The weights that the module trains."""
+    return [weight for weight in module.parameters() if weight.requires_grad]

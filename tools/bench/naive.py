@@ -2,12 +2,14 @@
 
 Each step opens the photos, crops and turns them into tensors, encodes them with the autoencoder
 and the image encoder, encodes the prompts of every pass, one a picture, makes each pass by itself,
-turns the tuning off by a walk over the modules, and reads each loss from the device.
+turns the tuning off by a walk over the modules, and reads each loss from the device. LoRA is
+peft's, the optimizer steps as torch lets it by itself.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -20,9 +22,10 @@ from idgen.backbones.text import TextStates
 from idgen.data.batch import SubjectBatch
 from idgen.losses import denoising_loss
 from idgen.models.decoupling import PhotoFeatures
+from idgen.models.tuning.one_product import OneProduct
 from idgen.module import PersonalizationModule
 from idgen.terms.step import FROZEN, REFINED, Asked
-from tools.bench.bare import asked_by, optimizer_of
+from tools.bench.bare import asked_by, trained_by
 
 
 class NaiveStep:
@@ -49,11 +52,15 @@ class NaiveStep:
         self._autoencoder, self._encoder = autoencoder, encoder
         self._asked = asked_by(module)
         self._step = 0
-        self.optimizer = optimizer_of(module)
+        self.optimizer = module.optimization.optimizer(trained_by(module))
         self.losses: dict[str, float] = {}
 
     def __call__(self) -> None:
         """One step."""
+        with patch.object(OneProduct, "forward", _three_products):
+            self._take()
+
+    def _take(self) -> None:
         module, backbone = self._module, self._module.backbone
         pixels = self._pixels().to(backbone.device)
         with torch.no_grad():
@@ -115,6 +122,12 @@ class NaiveStep:
     def _encode(self, prompts: Sequence[str]) -> TextStates:
         backbone = self._module.backbone
         return backbone.encode_text(backbone.tokenize(prompts).to(backbone.device))
+
+
+def _three_products(layer: OneProduct, x: Tensor) -> Tensor:
+    """Peft's own forward pass."""
+    result: Tensor = super(OneProduct, layer).forward(x)
+    return result
 
 
 @contextmanager

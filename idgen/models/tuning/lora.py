@@ -167,6 +167,8 @@ class LoraTuning(Tuning):
             from peft import LoraConfig, inject_adapter_in_model
             from peft.tuners.tuners_utils import BaseTunerLayer
 
+            from idgen.models.tuning.one_product import take_one_product
+
         _check_rank(module, rank, find_layers(module, targets, parameter), parameter)
         # peft freezes all that is not its own.
         others = [weight for weight in module.parameters() if weight.requires_grad]
@@ -185,6 +187,9 @@ class LoraTuning(Tuning):
             for layer in layers:
                 for down in layer.lora_A.values():
                     down.register_forward_hook(drop)
+        if not (self.dropout or self.rank_dropout or self.dora):
+            for layer in layers:
+                take_one_product(layer)
         for weight in others:
             weight.requires_grad_(True)
         for weight in module.parameters():
