@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from idgen.backbones import StableDiffusion3Backbone, SubjectWords
@@ -45,7 +46,7 @@ def tuned(folder: Path) -> StableDiffusion3Backbone:
     return backbone
 
 
-def trained(network: nn.Module) -> dict[str, Tensor]:
+def trained(network: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in network.named_parameters() if p.requires_grad}
 
 
@@ -91,18 +92,19 @@ def process(rank: int, folder: str, port: int) -> None:
 def test_a_split_frozen_model_predicts_and_learns_as_the_whole(tmp_path: Path) -> None:
     folder = save_sd3(tmp_path / "sd3")
     port = 20000 + os.getpid() % 20000
-    torch.multiprocessing.spawn(process, (str(folder), port), _PROCESSES)
+    spawn(process, (str(folder), port), _PROCESSES)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("strategy", ["fsdp", "deepspeed_stage_3", "ModelParallelStrategy"])
 def test_strategies_that_split_what_is_trained_are_refused(strategy: str) -> None:
+    path = f"lightning.pytorch.strategies.{strategy}"
+    for given in (strategy, settings(class_path=path)):
+        with pytest.raises(UserError, match=rf"--trainer\.strategy: {strategy} .*take ddp"):
+            check_trainer_values(settings(strategy=given, accumulate_grad_batches=1))
+    check_trainer_values(settings(strategy="ddp", accumulate_grad_batches=1))
+
+
+def settings(**given: Any) -> Any:
     from jsonargparse import Namespace
 
-    with pytest.raises(UserError, match=rf"--trainer\.strategy: {strategy} .*take ddp"):
-        check_trainer_values(Namespace(strategy=strategy, accumulate_grad_batches=1))
-    path = f"lightning.pytorch.strategies.{strategy}"
-    with pytest.raises(UserError, match=rf"--trainer\.strategy: {strategy} .*take ddp"):
-        check_trainer_values(
-            Namespace(strategy=Namespace(class_path=path), accumulate_grad_batches=1)
-        )
-    check_trainer_values(Namespace(strategy="ddp", accumulate_grad_batches=1))
+    return Namespace(**given)  # type: ignore[no-untyped-call]

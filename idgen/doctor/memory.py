@@ -151,6 +151,7 @@ class _Kept:
 
     def watch(self, network: nn.Module) -> None:
         """Counts checkpointed blocks, whose inputs alone are kept, out of autograd's sight."""
+        layer: Any
         for layer in network.modules():
             if getattr(layer, "gradient_checkpointing", False):
                 layer._gradient_checkpointing_func = self._block

@@ -94,8 +94,8 @@ def metadata(
     """
     backbone, module, family = run.backbone, run.module, KOHYA_FAMILIES[run.pipeline]
     process = backbone.process
-    is_diffusion = isinstance(process, VariancePreserving)
-    is_v = is_diffusion and process.prediction is Prediction.v_prediction
+    predicts = process.prediction if isinstance(process, VariancePreserving) else None
+    is_v = predicts is Prediction.v_prediction
     is_two = not family.architecture and backbone.features.width == _SD2_WIDTH
     version = "sd_v2" if is_two else family.version
     architecture = family.architecture or _architecture(is_two, is_v)
@@ -108,7 +108,7 @@ def metadata(
         f"{module.tuning.name} + {type(module.conditioning).__name__} by idgen {__version__}, "
         f"{run.step} steps; prompts such as: {run.spoken(run.example, run.word)}"
     )
-    predicts = {"modelspec.prediction_type": "v" if is_v else "epsilon"} if is_diffusion else {}
+    of_noise = {"modelspec.prediction_type": "v" if is_v else "epsilon"} if predicts else {}
     return {
         "ss_base_model_version": version,
         "ss_sd_model_name": base,
@@ -130,7 +130,7 @@ def metadata(
         "modelspec.implementation": "diffusers",
         "modelspec.title": run.name,
         "modelspec.resolution": f"{size}x{size}",
-        **predicts,
+        **of_noise,
         "modelspec.trigger_phrase": ", ".join(triggers),
         "modelspec.description": comment,
         "modelspec.hash_sha256": f"0x{weights_digest(state)}",

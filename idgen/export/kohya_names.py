@@ -127,11 +127,13 @@ _IN_DOUBLE = {
     "norm1_context.linear": "txt_mod.lin",
 }
 _IN_SINGLE = {"proj_out": "linear2", "norm.linear": "modulation.lin"}
-_JOINED_IN_DOUBLE = {
+_JOINED_IN_DOUBLE: Mapping[str, tuple[str, ...]] = {
     "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
     "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
 }
-_JOINED_IN_SINGLE = {"linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")}
+_JOINED_IN_SINGLE: Mapping[str, tuple[str, ...]] = {
+    "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
+}
 _MLP = 4  # times the width
 
 
@@ -151,10 +153,11 @@ def _joined_layers(updates: Updates, config: Config) -> Updates:
         if layer in alone:
             found.append(replace(update, layer=f"lora_unet_{head}.{number}.{alone[layer]}"))
             continue
-        name, parts = next(((n, p) for n, p in joined.items() if layer in p), ("", ()))
-        if not name:
+        name = next((name for name, parts in joined.items() if layer in parts), None)
+        if name is None:
             raise _unnamed(update.layer)
-        groups.setdefault(f"lora_unet_{head}.{number}.{name}", (parts, {}))[1][layer] = update
+        group = groups.setdefault(f"lora_unet_{head}.{number}.{name}", (joined[name], {}))
+        group[1][layer] = update
     for name, (parts, own) in groups.items():
         found.append(joined_update(name, [(own.get(p), heights.get(p, width)) for p in parts]))
     return found

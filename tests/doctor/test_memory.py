@@ -93,6 +93,7 @@ def test_checkpointed_blocks_keep_their_inputs_and_one_is_whole(tiny_pipeline: P
         inputs.update({value.untyped_storage().data_ptr(): value for value in found})
         return block(*values)
 
+    layer: Any
     for layer in module.backbone.modules():
         if getattr(layer, "gradient_checkpointing", False):
             layer._gradient_checkpointing_func = recorded
