@@ -30,7 +30,7 @@ class CompiledDenoiser(L.Callback):
     ) -> None:
         """Says that what the step before has left in CUDA graphs is used no more."""
         if self.plan.by_graphs:
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draws without what was compiled."""

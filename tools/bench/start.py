@@ -67,9 +67,9 @@ def prepare(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "export").exists():
         for options in _PREPARING:
-            timed(folder, options)
-    for options in _KEEPING:
-        timed(folder, options)
+            timed(folder, kept)
+    for kept in _KEEPING:
+        timed(folder, kept)
 
 
 def timed(folder: Path, options: Sequence[str]) -> Seconds:

@@ -49,7 +49,7 @@ class OneProduct(nn.Module):
         raise NotImplementedError
 
 
-class OneProductLinear(OneProduct, Linear):
+class OneProductLinear(OneProduct, Linear):  # type: ignore[misc]
     """A linear layer."""
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class OneProductLinear(OneProduct, Linear):
         return nn.functional.linear(x, weight, self.base_layer.bias)
 
 
-class OneProductConv2d(OneProduct, Conv2d):
+class OneProductConv2d(OneProduct, Conv2d):  # type: ignore[misc]
     """A convolution."""
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
