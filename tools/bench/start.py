@@ -67,7 +67,7 @@ def prepare(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "export").exists():
         for options in _PREPARING:
-            timed(folder, kept)
+            timed(folder, options)
     for kept in _KEEPING:
         timed(folder, kept)
 
