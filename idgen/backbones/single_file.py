@@ -67,16 +67,39 @@ class SingleFile:
         key = fingerprint_fields(
             file=fingerprint_path(self.path),
             config=fingerprint_path(base, _CONFIGS),
-            whole=",".join(sorted(_with_weights(base))),
+            weights=self._from_elsewhere(layout, header, base),
             form=_FORM,
         )
         place = _cache() / key[:16]
+        if _made(place) is None:
+            with self._writing(parameter):
+                self._copy_configuration(layout, header, base, place / self.path.stem)
         # The same file may have had another name then.
-        for index in sorted(place.glob(f"*/{_INDEX}")):
-            return index.parent
-        with self._writing(parameter):
-            self._copy_configuration(layout, header, base, place / self.path.stem)
-        return place / self.path.stem
+        folder = _made(place) or place / self.path.stem
+        if any(path.is_symlink() and not path.exists() for path in folder.glob(f"*/*{_SUFFIX}")):
+            # The folder that weights were taken from stands elsewhere now.
+            with self._writing(parameter):
+                (folder / _WHOLE).unlink(missing_ok=True)
+        return folder
+
+    @property
+    def _has_own_config(self) -> bool:
+        """Whether `config` is a folder of the user's, and no hub id."""
+        return self.config is not None and Path(self.config).expanduser().is_dir()
+
+    def _from_elsewhere(self, layout: FileLayout, header: Mapping[str, Any], base: Path) -> str:
+        """What tells apart the weights that the file lacks: their hash, or a hub's revision."""
+        if not self._has_own_config:
+            return base.name
+        parts = [part for part in self._whole(base) if part in layout.parts]
+        lacking = [part for part in sorted(parts) if not layout.has(header, part)]
+        return json.dumps({part: fingerprint_path(base / part) for part in lacking})
+
+    def _whole(self, base: Path) -> tuple[str, ...]:
+        """The parts of the user's own folder that hold weights."""
+        if not self._has_own_config:
+            return ()
+        return tuple({path.parent.name for path in base.glob(f"*/*{_SUFFIX}")})
 
     def convert(self, folder: Path, revision: str | None, parameter: str) -> None:
         """Brings the weights into the folder, unless they are there; what a part is in is kept.
@@ -106,13 +129,19 @@ class SingleFile:
             atomic_write(folder / _WHOLE, b"")
 
     def _header(self, parameter: str) -> dict[str, dict[str, Any]]:
-        if self.path.suffix != _SUFFIX:
+        suffix = self.path.suffix.lower()
+        if suffix != _SUFFIX:
             reason = f"is no {_SUFFIX} file"
-            if self.path.suffix in _PICKLES:
+            if suffix in _PICKLES:
                 reason = "is a pickle, which can run any code when it is read, and is not read"
             raise UserError(
                 f"{parameter}: {self.file} {reason}; take the model's {_SUFFIX} file, or make a "
                 "folder of it once (diffusers: from_single_file, then save_pretrained)"
+            )
+        if not self.path.is_file():
+            raise UserError(
+                f"{parameter}: there is no file {self.file}; give the model's file, or the "
+                f"folder in {_cache()} that was made of it"
             )
         try:
             return weight_header(self.path)
@@ -143,14 +172,14 @@ class SingleFile:
             raise UserError(
                 f"{parameter}: {self.file} holds no configuration and no tokenizer, and those of "
                 f"its family cannot be had: {error}; set {parameter}.file to it and "
-                f"{parameter}.config to a pipeline folder of a {layout.kind}"
+                f"{parameter}.config to a pipeline folder of a {layout.name}"
             ) from error
 
     def _copy_configuration(
         self, layout: FileLayout, header: Mapping[str, Any], base: Path, folder: Path
     ) -> None:
         """Writes the folder without weights, all at once."""
-        index = layout.index(header, base, _with_weights(base))
+        index = layout.index(header, base, self._whole(base))
         _cache().mkdir(parents=True, exist_ok=True)
         made = _cache() / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}" / folder.name
         try:
@@ -165,7 +194,7 @@ class SingleFile:
             try:
                 made.parent.rename(folder.parent)
             except OSError:
-                if not (folder / _INDEX).is_file():  # another process was first
+                if _made(folder.parent) is None:  # another process was first
                     raise
         finally:
             shutil.rmtree(made.parent, ignore_errors=True)
@@ -200,6 +229,12 @@ class SingleFile:
         import diffusers
 
         found = {weight["dtype"] for weight in layout.of(header, next(iter(layout.parts)))}
+        found |= {
+            weight["dtype"]
+            for part in layout.parts
+            for weight in layout.of(header, part)
+            if weight["dtype"].startswith("F8")
+        }
         dtype = next((_DTYPES[name] for name in _DTYPES if name in found), None)
         if dtype is None or any(name.startswith("F8") for name in found):
             raise UserError(
@@ -268,7 +303,7 @@ def is_model_file(path: Path) -> bool:
     Args:
         path: Existing or not.
     """
-    if path.suffix != _SUFFIX or not path.is_file():
+    if path.suffix.lower() != _SUFFIX or not path.is_file():
         return False
     try:
         layout_of(weight_header(path), "")
@@ -284,9 +319,9 @@ def _cache() -> Path:
         raise UserError(f"there is no home folder; set {CACHE_VARIABLE} to a folder") from error
 
 
-def _with_weights(base: Path) -> tuple[str, ...]:
-    """The parts of a folder that hold weights."""
-    return tuple({path.parent.name for path in base.glob(f"*/*{_SUFFIX}")})
+def _made(place: Path) -> Path | None:
+    """The pipeline folder that is in a place of the cache."""
+    return next((index.parent for index in sorted(place.glob(f"*/{_INDEX}"))), None)
 
 
 def _save(network: Any, folder: Path) -> None:

@@ -67,8 +67,8 @@ class FileLayout:
         if "unet" not in self.parts:
             return
         config = _read(base / "unet" / "config.json")
-        widths = {w["shape"][-1] for n, w in header.items() if n.endswith(_WIDTH)}
-        channels = header.get(f"{_UNET}input_blocks.0.0.weight", {}).get("shape", (0, 0))[1]
+        widths = {_size(w, -1) for n, w in header.items() if n.endswith(_WIDTH)}
+        channels = _size(header.get(f"{_UNET}input_blocks.0.0.weight", {}), 1)
         for key, found in (("cross_attention_dim", widths), ("in_channels", {channels})):
             if config.get(key) not in found:
                 raise UserError(
@@ -208,6 +208,12 @@ def layout_of(header: Header, what: str) -> FileLayout:
         f"{what} is no whole model of a family that is known in one file (its first weight is "
         f"{first!r}); {_TAKEN}, others as pipeline folders"
     )
+
+
+def _size(weight: Mapping[str, Any], dimension: int) -> int:
+    """A dimension of a weight; 0 if it has none such."""
+    shape = weight.get("shape", ())
+    return int(shape[dimension]) if len(shape) > max(dimension, 0) else 0
 
 
 def _read(path: Path) -> dict[str, Any]:

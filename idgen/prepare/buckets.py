@@ -63,7 +63,8 @@ class AspectBuckets:
             UserError: If the step does not divide the resolution, or is no multiple of the unit.
         """
         step, area = self._step(resolution, unit), resolution**2
-        longest = resolution * math.sqrt(self.max_aspect) + step
+        # A longer side than the second leaves nothing of the other.
+        longest = min(resolution * math.sqrt(self.max_aspect) + step, 2 * area // step)
         found = {Size(resolution, resolution)}
         for first in range(step, math.ceil(longest) + 1, step):
             second = round(area / first / step) * step

@@ -188,8 +188,49 @@ def test_the_command_line_trains_on_a_file_and_draws(
         assert main(["sample", str(model), *prompt, f"--out={out}"]) == 0
         assert len(list((out / "images").rglob("*.png"))) == 1
     capsys.readouterr()
-    assert main(["sample", str(files["sd1"]), *prompt, f"--out={tmp_path / 'no'}"]) == 2
+    no = f"--out={tmp_path / 'no'}"
+    assert main(["sample", str(files["sd1"]), *prompt, no]) == 2
     assert "holds no configuration and no tokenizer" in capsys.readouterr().err
+    # A file's path is a value, and no file of settings.
+    for options in ([f"{key}.source={files['sd1']}"], [f"{key}.source={tmp_path / 'gone'}"]):
+        assert workspace.fit(*options) == 2
+        said = capsys.readouterr().err
+        assert "UTF-8" not in said
+        assert "holds no configuration and no tokenizer" in said or "gone" in said
+    assert main(["sample", str(workspace.last), *prompt, no, f"--backbone={files['sd1']}"]) == 2
+    assert "holds no configuration and no tokenizer" in capsys.readouterr().err
+
+
+def test_weights_of_another_folder_are_another_model(
+    folders: dict[str, Path], files: dict[str, Path], tmp_path: Path
+) -> None:
+    state = load_file(files["sd1"])
+    pruned = {name: value for name, value in state.items() if not name.startswith("first_stage")}
+    save_file(pruned, files["sd1"])
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        shutil.copytree(folders["sd1"], folder)
+    [vae] = (second / "vae").glob("*.safetensors")
+    changed = {name: value * 2 for name, value in load_file(vae).items()}
+    save_file(changed, vae)
+    one, two = (open_file("sd1", files["sd1"], folder) for folder in (first, second))
+    assert one.source != two.source
+    before = drawn(one)
+    assert not torch.equal(before, drawn(two))
+    # The folder is moved: what was made of the file looks for its weights in the new place.
+    moved = first.rename(tmp_path / "moved")
+    assert torch.equal(drawn(open_file("sd1", files["sd1"], moved)), before)
+
+
+def test_a_file_that_is_gone_and_one_of_odd_shapes(
+    folders: dict[str, Path], files: dict[str, Path], tmp_path: Path
+) -> None:
+    config, path = str(folders["sd1"]), tmp_path / "odd.safetensors"
+    assert "there is no file" in refused(SingleFile(str(tmp_path / "gone.safetensors"), config))
+    first = "model.diffusion_model.input_blocks.0.0.weight"
+    for shape in ((), (3,)):
+        save_file({first: torch.zeros(shape), "a.attn2.to_k.weight": torch.zeros(())}, path)
+        assert "give the configuration of its own layout" in refused(SingleFile(str(path), config))
 
 
 def test_without_a_network_the_configuration_has_to_be_named(files: dict[str, Path]) -> None:

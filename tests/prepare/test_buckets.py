@@ -63,3 +63,8 @@ def test_a_step_is_a_patch_where_nothing_larger_divides() -> None:
 def test_what_is_refused(buckets: dict[str, float], error: str) -> None:
     with pytest.raises(UserError, match=error):
         AspectBuckets(**buckets).sizes(512, 8)  # type: ignore[arg-type]
+
+
+def test_an_aspect_beyond_all_pictures_ends() -> None:
+    sizes = AspectBuckets(max_aspect=1e300).sizes(64, 8)
+    assert max(max(size) for size in sizes) <= 2 * 64**2 // 8
