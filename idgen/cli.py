@@ -12,7 +12,7 @@ from functools import partial
 
 from idgen import __version__
 from idgen.errors import UserError
-from idgen.importing import uncollected
+from idgen.importing import be_a_commands_process, uncollected
 from idgen.shipped import with_shipped_configs
 from idgen.threads import share_cores, wait_without_spinning
 
@@ -77,6 +77,8 @@ def main(args: Sequence[str] | None = None) -> int:
         if whoever read the output stopped.
     """
     arguments = [_as_utf8(arg) for arg in (sys.argv[1:] if args is None else args)]
+    if args is None:
+        be_a_commands_process()
     _print_anything()
     named = " ".join(["idgen", *arguments[:1]])
     try:

@@ -1,5 +1,6 @@
 """What a LightningModule draws in validation, test and prediction."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from idgen.data.batch import DrawingBatch
@@ -12,6 +13,8 @@ class DrawingModule(TrainedModule):
 
     Attributes:
         sampler: How drawings are made.
+        drawn: The batches that a validation would draw, where they are known already; what is here
+            as it starts is taken in place of drawing, that once.
     """
 
     sampler: Sampler
@@ -20,6 +23,7 @@ class DrawingModule(TrainedModule):
         """Nothing is open yet."""
         super().__init__()
         self._drawing = ExitStack()
+        self.drawn: Sequence[Drawings] = ()
 
     def _draw(self, batch: DrawingBatch) -> Drawings:
         return self.sampler.draw(
@@ -33,7 +37,7 @@ class DrawingModule(TrainedModule):
 
     def validation_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:  # type: ignore[override]
         """Draws the batch's prompts; callbacks score and keep the images."""
-        return self._draw(batch)
+        return self.drawn[batch_idx] if self.drawn else self._draw(batch)
 
     def test_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:  # type: ignore[override]
         """Draws the batch's prompts; callbacks score and keep the images."""
@@ -44,12 +48,14 @@ class DrawingModule(TrainedModule):
         return self._draw(batch)
 
     def on_validation_start(self) -> None:
-        """Loads the autoencoder for all batches."""
-        self._open_autoencoder()
+        """Loads the autoencoder for all batches, where any is to be drawn."""
+        if not self.drawn:
+            self._open_autoencoder()
 
     def on_validation_end(self) -> None:
         """Frees the autoencoder."""
         self._drawing.close()
+        self.drawn = ()
 
     def _open_autoencoder(self) -> None:
         self._drawing.enter_context(self.backbone.autoencoder(self.device))

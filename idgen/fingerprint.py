@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+import idgen
 from idgen.files import atomic_write
 
 CACHE_VARIABLE = "IDGEN_CACHE"
@@ -127,6 +128,14 @@ def _state(files: Sequence[Path]) -> str | None:
     if any(time.time_ns() - max(s.st_mtime_ns, s.st_ctime_ns) < _SETTLED for s in stats):
         return None
     told = [(s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev) for s in stats]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def own_code() -> str:
+    """Hash of which files idgen's own code is in, their sizes and times."""
+    root = Path(idgen.__file__).parent
+    stats = [(str(path), path.stat()) for path in sorted(root.rglob("*.py"))]
+    told = [(path, stat.st_mtime_ns, stat.st_size) for path, stat in stats]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 

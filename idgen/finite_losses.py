@@ -13,10 +13,14 @@ class FiniteLosses:
 
     To read a loss at once, the host would wait in each step until the device is through with it,
     and launch nothing of the backward pass meanwhile. A step later it is there already.
+
+    Attributes:
+        last: The loss that was looked at last, of this process; None before the first.
     """
 
     def __init__(self) -> None:
         """There is none yet."""
+        self.last: float | None = None
         self._noted: tuple[int, Tensor, torch.cuda.Event | None] | None = None
 
     def note(self, loss: Tensor, step: int, reduced: Callable[[Tensor], Tensor]) -> None:
@@ -28,11 +32,12 @@ class FiniteLosses:
             reduced: The least value of a scalar over all processes.
         """
         finite = reduced(loss.detach().isfinite().float())
-        if finite.device.type != "cuda":
-            self._noted = (step, finite, None)
+        both = torch.stack([finite, loss.detach().float()])
+        if both.device.type != "cuda":
+            self._noted = (step, both, None)
             return
-        kept = torch.empty((), pin_memory=True)
-        kept.copy_(finite, non_blocking=True)
+        kept = torch.empty(2, pin_memory=True)
+        kept.copy_(both, non_blocking=True)
         there = torch.cuda.Event()  # type: ignore[no-untyped-call]
         there.record()
         self._noted = (step, kept, there)
@@ -45,11 +50,12 @@ class FiniteLosses:
         """
         if self._noted is None:
             return
-        step, finite, there = self._noted
+        step, both, there = self._noted
         if there is not None:
             there.synchronize()
+        finite, loss = both.tolist()
         if finite:
-            self._noted = None
+            self._noted, self.last = None, loss
         else:
             # Each time: what is saved as the run ends must not be saved either.
             raise UserError(

@@ -26,11 +26,25 @@ class _OfPackages(Mapping[str, list[str]]):
         return len(self._found)
 
 
+class _Process:
+    """What is known of the process: whether it is a command's own, and ends with it."""
+
+    is_a_commands = False
+
+
+def be_a_commands_process() -> None:
+    """Lets what starts make stay for good: this process ends with its command.
+
+    In a process that goes on, such as a notebook's, it would keep other garbage too.
+    """
+    _Process.is_a_commands = True
+
+
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Looks for no garbage while libraries are imported.
+    """Looks for no garbage while libraries are imported or a run is built.
 
-    What imports make is no garbage; to look through it again and again takes a tenth of a start.
+    What that makes is no garbage; to look through it again and again takes a tenth of a start.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -38,6 +52,8 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
+            if _Process.is_a_commands:
+                gc.freeze()
             gc.enable()
 
 

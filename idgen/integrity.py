@@ -107,14 +107,27 @@ def weight_names(path: Path) -> list[str]:
         ValueError: If it is no such file, or cut short.
         OSError: If it cannot be read.
     """
+    return list(weight_header(path))
+
+
+def weight_header(path: Path) -> dict[str, dict[str, Any]]:
+    """What a safetensors file says of its weights by name: `dtype`, `shape` and `data_offsets`.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: If it is no such file, or cut short.
+        OSError: If it cannot be read.
+    """
     with path.open("rb") as file:
         # The length of its JSON header comes first.
         length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
         if length > size - 8:
             raise ValueError("it is no safetensors file, or cut short")
-        header = json.loads(file.read(length))
+        header: dict[str, dict[str, Any]] = json.loads(file.read(length))
     header.pop("__metadata__", None)
     end = max((weight["data_offsets"][1] for weight in header.values()), default=0)
     if 8 + length + end != size:
         raise ValueError("it is cut short")
-    return list(header)
+    return header

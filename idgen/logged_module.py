@@ -4,15 +4,32 @@ import torch
 from torch import Tensor
 
 from idgen.drawing_module import DrawingModule
+from idgen.finite_losses import FiniteLosses
 from idgen.models.conditioning import Condition
 from idgen.models.fusion import expert_load, router_entropy
 
 
 class LoggedModule(DrawingModule):
-    """Logs at the trainer's logged steps alone, but for the loss, which the progress bar shows."""
+    """Logs at the trainer's logged steps alone, but for the loss.
+
+    Attributes:
+        shows_loss: Whether Lightning's progress bar is to show the loss of a step, for which the
+            host waits for the device; False where a bar takes `loss_before`.
+    """
+
+    def __init__(self) -> None:
+        """Shows the loss."""
+        super().__init__()
+        self.shows_loss = True
+        self._finite = FiniteLosses()
+
+    @property
+    def loss_before(self) -> float | None:
+        """The loss of the step before the last, or the last one's once training is over."""
+        return self._finite.last
 
     def _log_step(self, total: Tensor, losses: dict[str, Tensor], condition: Condition) -> None:
-        self.log("train/loss", total.detach(), prog_bar=True)
+        self.log("train/loss", total.detach(), prog_bar=self.shows_loss)
         # Lightning takes a twelfth of a small step to note a dozen values, most for no logger.
         if not self._logs_this_step():
             return

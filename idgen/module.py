@@ -94,7 +94,6 @@ class PersonalizationModule(LoggedModule):
         self.sampler = sampler or Sampler()
         self.seed = seed
         self.background_noise = background_noise
-        self._finite = FiniteLosses()
 
     # Before there are weights
 
@@ -327,7 +326,8 @@ class PersonalizationModule(LoggedModule):
             clean = self.background_noise(clean, batch.subject_mask, strength)
             if self._logs_this_step():
                 self.log("train/background_noise", strength)
-        noised = self.backbone.process.noised(clean)
+        channels, height, width = clean.shape[1:]
+        noised = self.backbone.process_of((channels, height, width)).noised(clean)
         if isinstance(batch, SubjectBatch):
             return noised._replace(framing=batch.framing)
         return noised

@@ -195,7 +195,7 @@ class Sampler:
                 f"the scheduler of {backbone.source} cannot be drawn with ({first_line(error)}); "
                 "mend scheduler/scheduler_config.json, or install what it needs"
             ) from error
-        self._latent_shape(backbone)
+        self.latent_shape(backbone)
         check_words(self.negative_prompt, "Sampler.negative_prompt")
         try:
             backbone.tokenize([self.negative_prompt])
@@ -203,10 +203,11 @@ class Sampler:
             raise UserError(f"Sampler.negative_prompt: {error}") from error
 
     def _solver(self, backbone: Backbone, device: torch.device) -> Solver:
-        process = backbone.process_of(self._latent_shape(backbone))
+        process = backbone.process_of(self.latent_shape(backbone))
         return process.solver(self.steps, device, self.stochastic, self.solver)
 
-    def _latent_shape(self, backbone: Backbone) -> tuple[int, int, int]:
+    def latent_shape(self, backbone: Backbone) -> tuple[int, int, int]:
+        """(C, h, w) of the latents of its drawings; a UserError if the size is none for them."""
         return backbone.latent_shape if self.size is None else backbone.latent_shape_of(*self.size)
 
     def _negative(self, backbone: Backbone) -> TextStates | None:
@@ -257,7 +258,7 @@ class Sampler:
         device: torch.device,
     ) -> Tensor:
         """The latents that each request's noise becomes, `B C h w`."""
-        negative, shape = self._negative(backbone), self._latent_shape(backbone)
+        negative, shape = self._negative(backbone), self.latent_shape(backbone)
         solver = self._solver(backbone, device)
 
         def noise(step: int) -> Tensor:

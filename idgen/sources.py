@@ -6,7 +6,9 @@ from pathlib import Path
 from idgen.errors import UserError, first_line
 from idgen.mini.assets import mini_path
 
-MINI = "mini"
+MINI, MINI_FLOW = "mini", "mini-flow"
+_PIPELINE = "pipeline"
+_BACKBONES = {MINI: _PIPELINE, MINI_FLOW: "flow"}
 
 
 def is_mini(name: str) -> bool:
@@ -14,11 +16,18 @@ def is_mini(name: str) -> bool:
     return name == MINI
 
 
+def is_mini_backbone(name: str) -> bool:
+    """Whether a name stands for an embedded pipeline: the U-Net's, or the one with a flow."""
+    return name in _BACKBONES
+
+
 def local_folder(name: str, part: str | None = None) -> Path | None:
     """The folder that a name stands for on this machine; None for what looks like a hub id.
 
     `part` says which of the embedded models `mini` is. Raises a UserError if that is damaged.
     """
+    if part == _PIPELINE and is_mini_backbone(name):
+        return mini_path(_BACKBONES[name])
     if part is not None and is_mini(name):
         return mini_path(part)
     folder = Path(name).expanduser()
@@ -36,7 +45,8 @@ def model_folder(
     """Finds a model by name; a hub id is downloaded on first use.
 
     Args:
-        name: `mini`, a folder that exists, or a hub id such as `owner/name`.
+        name: `mini`, of pipelines `mini-flow` too, a folder that exists, or a hub id such as
+            `owner/name`.
         parameter: The parameter that named it, for the error.
         part: Which of the embedded models `mini` is; None where there is none.
         revision: A hub commit, tag or branch; ignored for a folder.
@@ -57,7 +67,8 @@ def model_folder(
             "pipeline in one file: from_single_file, then save_pretrained)"
         )
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        mini = "" if part is None else f"{MINI!r}, "
+        embedded = _BACKBONES if part == _PIPELINE else (MINI,) if part is not None else ()
+        mini = "".join(f"{one!r}, " for one in embedded)
         raise UserError(
             f"{parameter}: there is no folder {name!r}; give a model folder, {mini}or a hub id "
             "such as 'owner/name'"

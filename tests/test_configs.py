@@ -42,6 +42,7 @@ TRAINED = {
     "sd35_medium": WITHOUT_TWIN,
     "flux1_dev": WITHOUT_TWIN,
     "z_image": WITHOUT_TWIN,
+    "mini_flow": (*WITHOUT_TWIN, "text_encoder.", "text_encoder_2."),
     "token_entry": (*OURS, "conditioning.entrance.kind"),
 }
 LOW_RANK = "--model.conditioning.init_args.low_rank=4"
@@ -53,6 +54,10 @@ SMALLER = {
         *PROJECTED,
         "--model.backbone.init_args.t5_tokens=12",
         "--model.backbone.init_args.resolution=16",
+    ],
+    "mini_flow": [
+        "--model.backbone.init_args.t5_tokens=12",
+        "--model.conditioning.init_args.image_width=32",
     ],
     "z_image": [
         *PROJECTED,
@@ -145,7 +150,8 @@ def small(workspace: Workspace, run: Path, *overlays: Path) -> list[str]:
 
 def source_of(workspace: Workspace, overlays: tuple[Path, ...]) -> Path:
     """A tiny pipeline of the family that the overlays are of."""
-    family = next((f for f in FAMILIES for path in overlays if path.stem == f.name), None)
+    named = {{"mini_flow": "sd35_medium"}.get(path.stem, path.stem) for path in overlays}
+    family = next((f for f in FAMILIES if f.name in named), None)
     if family is None:
         return workspace.models.pipeline
     folder = workspace.folder / family.name

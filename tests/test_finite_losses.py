@@ -33,6 +33,16 @@ def test_the_step_is_named_once_it_is_looked_at() -> None:
         losses.check()
 
 
+def test_a_loss_is_known_once_it_is_looked_at() -> None:
+    losses = FiniteLosses()
+    losses.note(NUMBER, 1, alone)
+    seen = [losses.last]
+    losses.check()
+    seen.append(losses.last)
+    losses.note(torch.tensor(0.25), 2, alone)
+    assert [*seen, losses.last] == [None, 0.5, 0.5]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_no_number(value: float) -> None:
     losses = FiniteLosses()

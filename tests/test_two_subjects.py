@@ -17,6 +17,7 @@ from idgen.data.datamodule import SubjectDataModule
 from idgen.data.pairs import Pairs
 from idgen.data.subject import Subject
 from idgen.mini.truth import PAIR_SCORES
+from idgen.prepare.subject import stacked
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SAMPLER = "--model.sampler.init_args.steps=2"
@@ -111,10 +112,10 @@ def test_each_row_is_told_whom_it_shows(folder: Path) -> None:
             latents = batch.latent_mean[row]
             if spoken == "a photo of a sks robot":
                 assert plain == "a photo of a robot"
-                assert (robots.latent_mean == latents).flatten(1).all(dim=1).any()
+                assert (stacked(robots.latent_mean) == latents).flatten(1).all(dim=1).any()
             elif spoken == "a photo of a zwx cat":
                 assert plain == "a photo of a cat"
-                assert (cats.latent_mean == latents).flatten(1).all(dim=1).any()
+                assert (stacked(cats.latent_mean) == latents).flatten(1).all(dim=1).any()
             else:
                 assert {"sks", "zwx"} < set(spoken.split())
                 assert not {"sks", "zwx"} & set(plain.split())

@@ -1,10 +1,15 @@
-"""The main job at the true size of Stable Diffusion 1.5, 2.1 or XL, with random weights.
+"""The main job at the true size of a backbone, with random weights.
 
 ``python -m tools.full_size sd21 --work DIR`` writes a pipeline folder and the image encoder of
 that layout to ``DIR`` (about 5 GB), then runs ``idgen fit`` for two steps, the same run cut after
 step one and resumed, and ``idgen test`` on what was saved. It reports the seconds and the memory
 of each, whether resumed and uninterrupted weights are equal, and the checkpoint's size. Random
 weights draw noise; what is tried is that the real layouts load, train, fit in memory and resume.
+
+``sd15`` is the same at 1.5's size. ``sdxl`` and ``sd35_medium`` are written in bfloat16 (7 and 6
+GB), a part at a time, and trained so with gradient checkpointing and a batch of 1, T5 left out; the
+image encoder is the mini world's, since the published ones are as large again. ``--only-write``
+writes SDXL with them, for a GPU.
 """
 
 import argparse
@@ -21,8 +26,10 @@ import open_clip
 import torch
 from safetensors.torch import save_file
 
-from tools.full_layouts import LAYOUTS, Layout, save_pipeline
+from tools.full_layouts import LAYOUTS, Layout, save_pipeline, tokenizer
+from tools.full_size_families import FAMILIES, FamilyLayout, family_options, save_family
 
+_FAMILY_SIDE = 1024
 _ENCODER = "idgen.models.encoders.ImageEncoder"
 
 
@@ -111,39 +118,35 @@ def report(work: Path) -> None:
     print(f"resumed equals uninterrupted: {equal}")
     print(
         f"{trained} trained parameters; checkpoint {file:.1f} MB, "
-        f"backbone in fp16 {backbone:.0f} MB"
+        f"backbone in half precision {backbone:.0f} MB"
     )
 
 
-def main() -> None:
-    """Read the command line and do it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("layout", choices=sorted(LAYOUTS))
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--resolution", type=int, help="pixels a side of the photos")
-    parser.add_argument("--prediction-type", default="epsilon", choices=("epsilon", "v_prediction"))
-    parser.add_argument(
-        "--only-write",
-        action="store_true",
-        help="write the folders, print the options of idgen fit for them a line each, and end",
-    )
-    args = parser.parse_args()
-    layout, work = LAYOUTS[args.layout], args.work.absolute()
-    # What was cut short must not count as written.
-    part = work / "part"
+def write(layout: Layout, work: Path, prediction_type: str) -> None:
+    """Write a layout's pipeline and image encoders, what is not there yet."""
+    part = work / "part"  # what was cut short must not count as written
     if not (work / "pipeline").exists():
         shutil.rmtree(part, ignore_errors=True)
-        save_pipeline(layout, part, args.prediction_type).rename(work / "pipeline")
+        save_pipeline(layout, part, prediction_type).rename(work / "pipeline")
     for name, folder in zip(layout.image_encoders, encoder_folders(layout, work), strict=True):
         if not folder.exists():
+            shutil.rmtree(part, ignore_errors=True)
             save_image_encoder(name, part)
             folder.parent.mkdir(exist_ok=True)
             part.rename(folder)
-    if args.only_write:
-        local = of_local_folders(layout, work, args.resolution)
-        print(f"--config={layout.overlay}", *local, sep="\n")
-        return
-    shared = options(layout, work, args.resolution)
+
+
+def write_family(family: FamilyLayout, work: Path, side: int) -> None:
+    """Write the pipeline of a layout of `FAMILIES`, if it is not there yet."""
+    part = work / "part"
+    if not (work / "pipeline").exists():
+        shutil.rmtree(part, ignore_errors=True)
+        save_family(family, part, side, tokenizer())
+        part.rename(work / "pipeline")
+
+
+def train_and_report(work: Path, shared: list[str]) -> None:
+    """Train two steps at once and with a stop between, test, and say what it took."""
     straight, resumed = (
         ["--trainer.default_root_dir", str(work / name)] for name in ("straight", "resumed")
     )
@@ -153,6 +156,36 @@ def main() -> None:
     timed_run("resumed to step 2", ["fit", "--ckpt_path", last, "--trainer.max_steps", "2"])
     timed_run("test", ["test", "--ckpt_path", last])
     report(work)
+
+
+def main() -> None:
+    """Read the command line and do it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("layout", choices=sorted({*LAYOUTS, *FAMILIES}))
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--resolution", type=int, help="pixels a side (default: the layout's own)")
+    parser.add_argument("--prediction-type", default="epsilon", choices=("epsilon", "v_prediction"))
+    parser.add_argument(
+        "--only-write",
+        action="store_true",
+        help="write the folders, print the options of idgen fit for them a line each, and end",
+    )
+    args = parser.parse_args()
+    work, family = args.work.absolute(), FAMILIES.get(args.layout)
+    if family is not None and not (args.only_write and args.layout in LAYOUTS):
+        side = args.resolution or _FAMILY_SIDE
+        write_family(family, work, side)
+        printed = shared = family_options(family, work, side)
+    else:
+        layout = LAYOUTS[args.layout]
+        write(layout, work, args.prediction_type)
+        local = of_local_folders(layout, work, args.resolution)
+        printed = [f"--config={layout.overlay}", *local]
+        shared = options(layout, work, args.resolution)
+    if args.only_write:
+        print(*printed, sep="\n")
+    else:
+        train_and_report(work, shared)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from idgen.backbones.backbone import Autoencoder, Backbone, FeatureSpace
 from idgen.backbones.flux import FluxBackbone
 from idgen.backbones.sd3 import StableDiffusion3Backbone
 from idgen.backbones.sdxl import SDXLBackbone
+from idgen.backbones.single_file import SingleFile
 from idgen.backbones.stable_diffusion import StableDiffusionBackbone
 from idgen.backbones.text import SubjectWords, TextStates, TextTokens
 from idgen.backbones.z_image import ZImageBackbone
@@ -14,6 +15,7 @@ __all__ = [
     "FeatureSpace",
     "FluxBackbone",
     "SDXLBackbone",
+    "SingleFile",
     "StableDiffusion3Backbone",
     "StableDiffusionBackbone",
     "SubjectWords",

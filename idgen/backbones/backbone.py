@@ -84,6 +84,8 @@ class Backbone(nn.Module, ABC):
         words_are_tokens: Whether the word that stands for a subject has to be one token; False
             where the tokenizer spells rare words by several, spaces being part of words.
         patch: Places of the latents on a side of what the denoiser takes as one.
+        most_patches: On a side of the largest pictures that the denoiser has places for; None where
+            nothing bounds them.
         embeds_guidance: Whether guidance is an input of the denoiser, which was distilled to guide
             itself; else it is classifier-free, from two predictions.
         tuning: What was attached to it, None if nothing was.
@@ -98,6 +100,7 @@ class Backbone(nn.Module, ABC):
     attention_reductions: tuple[int, ...] = ()
     reads_framing = False
     patch: int = 1
+    most_patches: int | None = None
     embeds_guidance = False
     words_are_tokens = True
     tuning: AttachedTuning | None
@@ -395,6 +398,16 @@ class Backbone(nn.Module, ABC):
         without, with_prompt = self.predict(*twice, negative.then(condition)).chunk(2)
         return without + scale * (with_prompt - without)
 
+    @property
+    def unit(self) -> int:
+        """Pixels on a side of one patch: sides of pictures are multiples of it."""
+        return self.resolution // self.latent_shape[1] * self.patch
+
+    @property
+    def longest_side(self) -> int | None:
+        """Pixels on a side of its largest pictures; None where nothing bounds them."""
+        return None if self.most_patches is None else self.most_patches * self.unit
+
     def latent_shape_of(self, width: int, height: int) -> tuple[int, int, int]:
         """(C, h, w) of the latents of a picture of another size than the backbone's own.
 
@@ -405,9 +418,7 @@ class Backbone(nn.Module, ABC):
         Raises:
             UserError: If it cannot draw in that size.
         """
-        channels, rows, _ = self.latent_shape
-        places = self.resolution // rows
-        pixels = places * self.patch
+        pixels, longest = self.unit, self.longest_side
         what = "latents" if self.patch == 1 else "patches"
         if min(width, height) < pixels or width % pixels or height % pixels:
             raise UserError(
@@ -415,10 +426,16 @@ class Backbone(nn.Module, ABC):
                 f"each {pixels} pixels wide; give multiples of {pixels}, such as "
                 f"{_nearest(width, pixels)} {_nearest(height, pixels)}"
             )
-        return channels, height // places, width // places
+        if longest is not None and max(width, height) > longest:
+            raise UserError(
+                f"Sampler.size: {width} x {height} is larger than what {self.source!r} has places "
+                f"for; give at most {longest} {longest}"
+            )
+        places = pixels // self.patch
+        return self.latent_shape[0], height // places, width // places
 
     def process_of(self, shape: tuple[int, int, int]) -> NoiseProcess:
-        """How drawings are solved whose latents have a shape, (C, h, w)."""
+        """How latents of a shape, (C, h, w), are noised and drawings of it are solved."""
         return self.process
 
     @abstractmethod

@@ -11,6 +11,7 @@ from idgen.backbones.clip_text import encode_clip
 from idgen.backbones.families import advice
 from idgen.backbones.quantization import Dtype
 from idgen.backbones.shifting import SizedFlowBackbone
+from idgen.backbones.single_file import Source
 from idgen.backbones.t5_text import encode_t5
 from idgen.backbones.text import TextStates, TextTokens
 
@@ -40,7 +41,7 @@ class FluxBackbone(SizedFlowBackbone):
 
     def __init__(
         self,
-        source: str = "black-forest-labs/FLUX.1-dev",
+        source: Source = "black-forest-labs/FLUX.1-dev",
         revision: str | None = None,
         dtype: Dtype = "float32",
         gradient_checkpointing: bool = False,
@@ -54,7 +55,8 @@ class FluxBackbone(SizedFlowBackbone):
         """Reads the pipeline's configuration; `load` brings in the weights.
 
         Args:
-            source: A diffusers pipeline folder, or a hub id.
+            source: A diffusers pipeline folder, a hub id, or a model in one `.safetensors` file,
+                with `file` and `config` where it needs the configuration of another than the usual.
             revision: The hub commit, tag or branch; pin it for results that can be repeated.
             dtype: What the frozen weights are stored in; what is trained stays in float32, and so
                 does the autoencoder. `int8` and `nf4` hold the denoiser, and text encoders other

@@ -13,11 +13,12 @@ from torch import nn
 
 from idgen.backbones.families import advice
 from idgen.backbones.quantization import Quantization, quantization_config
+from idgen.backbones.single_file import Source, single_file
 from idgen.errors import UserError, first_line
 from idgen.fingerprint import fingerprint_path
 from idgen.importing import uncollected
 from idgen.integrity import weight_names
-from idgen.sources import is_mini, model_folder
+from idgen.sources import is_mini_backbone, model_folder
 
 _INDEX = "model_index.json"
 _CONFIGS = (_INDEX, "*/config.json", "tokenizer*/*", "scheduler/*")
@@ -35,13 +36,13 @@ class PipelineFolder:
     """A folder in the layout of diffusers' pipelines, by name; weights are read by `load` alone.
 
     Attributes:
-        source: The name it was asked for by.
+        source: The name it was asked for by; of a model in one file, the folder that is made of it.
         folder: Where it is on this machine.
     """
 
     def __init__(
         self,
-        source: str,
+        source: Source,
         revision: str | None,
         variant: str | None,
         networks: Mapping[str, str],
@@ -51,7 +52,7 @@ class PipelineFolder:
         """Finds it; of one on the hub, the configuration alone is fetched.
 
         Args:
-            source: `mini`, a folder, or a hub id.
+            source: `mini`, a folder, a hub id, or a model in one file.
             revision: The hub's commit, tag or branch.
             variant: Of the weights' files, such as `fp16`; None for the plain ones, or the only
                 variant that there is.
@@ -63,13 +64,12 @@ class PipelineFolder:
         Raises:
             UserError: If it cannot be found, or lacks a part.
         """
-        self.source = source
         self._revision, self._variant, self._parameter = revision, variant, parameter
         self._networks = dict(networks)
         self._named_loras: set[Path] = set()
-        self.folder = model_folder(
-            source, parameter=parameter, part="pipeline", revision=revision, patterns=_CONFIGS
-        )
+        self._file = single_file(source)
+        self.folder = configuration_folder(source, revision, parameter, _CONFIGS)
+        self.source = str(source if self._file is None else self.folder)
         self._check_parts((*networks, *others))
 
     def _check_parts(self, parts: Sequence[str]) -> None:
@@ -160,14 +160,18 @@ class PipelineFolder:
     @property
     def _is_local(self) -> bool:
         """Whether it was named by a folder, and not by a hub id."""
-        return self.folder.is_relative_to(Path(self.source).expanduser()) or is_mini(self.source)
+        return self.folder.is_relative_to(Path(self.source).expanduser()) or is_mini_backbone(
+            self.source
+        )
 
     def fetch(self) -> None:
-        """Downloads the weights of a hub id that are not on this machine yet.
+        """Downloads the weights of a hub id, and converts those of one file, if that is not done.
 
         Raises:
-            UserError: If they cannot be fetched.
+            UserError: If they cannot be fetched or converted.
         """
+        if self._file is not None:
+            self._file.convert(self.folder, self._revision, self._parameter)
         if self._is_local:
             return
         dot = f".{self._variant}" if self._variant else ""
@@ -321,11 +325,33 @@ class PipelineFolder:
         return network.requires_grad_(False).eval()
 
 
-def pipeline_has(source: str, revision: str | None, part: str, parameter: str) -> bool:
+def configuration_folder(
+    source: Source, revision: str | None, parameter: str, patterns: Sequence[str] = (_INDEX,)
+) -> Path:
+    """The folder of a pipeline's configuration, before any weights are there.
+
+    Args:
+        source: `mini`, a folder, a hub id, or a model in one file.
+        revision: The hub's commit, tag or branch.
+        parameter: The parameter that named the pipeline, for errors.
+        patterns: The files that are needed.
+
+    Raises:
+        UserError: If the pipeline cannot be found.
+    """
+    file = single_file(source)
+    if file is not None:
+        return file.configuration(revision, parameter)
+    return model_folder(
+        str(source), parameter=parameter, part="pipeline", revision=revision, patterns=patterns
+    )
+
+
+def pipeline_has(source: Source, revision: str | None, part: str, parameter: str) -> bool:
     """Whether a pipeline says in model_index.json that it has a part, or does not say.
 
     Args:
-        source: `mini`, a folder, or a hub id.
+        source: `mini`, a folder, a hub id, or a model in one file.
         revision: The hub's commit, tag or branch.
         part: Such as `text_encoder_3`.
         parameter: The parameter that named the pipeline, for errors.
@@ -333,9 +359,7 @@ def pipeline_has(source: str, revision: str | None, part: str, parameter: str) -
     Raises:
         UserError: If the pipeline cannot be found.
     """
-    folder = model_folder(
-        source, parameter=parameter, part="pipeline", revision=revision, patterns=(_INDEX,)
-    )
+    folder = configuration_folder(source, revision, parameter)
     try:
         said = json.loads((folder / _INDEX).read_text(encoding="utf-8"))[part]
     except (OSError, ValueError, KeyError, TypeError):

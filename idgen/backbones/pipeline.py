@@ -13,6 +13,7 @@ from idgen.backbones.backbone import Autoencoder, Backbone
 from idgen.backbones.latents import KLAutoencoder
 from idgen.backbones.parts import PipelineFolder
 from idgen.backbones.quantization import Dtype, check_quantization, quantization_of
+from idgen.backbones.single_file import Source
 from idgen.backbones.text import TextTokens
 from idgen.errors import UserError, printable
 from idgen.fingerprint import fingerprint_fields
@@ -38,7 +39,7 @@ class PipelineBackbone(Backbone):
 
     def __init__(
         self,
-        source: str,
+        source: Source,
         revision: str | None = None,
         dtype: Dtype = "float32",
         gradient_checkpointing: bool = False,
@@ -47,7 +48,7 @@ class PipelineBackbone(Backbone):
         """Reads the pipeline's configuration; `load` brings in the weights.
 
         Args:
-            source: A diffusers pipeline folder, a hub id, or `mini`.
+            source: A diffusers pipeline folder, a hub id, `mini`, or a model in one file.
             revision: The hub commit, tag or branch; pin it for results that can be repeated.
             dtype: What the frozen weights are stored in; what is trained stays in float32. `int8`
                 and `nf4` hold `quantized_parts` in so few bits, and all computes in bfloat16.
@@ -60,7 +61,6 @@ class PipelineBackbone(Backbone):
         super().__init__()
         # Of each prompt; shared by copies, as the tokenizers are.
         self._tokens: dict[str, TextTokens] = {}
-        self.source = source
         self.quantization = quantization_of(dtype)
         self.dtype = getattr(torch, dtype if self.quantization is None else "bfloat16")
         self._gradient_checkpointing = gradient_checkpointing
@@ -72,6 +72,7 @@ class PipelineBackbone(Backbone):
             [*self.tokenizer_parts, "scheduler"],
             f"{type(self).__name__}.source",
         )
+        self.source = self.pipeline.source
         vae = self.pipeline.config("vae")
         self._scaling = float(vae.get("scaling_factor") or 0.18215)
         self._shift = float(vae.get("shift_factor") or 0.0)
@@ -127,10 +128,12 @@ class PipelineBackbone(Backbone):
             UserError: If it is no multiple of a patch of the denoiser.
         """
         pixels = 2 ** (len(vae["block_out_channels"]) - 1)
-        if side < 1 or side % (pixels * self.patch):
+        unit = pixels * self.patch
+        if side < 1 or side % unit:
+            near = sorted({max(unit, side // unit * unit), max(unit, (side // unit + 1) * unit)})
             raise self.pipeline.refused(
-                f"resolution {side} is no multiple of {pixels * self.patch}, the pixels on a side "
-                "of one of the denoiser's patches; change resolution"
+                f"resolution {side} is no multiple of {unit}, the pixels on a side of one of the "
+                f"denoiser's patches; give {' or '.join(map(str, near))}"
             )
         return vae["latent_channels"], side // pixels, side // pixels
 

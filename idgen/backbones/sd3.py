@@ -14,6 +14,7 @@ from idgen.backbones.families import advice
 from idgen.backbones.parts import pipeline_has
 from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.quantization import Dtype
+from idgen.backbones.single_file import Source
 from idgen.backbones.t5_text import encode_t5
 from idgen.backbones.text import TextStates, TextTokens
 from idgen.errors import UserError
@@ -48,7 +49,7 @@ class StableDiffusion3Backbone(PipelineBackbone):
 
     def __init__(
         self,
-        source: str = "stabilityai/stable-diffusion-3.5-medium",
+        source: Source = "stabilityai/stable-diffusion-3.5-medium",
         revision: str | None = None,
         dtype: Dtype = "float32",
         gradient_checkpointing: bool = False,
@@ -62,7 +63,8 @@ class StableDiffusion3Backbone(PipelineBackbone):
         """Reads the pipeline's configuration; `load` brings in the weights.
 
         Args:
-            source: A diffusers pipeline folder, or a hub id.
+            source: A diffusers pipeline folder, a hub id, or a model in one `.safetensors` file,
+                with `file` and `config` where it needs the configuration of another than the usual.
             revision: The hub commit, tag or branch; pin it for results that can be repeated.
             dtype: What the frozen weights are stored in; what is trained stays in float32, and so
                 does the autoencoder. `int8` and `nf4` hold the denoiser, and text encoders other
@@ -134,6 +136,8 @@ class StableDiffusion3Backbone(PipelineBackbone):
         self.latent_shape = (vae["latent_channels"], size, size)
         self.resolution = size * 2 ** (len(vae["block_out_channels"]) - 1)
         self.patch = int(transformer.get("patch_size") or 2)
+        # The middle of a table of places is taken, whatever the picture's shape.
+        self.most_patches = transformer.get("pos_embed_max_size")
         scheduler, (mean, std) = self.flow_scheduler(), self._logit
         shift = self._shift_of_times
         if shift is None:

@@ -12,6 +12,7 @@ from idgen.backbones.clip_text import encode_clip
 from idgen.backbones.families import advice, is_refiner
 from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.quantization import Dtype
+from idgen.backbones.single_file import Source
 from idgen.backbones.text import TextStates, TextTokens
 
 _TWINS = "ViT-L-14 (openai) and ViT-bigG-14 (laion2b_s39b_b160k) side by side"
@@ -41,7 +42,7 @@ class SDXLBackbone(PipelineBackbone):
 
     def __init__(
         self,
-        source: str = "stabilityai/stable-diffusion-xl-base-1.0",
+        source: Source = "stabilityai/stable-diffusion-xl-base-1.0",
         revision: str | None = None,
         dtype: Dtype = "float32",
         gradient_checkpointing: bool = False,
@@ -51,7 +52,8 @@ class SDXLBackbone(PipelineBackbone):
         """Reads the pipeline's configuration; `load` brings in the weights.
 
         Args:
-            source: A diffusers pipeline folder, or a hub id.
+            source: A diffusers pipeline folder, a hub id, or a model in one `.safetensors` file,
+                with `file` and `config` where it needs the configuration of another than the usual.
             revision: The hub commit, tag or branch; pin it for results that can be repeated.
             dtype: What the frozen weights are stored in; what is trained stays in float32, and so
                 does the autoencoder, which overflows in half precision. `int8` and `nf4` hold the

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from idgen.backbones.pipeline import PipelineBackbone
@@ -38,8 +38,8 @@ def whole_step_flow(
 
     Args:
         scheduler: As in `log_shift`.
-        patches: Of pictures of the backbone's own size.
-        shift: Moves training times towards noise; None as drawings of that size are.
+        patches: Of the pictures.
+        shift: Moves training times towards noise; None as drawings of their size are.
         logit_mean: Mean of the logit of the training times.
         logit_std: Its standard deviation.
     """
@@ -77,12 +77,18 @@ class SizedFlowBackbone(PipelineBackbone):
         """
         self.latent_shape = self.latents_of_side(side, vae)
         self.resolution = side
-        patches = self._patches(self.latent_shape)
-        self.process = whole_step_flow(self.flow_scheduler(), patches, shift, logit_mean, logit_std)
+        self._flow = partial(
+            whole_step_flow,
+            self.flow_scheduler(),
+            shift=shift,
+            logit_mean=logit_mean,
+            logit_std=logit_std,
+        )
+        self.process = self._flow(self._patches(self.latent_shape))
 
     def _patches(self, shape: tuple[int, int, int]) -> float:
         return shape[1] * shape[2] / self.patch**2
 
     def process_of(self, shape: tuple[int, int, int]) -> NoiseProcess:
-        """Drawings of other sizes are shifted by their own; see `Backbone`."""
-        return replace(self.process, mu=log_shift(self.process.scheduler, self._patches(shape)))
+        """Other sizes are shifted by their own; see `Backbone`."""
+        return self._flow(self._patches(shape))

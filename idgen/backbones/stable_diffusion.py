@@ -10,6 +10,7 @@ from idgen.backbones.backbone import FeatureSpace
 from idgen.backbones.families import advice
 from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.quantization import Dtype
+from idgen.backbones.single_file import Source
 from idgen.backbones.text import TextStates, TextTokens
 from idgen.sources import MINI
 
@@ -43,7 +44,7 @@ class StableDiffusionBackbone(PipelineBackbone):
 
     def __init__(
         self,
-        source: str = MINI,
+        source: Source = MINI,
         revision: str | None = None,
         dtype: Dtype = "float32",
         gradient_checkpointing: bool = False,
@@ -53,7 +54,9 @@ class StableDiffusionBackbone(PipelineBackbone):
         """Reads the pipeline's configuration; `load` brings in the weights.
 
         Args:
-            source: `mini` (ships with idgen), a diffusers pipeline folder, or a hub id.
+            source: `mini` (ships with idgen), a diffusers pipeline folder, a hub id, or a model in
+                one `.safetensors` file, with `file` and `config` where it needs the configuration
+                of another than the usual.
             revision: The hub commit, tag or branch; pin it for results that can be repeated.
             dtype: What the frozen weights are stored in; what is trained stays in float32. `int8`
                 and `nf4` hold the denoiser, and text encoders other than CLIP, in 8 or 4 bits on a

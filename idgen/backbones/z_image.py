@@ -13,6 +13,9 @@ from idgen.backbones.shifting import SizedFlowBackbone
 from idgen.backbones.text import TextStates, TextTokens
 from idgen.errors import first_line
 
+_PLACES = (1024, 512, 512)
+"""Tokens, rows and columns that the transformer counts, where its configuration is silent."""
+
 
 class ZImageBackbone(SizedFlowBackbone):
     """A frozen pipeline of a language model, a single-stream transformer and a KL autoencoder.
@@ -81,6 +84,7 @@ class ZImageBackbone(SizedFlowBackbone):
         self._check_layout(transformer, vae)
         # A language model's space has no image twin.
         self.features = FeatureSpace(transformer["cap_feat_dim"])
+        self.most_patches = min(transformer.get("axes_lens", _PLACES)[1:])
         self.set_size(self._side, vae, *self._times)
 
     def _check_layout(self, transformer: Mapping[str, Any], vae: Mapping[str, Any]) -> None:

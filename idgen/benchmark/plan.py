@@ -43,6 +43,8 @@ _PLACES = (
     ("drawings", "output"),
     ("compile",),
 )
+# Settings that came after the first results; where they are not used, keys are what they were.
+_LATER = (("data", "preparation", "init_args", "buckets"),)
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def make_plan(config: BenchmarkConfig) -> Plan:
     # Photos are needed from here on: they are what records and checks are about.
     for subject in subjects:
         subject.write_photos()
-    frozen = {name: reader.frozen(given) for name, given in parsed.items()}
+    frozen = {name: without_unused(reader.frozen(given)) for name, given in parsed.items()}
     for name, method in config.methods.items():
         steps = frozen[name]["trainer"]["max_steps"]
         if method.trained and (steps is None or steps < 1):
@@ -367,7 +369,18 @@ def without_places(config: dict[str, Any]) -> dict[str, Any]:
         for parent in parents:
             part = part.get(parent) or {}
         part.pop(key, None)
-    return kept
+    return without_unused(kept)
+
+
+def without_unused(config: dict[str, Any]) -> dict[str, Any]:
+    """A config without the settings that came later, where they are null."""
+    for *parents, key in _LATER:
+        part = config
+        for parent in parents:
+            part = part.get(parent) or {}
+        if part.get(key, ...) is None:
+            del part[key]
+    return config
 
 
 def _with_record(planned: PlannedCell, records: Records) -> PlannedCell:

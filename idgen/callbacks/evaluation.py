@@ -16,6 +16,7 @@ from rich.progress import track
 from rich.table import Table
 
 from idgen.callbacks.pictures import log_pictures
+from idgen.callbacks.untrained import Beginning, UntrainedDrawings
 from idgen.data.datamodule import SubjectDataModule
 from idgen.data.prompts import suite_identity
 from idgen.evaluation.drawing import Evaluation, ScoredDrawing, of_all_processes
@@ -31,11 +32,25 @@ from idgen.module import PersonalizationModule
 class EvaluateDrawings(Callback):
     """Scores what validation and `test` draw, and writes it down, and what `predict` draws."""
 
-    def __init__(self, fidelity: FidelityScores, drawings: DrawingRecorder) -> None:
-        """Takes what to score with, and where drawings go."""
+    def __init__(
+        self,
+        fidelity: FidelityScores,
+        drawings: DrawingRecorder,
+        untrained: UntrainedDrawings | None = None,
+    ) -> None:
+        """Takes what to score with, and where drawings go.
+
+        Args:
+            fidelity: What scores.
+            drawings: What writes down.
+            untrained: What models drew before their first step; None to draw that each time.
+        """
         self.recorder = drawings
+        self._untrained = untrained
+        self._beginning: Beginning | None = None
         self.evaluator = Evaluator(fidelity)
         self._evaluation: Evaluation | None = None
+        self._found: Evaluation | None = None
         self._predicted: list[ScoredDrawing] = []
         self._folder: Path | None = None
 
@@ -48,6 +63,7 @@ class EvaluateDrawings(Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:  # type: ignore[override]
         """Raises a UserError for bad folders and models; draws a mini subject's line-up."""
         self._folder, self._evaluation, self._predicted = None, None, []
+        self._found, self._beginning = None, None
         if trainer.is_global_zero:
             self.recorder.check(Path(trainer.default_root_dir), stage)
         self.stage_folder(trainer, stage)
@@ -59,8 +75,19 @@ class EvaluateDrawings(Callback):
             self.evaluator.learn_truth(_suite(trainer), device, _shown(trainer))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Loads the encoders."""
-        self.evaluator.start(_suite(trainer), pl_module.device)
+        """Loads the encoders, or finds what a run that began alike has drawn and scored."""
+        assert isinstance(pl_module, PersonalizationModule)
+        suite = _suite(trainer)
+        if self._untrained is not None:
+            of_run = (trainer, pl_module, suite, self.evaluator.fidelity)
+            self._beginning = self._untrained.beginning(*of_run)
+            if self._beginning is not None:
+                self._found = self._untrained.find(self._beginning)
+        if self._found is None:
+            self.evaluator.start(suite, pl_module.device)
+        else:
+            assert self._beginning is not None
+            pl_module.drawn = self._beginning.drawings(self._found)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Loads the encoders, the segmenter and the inpainter."""
@@ -72,7 +99,8 @@ class EvaluateDrawings(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
     ) -> None:
         """Scores a batch of drawings."""
-        self.evaluator.add(outputs)
+        if self._found is None:
+            self.evaluator.add(outputs)
 
     on_test_batch_end = on_validation_batch_end  # type: ignore[assignment]
 
@@ -91,9 +119,8 @@ class EvaluateDrawings(Callback):
         self._finish(trainer, pl_module, "test")
 
     def _finish(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
-        self._evaluation = self.evaluator.finish()
-        for reason in self.evaluator.undefined:
-            rank_zero_warn(reason)
+        self._evaluation = self._found or self._finished()
+        self._found, self._beginning = None, None
         scores = self._evaluation.scores
         named = {f"{stage}/{name}": v for name, v in scores.items() if v is not None}
         # Lightning's own count would be that of the step before, but the pictures' is this one.
@@ -108,6 +135,14 @@ class EvaluateDrawings(Callback):
             )
         if trainer.is_global_zero and trainer.state.fn != TrainerFn.FITTING:
             _print_scores(named)
+
+    def _finished(self) -> Evaluation:
+        evaluation = self.evaluator.finish()
+        for reason in self.evaluator.undefined:
+            rank_zero_warn(reason)
+        if self._untrained is not None and self._beginning is not None:
+            self._untrained.keep(self._beginning, evaluation)
+        return evaluation
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the grids of this step, to files and to loggers, and a line of scores."""

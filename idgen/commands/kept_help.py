@@ -12,9 +12,8 @@ import shutil
 import sys
 from pathlib import Path
 
-import idgen
 from idgen.files import atomic_write
-from idgen.fingerprint import cache_folder, fingerprint_fields
+from idgen.fingerprint import cache_folder, fingerprint_fields, own_code
 from idgen.importing import uncollected
 
 # What is not idgen's own in it: classes, their texts, and how they are laid out.
@@ -43,13 +42,10 @@ def print_help(command: str) -> int:
 
 def _made_from(command: str) -> str:
     """Hash of all that a help depends on."""
-    root = Path(idgen.__file__).parent
-    stats = ((path, path.stat()) for path in sorted(root.rglob("*.py")))
-    sources = [(str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats]
     settings = {k: v for k, v in os.environ.items() if k.startswith(_SETTINGS_OF_THE_PARSER)}
     return fingerprint_fields(
         command=command,
-        sources=json.dumps(sources),
+        sources=own_code(),
         libraries=json.dumps([importlib.metadata.version(name) for name in _LIBRARIES]),
         settings=json.dumps(settings, sort_keys=True),
         python=sys.version,

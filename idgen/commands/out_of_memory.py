@@ -3,15 +3,14 @@
 import torch
 from jsonargparse import Namespace
 
-from idgen.doctor.saving import BuildModule, count_step, savings
+from idgen.doctor.saving import Build, count_step, savings
 from idgen.doctor.surroundings import in_words
 from idgen.errors import UserError
-from idgen.module import PersonalizationModule
 from idgen.runs.freezing import ConfigReader
 
 
 def out_of_memory(
-    error: BaseException, config: Namespace, device: torch.device, build: BuildModule | None = None
+    error: BaseException, config: Namespace, device: torch.device, build: Build | None = None
 ) -> UserError:
     """One line that names what would help and by how much, counted.
 
@@ -19,7 +18,7 @@ def out_of_memory(
         error: Its traceback tells what was being done.
         config: The run's.
         device: Of the run.
-        build: Builds a config's module, light; None as the command line does.
+        build: Builds a config's parts, light; None as the command line does.
     """
     where = f"out of memory on {device}"
     if _was_in(error, "idgen.prepare"):
@@ -35,7 +34,7 @@ def out_of_memory(
         )
     where = f"{where} in training"
     try:
-        build = build or _Builder()
+        build = build or ConfigReader().build
         needed = count_step(config, build, device)
         found = savings(config, build, device)
     except Exception:  # of whatever kind: the error is about memory, and not about counting it
@@ -47,17 +46,6 @@ def out_of_memory(
     if not found:
         return UserError(f"{says}; take a smaller backbone, or a device with more memory")
     return UserError(f"{says}; what would help: {', '.join(map(str, found))}")
-
-
-class _Builder:
-    """Builds a config's module as the command line does."""
-
-    def __init__(self) -> None:
-        self._reader = ConfigReader()
-
-    def __call__(self, config: Namespace) -> PersonalizationModule:
-        module: PersonalizationModule = self._reader.build(config).parts.model
-        return module
 
 
 def _was_in(error: BaseException, module: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from idgen.commands.terminating import terminating
 from idgen.errors import UserError
+from idgen.importing import uncollected
 
 SOLVERS = ("dpm", "dpm-sde", "ddim", "ddim-sde", "euler", "heun", "unipc")
 _STOCHASTIC = "-sde"
@@ -36,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODEL PROMPT",
         nargs="*",
         help="a checkpoint, the folder of a run or an export, or a backbone (mini, a pipeline "
-        "folder, a hub id); then prompts, with [V] for the subject",
+        "folder, a hub id, a model in one file); then prompts, with [V] for the subject",
     )
     parser.add_argument("--prompts", metavar="FILE", help="more prompts, one a line; - for stdin")
     parser.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
@@ -95,11 +96,12 @@ def run_sample(options: Sequence[str]) -> int:
     """
     given = _parser().parse_intermixed_args(list(options))
     _check(given)
-    from idgen.loaded.again import draw_again
-    from idgen.loaded.sampling_job import SamplingJob
-    from idgen.runs.quiet import quieten
+    with uncollected():
+        from idgen.loaded.again import draw_again
+        from idgen.loaded.sampling_job import SamplingJob
+        from idgen.runs.quiet import quieten
 
-    quieten()
+        quieten()
     job = SamplingJob(
         models=[*given.words[:1], *given.beside],
         prompts=[*given.words[1:], *_prompts(given.prompts)],

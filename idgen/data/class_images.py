@@ -177,7 +177,7 @@ class ClassImageFolder(BackboneDrawings):
         return ClassLatents(torch.stack(mean), torch.stack(log_variance))
 
     def _read(self) -> Iterator[tuple[Tensor, Tensor]]:
-        shape = torch.Size(self.backbone.latent_shape)
+        shape = torch.Size(self._sampler.latent_shape(self.backbone))
         for request in self._requests:
             path = self.path(request)
             try:

@@ -30,7 +30,8 @@ from idgen.masks import Mask
 from idgen.models.decoupling import PhotoFeatures
 from idgen.prepare import Photo, Preparation, read_photo
 from idgen.prepare.segmenters.segmenter import check_reference
-from idgen.sources import MINI, is_mini
+from idgen.prepare.subject import pick
+from idgen.sources import MINI, is_mini_backbone
 
 _MOST_REFERENCE = 10.0
 _MINI_PHOTO = 128  # pixels; the mini world's pictures are 64
@@ -163,6 +164,7 @@ class SubjectDataModule(DrawingData):
         Raises:
             UserError: If photos or masks cannot be used.
         """
+        self.preparation.check_sizes(self.backbone)
         for one in self._sets:
             one.check()
         digests = [{photo.digest for photo in one.photos} for one in self._sets]
@@ -216,6 +218,13 @@ class SubjectDataModule(DrawingData):
             raise UserError("data.other_background must be from 0 to 1")
         if self.composites is not None and self.scenes is None:
             raise UserError("data.composites: the backgrounds are those of data.scenes; set it too")
+        pasted = {"composites": self.composites, "pairs": self.pairs and self.pairs.share}
+        for name in (name for name, made in pasted.items() if made):
+            if self.preparation.buckets is not None:
+                raise UserError(
+                    f"data.{name}: they are square pictures among the photos' views; leave "
+                    "preparation.buckets, or them, out"
+                )
         if self.pairs is not None and self.companion is None:
             raise UserError("data.pairs: there is one subject; set data.companion, or leave it out")
         if self.companion is not None:
@@ -316,7 +325,7 @@ class SubjectDataModule(DrawingData):
         return EndlessOrder(items, self.batch_size, self.seed, *self._process())
 
     def _warn_of_real_photos(self) -> None:
-        if not is_mini(self.backbone.source):
+        if not is_mini_backbone(self.backbone.source):
             return
         largest = max(max(photo.size()) for photo in self.photos)
         if largest > _MINI_PHOTO:
@@ -333,7 +342,7 @@ class SubjectDataModule(DrawingData):
         rank, world_size = self._process()
         return SubjectStream(
             self._collate,
-            views=self._rows.of_photos,
+            shapes=self._rows.views.shapes[: self._rows.of_photos],
             batch_size=self.batch_size,
             # An epoch's end would step the optimizer before its gradients are all gathered.
             steps_per_epoch=self.steps_per_epoch * self._batches_a_step,
@@ -351,9 +360,9 @@ class SubjectDataModule(DrawingData):
         shown, told = rows.at(indices, where)
         prompts = [self._prompts.of(rows.source(v), at) for v, at in zip(shown, where, strict=True)]
         return SubjectBatch(
-            views.latent_mean[shown],
-            views.latent_log_variance[shown],
-            views.subject_mask[shown],
+            pick(views.latent_mean, shown),
+            pick(views.latent_log_variance, shown),
+            pick(views.subject_mask, shown),
             PhotoFeatures(views.photo_embedding[told], views.background_embedding[told]),
             tuple(prompt.spoken for prompt in prompts),
             tuple(prompt.plain for prompt in prompts),

@@ -23,6 +23,7 @@ from idgen.placeholders import FIRST, FIRST_NOUN, SECOND, SECOND_NOUN
 from idgen.prepare import Preparation, PreparedSubject, SubjectViews
 from idgen.prepare.captioners.captioner import with_scene
 from idgen.prepare.index import PreparedPhoto
+from idgen.prepare.subject import stacked
 from idgen.seeds import seed_of
 
 _KEY = "data.pairs"
@@ -249,7 +250,7 @@ class PairFolder(PastedPictures):
         views = super().load_views()
         if self._settings.mask is PairMask.union:
             return views
-        return replace(views, subject_mask=torch.ones_like(views.subject_mask))
+        return replace(views, subject_mask=torch.ones_like(stacked(views.subject_mask)))
 
     def prompts(self, cast: Cast, captions: bool) -> list[PairPrompt]:
         """The training prompt of each.

@@ -25,7 +25,7 @@ from idgen.placeholders import CLASS_NOUN, filled
 from idgen.prepare import MaskFiles, Photo, Preparation, Segmenter, SubjectViews
 from idgen.prepare.photos import SMALLEST_SIDE
 from idgen.prepare.segmenters.class_noun import NOUN_FILE
-from idgen.prepare.subject import PreparedSubject
+from idgen.prepare.subject import PreparedSubject, pick
 from idgen.sampling import DrawingRequest, Sampler
 from idgen.seeds import seed_of
 
@@ -52,12 +52,12 @@ class SceneRows(NamedTuple):
 
     def batch(self, position: int) -> SceneBatch:
         """The scene images of this process's batch at a position."""
-        chosen = torch.tensor(self.order.indices(position))
+        chosen = self.order.indices(position)
         views = self.views
         return SceneBatch(
-            views.latent_mean[chosen],
-            views.latent_log_variance[chosen],
-            views.subject_mask[chosen],
+            pick(views.latent_mean, chosen),
+            pick(views.latent_log_variance, chosen),
+            pick(views.subject_mask, chosen),
             PhotoFeatures(views.photo_embedding[chosen], views.background_embedding[chosen]),
             (self.prompt,) * len(chosen),
         )

@@ -1,11 +1,13 @@
 """An endless, resumable order of training batches."""
 
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
 from idgen.data.batch import SubjectBatch
+from idgen.seeds import seed_of
 
 
 def places(position: int, batch_size: int, rank: int = 0, world_size: int = 1) -> range:
@@ -63,19 +65,65 @@ class EndlessOrder:
         return int(self._order[within])
 
 
+class ShapedOrder:
+    """Batches of items of one shape each, all items as often as each other.
+
+    The items of a shape are in an endless order of their own. In a lap, of as many global batches
+    as there are items, each shape has as many turns as it has items, so that each item comes up
+    once for every row of a global batch. Shapes take turns by chance, the same on all processes.
+    """
+
+    def __init__(
+        self,
+        shapes: Sequence[tuple[int, ...]],
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Sets what is ordered.
+
+        Args:
+            shapes: The shape of each item.
+            batch_size: Items a batch on each process.
+            seed: Decides the order.
+            rank: This process.
+            world_size: How many processes share a global batch.
+        """
+        self._groups = [
+            [item for item, shape in enumerate(shapes) if shape == own]
+            for own in dict.fromkeys(shapes)
+        ]
+        self._orders = [
+            EndlessOrder(len(group), batch_size, seed, rank, world_size) for group in self._groups
+        ]
+        self._turns = [at for at, group in enumerate(self._groups) for _ in group]
+        self._seed = seed
+
+    def indices(self, position: int) -> list[int]:
+        """The items of this process's batch at a position."""
+        lap, within = divmod(position, len(self._turns))
+        turns = list(self._turns)
+        random.Random(seed_of("shapes", self._seed, lap)).shuffle(turns)
+        at = turns[within]
+        group = self._groups[at]
+        number = lap * len(group) + turns[:within].count(at)
+        return [group[item] for item in self._orders[at].indices(number)]
+
+
 class SubjectStream:
     """Yields batches whose order is a function of the seed and the position alone.
 
     A few photos make an epoch of a few steps, and a GPU that idles between them; this stream
     runs through permutation after permutation of the views instead, and calls a fixed number of
-    steps an epoch. Its state is a position, so that a run resumed in mid-epoch goes on where it
-    was.
+    steps an epoch. A batch holds views of one shape. Its state is a position, so that a run resumed
+    in mid-epoch goes on where it was.
     """
 
     def __init__(
         self,
         collate: Callable[[list[int], int], SubjectBatch],
-        views: int,
+        shapes: Sequence[tuple[int, ...]],
         batch_size: int,
         steps_per_epoch: int,
         seed: int,
@@ -87,7 +135,7 @@ class SubjectStream:
 
         Args:
             collate: Makes a batch of view indices and the batch's position.
-            views: How many views there are.
+            shapes: The shape of each view.
             batch_size: Views a step on each process.
             steps_per_epoch: Batches an epoch.
             seed: Decides the order.
@@ -96,7 +144,7 @@ class SubjectStream:
             position: Of the first batch.
         """
         self._collate = collate
-        self._order = EndlessOrder(views, batch_size, seed, rank, world_size)
+        self._order = ShapedOrder(shapes, batch_size, seed, rank, world_size)
         self._steps_per_epoch = steps_per_epoch
         self._position = position
 

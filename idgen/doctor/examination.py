@@ -19,6 +19,7 @@ from idgen.files import check_writable
 from idgen.module import PersonalizationModule
 from idgen.prepare import PreparedSubject
 from idgen.prepare.store import CONTACT_PAGE
+from idgen.prepare.subject import pick
 from idgen.processes import VariancePreserving
 from idgen.runs.freezing import BuiltRun, ConfigReader
 from idgen.runs.keys import with_key
@@ -148,7 +149,7 @@ class Examination:
             says = f"{len(photos)} in {self.data.subject.photos_folder}"
             hint = f"{says}; {_FEW_PHOTOS} to 6 teach a subject better" if few else says
             self.findings.add("photos", hint, State.note if few else State.fine)
-            least = self.module.backbone.resolution
+            least = self.data.preparation.resolution or self.module.backbone.resolution
             small = [photo.name for photo in photos if min(photo.size()) < least]
             if small:
                 self.findings.add(
@@ -193,7 +194,7 @@ class Examination:
         device = torch.device("cpu")
         if str(self.config.trainer.accelerator) != "cpu" and torch.cuda.is_available():
             device = torch.device("cuda", 0)
-        needed = count_step(self.config, self._build, device)
+        needed = count_step(self.config, self.reader.build, device)
         there = memory_there(device)
         says = (
             f"{in_words(needed.total)} for a training step, counted: {in_words(needed.frozen)} "
@@ -203,16 +204,12 @@ class Examination:
         if there is None:
             self.findings.add("memory", f"{says}; how much is free is not known", State.note)
         elif needed.total > there:
-            helps = map(str, savings(self.config, self._build, device))
+            helps = map(str, savings(self.config, self.reader.build, device))
             mend = ", ".join(helps) or "take a smaller backbone"
             more = f"{says}; {in_words(there)} are free: {mend}"
             self.findings.add("memory", more, State.fails)
         else:
             self.findings.add("memory", f"{says}; {in_words(there)} are free")
-
-    def _build(self, config: Namespace) -> PersonalizationModule:
-        module: PersonalizationModule = self.reader.build(config).parts.model
-        return module
 
     def _trial(self) -> None:
         with self.findings.of("training", self._reword):
@@ -243,9 +240,12 @@ class Examination:
             says = "whether it is right is seen once the photos are prepared"
             self.findings.add("prediction", says, State.skipped)
             return
-        latents = backbone.scale_latents(views.latent_mean[:4].to(device))
-        if latents.shape[1:] != backbone.latent_shape:
+        own = [
+            at for at, mean in enumerate(views.latent_mean) if mean.shape == backbone.latent_shape
+        ]
+        if not own:
             return
+        latents = backbone.scale_latents(pick(views.latent_mean, own[:4]).to(device))
         errors = prediction_errors(backbone, latents, f"a photo of a {subject.class_noun}")
         other = better_prediction(backbone, errors)
         told = ", ".join(f"{kind.value} {error:.3f}" for kind, error in errors.items())

@@ -14,6 +14,7 @@ from torch.autograd import Variable
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.quantization import BYTES
+from idgen.data.datamodule import SubjectDataModule
 from idgen.data.prompts import with_token
 from idgen.doctor.made_up import MadeUpBatches
 from idgen.doctor.peak import CudaRules, PeakMemory
@@ -42,6 +43,13 @@ class MemoryNeeded:
     def total(self) -> int:
         """All of it; what libraries need for themselves is not counted."""
         return self.frozen + self.trained + self.activations
+
+
+def largest_latents(data: SubjectDataModule) -> tuple[int, int, int]:
+    """(C, h, w) of the photos' largest views; a UserError if photos or sizes cannot be used."""
+    sizes = [data.preparation.view_size(photo, data.backbone) for photo in data.photos]
+    height, width = max(sizes, key=lambda size: size.height * size.width)
+    return data.backbone.latent_shape_of(width, height)
 
 
 def memory_needed(

@@ -8,16 +8,17 @@ import torch
 from jsonargparse import Namespace
 
 from idgen.backbones.pipeline import PipelineBackbone
-from idgen.doctor.memory import MemoryNeeded, memory_needed
+from idgen.doctor.memory import MemoryNeeded, largest_latents, memory_needed
 from idgen.doctor.surroundings import in_words
 from idgen.errors import UserError
 from idgen.module import PersonalizationModule
+from idgen.runs.freezing import BuiltRun
 
 _BACKBONE, _PREPARATION = "model.backbone.init_args", "data.preparation.init_args"
 _SIDE = 64  # pixels; sizes are multiples of it
 
 Settings = Mapping[str, Any]
-BuildModule = Callable[[Namespace], PersonalizationModule]
+Build = Callable[[Namespace], BuiltRun]
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,13 @@ class Saving:
 
 
 def count_step(
-    config: Namespace, build: BuildModule, device: torch.device, settings: Settings | None = None
+    config: Namespace, build: Build, device: torch.device, settings: Settings | None = None
 ) -> MemoryNeeded:
     """Counts a training step of a config.
 
     Args:
         config: Parsed.
-        build: Builds a config's module, light.
+        build: Builds a config's parts, light.
         device: Of the training.
         settings: Over the config, by key.
 
@@ -57,24 +58,23 @@ def count_step(
     changed = config.clone()
     for key, value in (settings or {}).items():
         changed[key] = value
-    module = build(changed)
-    side = changed.get(f"{_PREPARATION}.resolution")
-    shape = None if side is None else module.backbone.latent_shape_of(side, side)
-    rows, precision = changed.data.batch_size, changed.trainer.precision
-    return memory_needed(module, rows, precision, device.type == "cuda", shape)
+    parts = build(changed).parts
+    rows, precision = parts.data.batch_size, changed.trainer.precision
+    shape = largest_latents(parts.data)
+    return memory_needed(parts.model, rows, precision, device.type == "cuda", shape)
 
 
-def savings(config: Namespace, build: BuildModule, device: torch.device) -> list[Saving]:
+def savings(config: Namespace, build: Build, device: torch.device) -> list[Saving]:
     """What would help, the most first; each by itself.
 
     Args:
         config: Parsed.
-        build: Builds a config's module, light.
+        build: Builds a config's parts, light.
         device: Of the training.
     """
     now = count_step(config, build, device).total
     found = []
-    for settings in _changes(config, build(config), device):
+    for settings in _changes(config, build(config).parts.model, device):
         try:
             less = now - count_step(config, build, device, settings).total
         except (UserError, ValueError):

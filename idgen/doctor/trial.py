@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from idgen.data.datamodule import SubjectDataModule
 from idgen.doctor.made_up import MadeUpBatches
+from idgen.doctor.memory import largest_latents
 from idgen.module import PersonalizationModule
 from idgen.runs.quiet import HeldLines
 
@@ -66,7 +67,8 @@ def try_training(
     watch, held = _Stopwatch(), HeldLines()
     subject = data.subject
     spoken = subject.spoken(subject.prompt)
-    batches = MadeUpBatches(module, data.batch_size, spoken, subject.prompt)
+    shape = largest_latents(data)
+    batches = MadeUpBatches(module, data.batch_size, spoken, subject.prompt, shape)
     settings = {name: trainer[name] for name in _OF_THE_TRIAL if name in trainer}
     with TemporaryDirectory() as root:
         made = L.Trainer(

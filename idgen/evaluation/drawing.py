@@ -1,6 +1,6 @@
 """Drawings as an evaluation keeps them, and what it comes to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch.distributed
@@ -74,4 +74,13 @@ def of_all_processes(drawings: Sequence[ScoredDrawing]) -> list[ScoredDrawing]:
         everyone = [[] for _ in range(torch.distributed.get_world_size())]
         torch.distributed.all_gather_object(everyone, list(drawings))
     all_drawings = [drawing for of_process in everyone for drawing in of_process]
-    return sorted(all_drawings, key=lambda d: (d.request.prompt_index, d.request.number))
+    return sorted(all_drawings, key=lambda drawing: _place(drawing.request))
+
+
+def in_suites_order(requests: Iterable[DrawingRequest]) -> list[DrawingRequest]:
+    """What is to be drawn, prompt by prompt."""
+    return sorted(requests, key=_place)
+
+
+def _place(request: DrawingRequest) -> tuple[int, int]:
+    return request.prompt_index, request.number

@@ -7,7 +7,7 @@ from pathlib import Path
 from idgen.backbones.pipeline import PipelineBackbone
 from idgen.errors import UserError
 from idgen.loaded.export_note import CARD, front_matter
-from idgen.sources import is_mini, local_folder
+from idgen.sources import is_mini_backbone, local_folder
 
 _ID = re.compile(r"[\w.-]+/[\w.-]+")
 # As the hub's own cards of these models say.
@@ -42,7 +42,7 @@ class BaseModel:
             hub_id: What the base is called on the hub, where the source is a folder.
         """
         source = backbone.source
-        if is_mini(source):
+        if is_mini_backbone(source):
             return cls(hub_id, "idgen's embedded mini model", "apache-2.0")
         is_folder = local_folder(source) is not None
         name = hub_id or (None if is_folder else source)

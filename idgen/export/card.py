@@ -15,6 +15,7 @@ from idgen.export.base_model import BaseModel
 from idgen.export.evidence import SCORES, Evidence, Sample
 from idgen.export.exported_run import ExportedRun, slug
 from idgen.export.format import ExportFormat, Written
+from idgen.export.kohya_names import KOHYA_FAMILIES
 from idgen.export.noting import note_for
 from idgen.files import atomic_write
 from idgen.loaded.export_note import CARD, KEY
@@ -81,6 +82,7 @@ class Card:
             "scores": _labelled(self.evidence),
             "metadata": _as_yaml(self._metadata(run, written, pictures)),
             "pipeline": run.pipeline,
+            "has_kohya": run.pipeline in KOHYA_FAMILIES,
             "recipe": run.recipe,
             "size": run.size,
             "subjects": " and ".join(run.triggers(written.word)),

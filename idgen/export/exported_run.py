@@ -16,13 +16,14 @@ from idgen.backbones.stable_diffusion import StableDiffusionBackbone
 from idgen.backbones.text import TextStates
 from idgen.data.cast import Cast
 from idgen.errors import UserError
+from idgen.export.kohya_names import KOHYA_FAMILIES
 from idgen.export.recipe import Recipe
 from idgen.export.updates import TrainedParts
 from idgen.models.decoupling import PhotoFeatures
 from idgen.module import PersonalizationModule
 from idgen.placeholders import FIRST, PLACEHOLDER, SECOND
 from idgen.sampling import DrawingRequest, Sampler, drawing_noise
-from idgen.sources import is_mini, local_folder
+from idgen.sources import is_mini_backbone, local_folder
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class ExportedRun:
     def base(self) -> str | None:
         """The base model if it has a name for everybody: `mini`, or a hub id."""
         source = self.backbone.source
-        return source if is_mini(source) or local_folder(source) is None else None
+        return source if is_mini_backbone(source) or local_folder(source) is None else None
 
     @property
     def example(self) -> str:
@@ -248,8 +249,8 @@ def check_family(module: PersonalizationModule, name: str) -> None:
         name: The format's.
 
     Raises:
-        UserError: If it does not: of families beside Stable Diffusion 1.x and 2.x, diffusers' LoRA
-            alone is made, where diffusers has a loader for it.
+        UserError: If it does not: of families beside Stable Diffusion 1.x and 2.x, LoRA alone is
+            made, for diffusers where it has a loader, as kohya's files where it reads these.
     """
     backbone: Any = module.backbone
     if isinstance(backbone, StableDiffusionBackbone):
@@ -259,7 +260,13 @@ def check_family(module: PersonalizationModule, name: str) -> None:
         raise UserError(
             f"CKPT: its backbone is a {kind}, for which no format is known; draw with idgen sample"
         )
-    if name != "diffusers":
+    if name == "kohya" and backbone.pipeline.kind not in KOHYA_FAMILIES:
+        raise UserError(
+            f"CKPT: its backbone is a {kind}; --format kohya is for Stable Diffusion 1.x, 2.x, XL "
+            "and FLUX.1, since diffusers reads no kohya file of others, so that none could be "
+            "compared; take --format diffusers"
+        )
+    if name not in ("diffusers", "kohya"):
         raise UserError(
             f"CKPT: its backbone is a {kind}; --format {name} is for Stable Diffusion 1.x and 2.x, "
             "take --format diffusers"

@@ -10,11 +10,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from idgen.export.exported_run import ExportedRun
-from idgen.export.updates import LearntWord, LowRankUpdate
+from idgen.export.updates import TEXT, LearntWord, LowRankUpdate, text_layer
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 EMBEDDING_FILE = "learned_embeds.safetensors"
-_TEXT = "text_model."
 
 
 def low_rank_updates(run: ExportedRun, part: str) -> tuple[LowRankUpdate, ...]:
@@ -30,11 +29,6 @@ def low_rank_updates(run: ExportedRun, part: str) -> tuple[LowRankUpdate, ...]:
     updates = run.trained.networks[part]
     # Of DoRA and of what was trained in full, LoRA is the difference.
     return updates.as_low_rank(nn.Module() if updates.is_lora else run.plain_network(part))
-
-
-def text_layer(layer: str) -> str:
-    """A text encoder's layer by the name that all tools know, whatever transformers calls it."""
-    return layer if layer.startswith(_TEXT) else f"{_TEXT}{layer}"
 
 
 def write_diffusers_lora(
@@ -89,7 +83,7 @@ def _metadata(updates: Sequence[LowRankUpdate]) -> dict[str, Any] | None:
     from peft import LoraConfig
 
     rank, alpha = updates[0].rank, updates[0].alpha
-    names = [update.layer.removeprefix(_TEXT) for update in updates]
+    names = [update.layer.removeprefix(TEXT) for update in updates]
     each = list(zip(names, updates, strict=True))
     config = LoraConfig(
         r=rank,

@@ -12,6 +12,7 @@ from idgen.errors import UserError
 from idgen.models.tuning.token import TokenEmbedding
 
 _ADAPTER = "default"
+TEXT = "text_model."
 
 
 @dataclass(frozen=True)
@@ -252,3 +253,8 @@ def of_one_alpha(updates: Sequence[LowRankUpdate]) -> tuple[LowRankUpdate, ...]:
     if len({update.alpha for update in updates}) < 2:
         return tuple(updates)
     return tuple(replace(u, up=u.up * u.alpha, alpha=1.0) for u in updates)
+
+
+def text_layer(layer: str) -> str:
+    """A text encoder's layer by the name that all tools know, whatever transformers calls it."""
+    return layer if layer.startswith(TEXT) else f"{TEXT}{layer}"

@@ -9,7 +9,7 @@ from idgen.loaded.model import LoadedModel, ModelRecord
 from idgen.models.conditioning import Conditioning, TextOnly
 from idgen.placeholders import without_names
 from idgen.sampling import Sampler
-from idgen.sources import is_mini
+from idgen.sources import is_mini_backbone
 
 
 class BareModel(LoadedModel):
@@ -51,4 +51,4 @@ class BareModel(LoadedModel):
 def absolute_source(source: str) -> str:
     """A name that means the same from any folder."""
     path = Path(source).expanduser()
-    return str(path.absolute()) if path.is_dir() and not is_mini(source) else source
+    return str(path.absolute()) if path.is_dir() and not is_mini_backbone(source) else source

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from idgen.backbones import StableDiffusionBackbone
 from idgen.backbones.opening import backbone_of
+from idgen.backbones.single_file import is_model_file
 from idgen.errors import UserError
 from idgen.importing import uncollected
 from idgen.loaded.bare import BareModel
 from idgen.loaded.export_note import base_of, note_of
 from idgen.loaded.exported import ExportedModel, check_drawn, is_export, is_merged
 from idgen.loaded.model import LoadedModel, Reference
-from idgen.sources import is_mini
+from idgen.sources import is_mini_backbone
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Opening:
 
         Args:
             name: A checkpoint, a run's folder, files of `idgen export`, or a backbone: `mini`, a
-                pipeline folder or a hub id.
+                pipeline folder, a hub id, or a model in one file.
 
         Raises:
             UserError: If there is no such model, or it cannot do what is asked.
@@ -47,6 +48,9 @@ class Opening:
         if (last := last_checkpoint(path)) is not None:
             return self._checkpoint(str(last))
         note = note_of(path)
+        if is_model_file(path):
+            self._refuse_reference(name)
+            return BareModel(backbone_of(str(path)), path.stem)
         if is_export(path) or (note is not None and is_merged(path)):
             self._refuse_reference(name)
             check_drawn(path, note)
@@ -54,7 +58,7 @@ class Opening:
             if (base := base or self.fallback) is None:
                 raise UserError(f"{name} does not say what it was trained on; give it: --backbone")
             return ExportedModel(path, _base(name, base), note, self.token)
-        is_pipeline = path.is_dir() or is_mini(name)
+        is_pipeline = path.is_dir() or is_mini_backbone(name)
         if is_pipeline or (not path.exists() and _may_be_on_the_hub(name)):
             self._refuse_reference(name)
             return BareModel(backbone_of(name), path.name or name)

@@ -12,6 +12,7 @@ from rich.progress import track
 from idgen.devices import best_device
 from idgen.errors import UserError
 from idgen.files import check_output
+from idgen.importing import uncollected
 from idgen.loaded.drawing import Order, Picture, draw_order, let_go
 from idgen.loaded.gallery import write_gallery
 from idgen.loaded.model import LoadedModel, Reference
@@ -118,14 +119,16 @@ class SamplingJob:
             UserError: If something cannot be used; nothing is written then.
         """
         check_output(self.output)
-        models = self.open()
-        order, device = self.order(models), best_device()
-        for model in models:
-            check_model(model, order)
+        with uncollected():
+            models = self.open()
+            order, device = self.order(models), best_device()
+            for model in models:
+                check_model(model, order)
         drawn: dict[str, list[Picture]] = {}
         try:
             for model in models:
-                model.load(device)
+                with uncollected():
+                    model.load(device)
                 drawn[model.name] = []
                 shown = partial(_shown, model.name)
                 drawn[model.name].extend(draw_order(model, order, device, shown))

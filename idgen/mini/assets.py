@@ -9,6 +9,7 @@ from idgen.fingerprint import file_digest
 
 PARTS: tuple[str, ...] = (
     "pipeline",
+    "flow",
     "encoder",
     "clip",
     "dino",

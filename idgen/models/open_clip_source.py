@@ -86,17 +86,17 @@ class OpenClipSource:
         Raises:
             UserError: If there is no such model, or it cannot be fetched.
         """
+        if not self.config or self.folder is not None or self.pretrained is None:
+            return
+        if Path(self.pretrained).is_file():
+            return
+        # What is a folder's takes no time to import it before it is loaded.
         import open_clip
 
-        if self.config and self.folder is None and self.pretrained is not None:
-            if Path(self.pretrained).is_file():
-                return
-            try:
-                open_clip.download_pretrained(
-                    open_clip.get_pretrained_cfg(self.model, self.pretrained)
-                )
-            except Exception as error:  # open_clip passes on the bare errors of several libraries
-                raise self.unloadable(error) from error
+        try:
+            open_clip.download_pretrained(open_clip.get_pretrained_cfg(self.model, self.pretrained))
+        except Exception as error:  # open_clip passes on the bare errors of several libraries
+            raise self.unloadable(error) from error
 
     def load(self) -> nn.Module:
         """Builds the model with its weights: on the CPU, frozen, in evaluation mode.

@@ -9,8 +9,9 @@ from idgen.prepare.inpainters.hole import Hole
 from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.inpainters.opencv import OpenCVInpainter
 from idgen.prepare.inpainters.scene_lora import SceneLora
+from idgen.prepare.outcome import Outcome
 from idgen.prepare.photos import Photo, find_photos, lone_photo_note, read_photo, subject_name
-from idgen.prepare.preparation import Outcome, Preparation
+from idgen.prepare.preparation import Preparation
 from idgen.prepare.segmenters.auto import AutoSegmenter
 from idgen.prepare.segmenters.detector import BoxDetector
 from idgen.prepare.segmenters.grabcut import GrabCutSegmenter

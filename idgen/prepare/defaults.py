@@ -17,7 +17,7 @@ from idgen.prepare.segmenters.saliency_weights import INSTALL
 from idgen.prepare.segmenters.segmenter import Segmenter
 from idgen.prepare.state import State
 from idgen.prepare.store import CONTACT_PAGE
-from idgen.sources import is_mini
+from idgen.sources import is_mini_backbone
 
 _log = logging.getLogger(__name__)
 _HOLE_OF_PHOTOS = Hole(grow=1.0, frames=True)
@@ -64,7 +64,7 @@ class Choice:
         The mini segment-anything knows the drawn world alone, as the mini backbone does; photos
         for a real backbone are real.
         """
-        by_default = self._of_mini if is_mini(backbone.source) else self._auto
+        by_default = self._of_mini if is_mini_backbone(backbone.source) else self._auto
         inner = self.given_segmenter or by_default
         # Kept, since it remembers which photos bring a mask.
         return self._segmenters.setdefault(inner, OwnMasks(inner))
@@ -81,7 +81,7 @@ class Choice:
         """
         if self.given_inpainter is not None:
             return [self.given_inpainter.of(backbone)]
-        if is_mini(backbone.source):
+        if is_mini_backbone(backbone.source):
             return [OpenCVInpainter()]
         without = OpenCVInpainter(
             method="fsr" if has_fsr() else "navier-stokes",

@@ -6,6 +6,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from pydantic import TypeAdapter
 
+from idgen.prepare.buckets import Size
 from idgen.prepare.sheet.review import Look
 
 Kind: TypeAlias = Literal["masks", "backgrounds", "captions", "latents", "embeddings"]
@@ -40,6 +41,7 @@ class PreparedPhoto:
         look: What the photos of the set are compared by.
         warnings: What looks wrong with its mask, or with it beside the others; empty if nothing
             does.
+        size: Of its views, in pixels; None where they are square.
     """
 
     name: str
@@ -47,6 +49,7 @@ class PreparedPhoto:
     files: dict[Kind, PreparedFile]
     look: Look
     warnings: list[str]
+    size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Index:
     Attributes:
         photos: Sorted by name.
         views: Names of the views, in the order of the rows of latents and embeddings.
-        resolution: Pixels on a side of a view.
+        resolution: Pixels on a side of a square view.
         left_out: Photos that are not among them, sorted by name.
         format: Of the index and the folder.
     """

@@ -95,8 +95,8 @@ class Photo:
         """The picture as it is meant to be seen.
 
         EXIF rotation is applied, an embedded colour profile is converted to sRGB, transparency is
-        laid over white, grey becomes RGB. Large photos are reduced to `working_size`, once and
-        for all: nothing that is made of them needs more.
+        laid over white unless it is the same everywhere, grey becomes RGB. Large photos are reduced
+        to `working_size`, once and for all: nothing that is made of them needs more.
 
         Returns:
             `H W 3` uint8, sRGB.
@@ -333,8 +333,11 @@ def _to_srgb(image: Image.Image) -> Picture:
         upright = Image.fromarray((wide / 257).round().clip(0, 255).astype(np.uint8))
     if upright.has_transparency_data:
         layer = upright.convert("RGBA")
-        paper = Image.new("RGBA", layer.size, "white")
-        upright = Image.alpha_composite(paper, layer).convert("RGB")
+        alpha = np.asarray(layer.getchannel("A"))
+        # All of one value, it says nothing, and would only bleach the colours.
+        if alpha.min() < alpha.max() or alpha.max() == 0:
+            layer = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        upright = layer.convert("RGB")
     if profile:
         upright = _without_profile(upright, profile)
     return np.array(upright.convert("RGB"), dtype=np.uint8)

@@ -4,61 +4,37 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from idgen.devices import free
 from idgen.errors import UserError
 from idgen.masks import Mask, Picture
 from idgen.models.encoders import ImageEncoder
 from idgen.prepare.apart import allow_locks, keep_masks_apart, keep_outputs_apart
+from idgen.prepare.buckets import AspectBuckets, Size, closest
 from idgen.prepare.captioners.captioner import Captioner
 from idgen.prepare.defaults import Choice
-from idgen.prepare.features import (
-    FeatureRecipe,
-    LatentBackbone,
-    encode_images,
-    working_dtype,
-)
+from idgen.prepare.features import FeatureRecipe, LatentBackbone, view_sizes
 from idgen.prepare.folder_contents import passed_over
 from idgen.prepare.index import LeftOut
 from idgen.prepare.inpainters.inpainter import Inpainter
 from idgen.prepare.kohya_folders import kohya_folder
 from idgen.prepare.memory import Memory
-from idgen.prepare.photos import Photo, UnfitPhotoError, find_photos, lone_photo_note, subject_name
+from idgen.prepare.outcome import Outcome
+from idgen.prepare.photos import Photo, find_photos, lone_photo_note
+from idgen.prepare.reference import encode_reference
 from idgen.prepare.segmenters.own_masks import OwnMasks
 from idgen.prepare.segmenters.segmenter import Segmenter, maskable
-from idgen.prepare.stages import Stages, checked_mask
+from idgen.prepare.stages import Stages
 from idgen.prepare.state import State, list_targets
 from idgen.prepare.store import Store
 from idgen.prepare.subject import PreparedSubject
-from idgen.prepare.views import list_views, square
+from idgen.prepare.views import list_views
 
 _SMALLEST_RESOLUTION = 8
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one subject.
-
-    Attributes:
-        name: What its folder of photos is called.
-        output: The prepared subject's folder.
-        photos: How many photos it has; 0 if they cannot be used.
-        made: Of how many of them anything was made.
-        warnings: Photos that look wrong.
-        error: What stopped it, if anything did.
-    """
-
-    name: str
-    output: Path
-    photos: int
-    made: int
-    warnings: int
-    error: UserError | None
 
 
 class Preparation:
@@ -69,8 +45,8 @@ class Preparation:
     - a mask by the photo and the segmenter;
     - a background by the mask and the inpainter;
     - a caption by the background and the captioner, if there is one;
-    - latents by photo, mask (it places the square), views, resolution and backbone;
-    - embeddings (f_p and f'_i) by photo, background, views, resolution, image encoder and its
+    - latents by photo, mask (it places the views), views, their size and backbone;
+    - embeddings (f_p and f'_i) by photo, background, views, their size, image encoder and its
       precision, which is the backbone's.
 
     So a change makes anew exactly what depends on it. Models are loaded one after the other, each
@@ -91,6 +67,7 @@ class Preparation:
         views: int = 0,
         skip_bad: bool = False,
         captioner: Captioner | None = None,
+        buckets: AspectBuckets | None = None,
     ) -> None:
         """Puts the parts together; no model is loaded yet.
 
@@ -103,13 +80,16 @@ class Preparation:
                 one.
             flip: Whether each photo's mirror image is a training view too; off for subjects
                 with writing on them.
-            resolution: Pixels on a side of a view; None for the backbone's own.
+            resolution: Pixels on a side of a view, a multiple of the backbone's patch; None for
+                the backbone's own.
             views: How many augmented views each photo has beside these, of another scale, place
                 and direction each, so that cached features vary as uncached photos would.
             skip_bad: Whether a photo that cannot be used, or of which nothing can be made, is left
                 out with a warning; otherwise one such photo stops its subject, before any work
                 where that shows it.
             captioner: Names the scene of each photo, for `data.captions`; None for none.
+            buckets: Views keep the shape of their photo, at about the area of a square of the
+                resolution; None for squares.
 
         Raises:
             UserError: If a number is out of its range.
@@ -127,6 +107,7 @@ class Preparation:
         self.resolution = resolution
         self.views = views
         self.skip_bad = skip_bad
+        self.buckets = buckets
         self._choice = Choice(segmenter, inpainter)
         self._decoded: set[str] = set()
         self._said: set[str] = set()
@@ -257,17 +238,10 @@ class Preparation:
                 self._choice.say_of_inpainter(inpainter)
             stages = Stages(states, device, progress and bool(states), left_out)
             stages.run(segmenter, inpainter, self.captioner, backbone, self.image_encoder)
-        return [self._outcome(state, *pair) for state, pair in zip(looked, subjects, strict=True)]
-
-    def _outcome(self, state: State | UserError, photos: Path, output: Path) -> Outcome:
-        name = subject_name(photos)
-        if isinstance(state, UserError):
-            return Outcome(name, output, photos=0, made=0, warnings=0, error=state)
-        self._warn_of_one(state)
-        index = None if state.error else state.store.index()
-        warned = sum(bool(photo.warnings) for photo in index.photos) if index else 0
-        counts = len(state.targets), len(state.made), warned
-        return Outcome(name, output, *counts, state.error)
+        for state in looked:
+            if isinstance(state, State):
+                self._warn_of_one(state)
+        return [Outcome.of(state, *pair) for state, pair in zip(looked, subjects, strict=True)]
 
     def _look(
         self, photos: Path, output: Path, backbone: LatentBackbone, memory: Memory
@@ -320,25 +294,26 @@ class Preparation:
         Raises:
             UserError: If all of it is taken for its subject, or a model cannot be loaded.
         """
-        segmenter, resolution = self.segmenter_for(backbone), self.resolution or backbone.resolution
-        image = background = photo.pixels()
-        with segmenter.loaded(device, [photo]) as segment:
-            mask = segment(photo)
-        free(device)
-        try:
-            # A photo without a subject is all background: f'_i = E_I of the photo.
-            if mask.any():
-                with self.inpainter_for(backbone).loaded(device) as inpaint:
-                    background = inpaint(image, checked_mask(mask))
-                free(device)
-            pictures = torch.stack([square(p, mask, resolution) for p in (image, background)])
-            dtype = working_dtype(backbone.dtype, device)
-            with self.image_encoder.loaded(device, dtype) as encode:
-                f_p, f_i = encode_images(encode, pictures)
-        except UnfitPhotoError as error:
-            raise UserError(f"photo {photo.name!r}: {error}") from error
-        free(device)
-        return f_p[None], f_i[None]
+        return encode_reference(
+            photo,
+            self.segmenter_for(backbone),
+            self.inpainter_for(backbone),
+            self.image_encoder,
+            self.view_size(photo, backbone),
+            backbone.dtype,
+            device,
+        )
+
+    def view_size(self, photo: Photo, backbone: LatentBackbone) -> Size:
+        """The size of a photo's views; takes and raises what `check_sizes` does."""
+        return closest(self._sizes(backbone), *photo.size())
+
+    def check_sizes(self, backbone: LatentBackbone) -> None:
+        """Raises a UserError if views of the resolution, or of a bucket, are none for it."""
+        self._sizes(backbone)
+
+    def _sizes(self, backbone: LatentBackbone) -> tuple[Size, ...]:
+        return view_sizes(self.resolution, self.buckets, backbone)
 
     def _state(
         self, photos_folder: Path, output: Path, backbone: LatentBackbone, memory: Memory
@@ -355,6 +330,7 @@ class Preparation:
             dtype=backbone.dtype,
             resolution=self.resolution or backbone.resolution,
             views=list_views(self.flip, self.views),
+            sizes=self._sizes(backbone),
         )
         first, *others = self._choice.inpainters(backbone)
 

@@ -171,7 +171,8 @@ class Stages:
 
         def read(state: State, target: Target) -> tuple[list[Tensor], Matte, list[Frame]]:
             frames = state.frames(target)
-            return state.views(target.photo.pixels(), frames), state.matte(target), frames
+            views = state.views(target, target.photo.pixels(), frames)
+            return views, state.matte(target), frames
 
         def make(
             autoencoder: Autoencoder, inputs: tuple[list[Tensor], Matte, list[Frame]]
@@ -194,7 +195,7 @@ class Stages:
         def read(state: State, target: Target) -> tuple[list[Tensor], list[Tensor]]:
             frames = state.frames(target)
             photo, background = target.photo.pixels(), state.background(target)
-            return state.views(photo, frames), state.views(background, frames)
+            return state.views(target, photo, frames), state.views(target, background, frames)
 
         def make(encode: Encode, inputs: tuple[list[Tensor], list[Tensor]]) -> dict[str, Tensor]:
             photo, background = (
@@ -272,8 +273,8 @@ def checked_mask(mask: Mask) -> Mask:
     if mask.all() or not mask.any():
         what = "the whole picture" if mask.all() else "nothing"
         raise UnfitPhotoError(
-            f"the segmenter takes {what} for the subject; give a mask of your own with MaskFiles, "
-            "or leave this photo out"
+            f"the segmenter takes {what} for the subject; put a mask beside the photo, such as "
+            "00.mask.png beside 00.jpg, or leave this photo out"
         )
     return mask
 
@@ -306,8 +307,16 @@ def finish(state: State) -> None:
         )
         page = draw_contact_page(rows, state.sheet_key())
         state.store.write(state.store.folder / CONTACT_PAGE, page)
+    square = (state.recipe.resolution,) * 2
     photos = [
-        PreparedPhoto(target.photo.name, target.photo.digest, state.files(target), look, warned)
+        PreparedPhoto(
+            target.photo.name,
+            target.photo.digest,
+            state.files(target),
+            look,
+            warned,
+            None if (size := state.size(target)) == square else size,
+        )
         for target, look, warned in zip(state.targets, looks, warnings, strict=True)
     ]
     state.tidy()

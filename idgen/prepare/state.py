@@ -13,6 +13,7 @@ from torch import Tensor
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest, fingerprint_fields
 from idgen.masks import HALF, Mask, Matte, Picture
+from idgen.prepare.buckets import Size
 from idgen.prepare.captioners.caption_files import SheetCaption, shown_caption
 from idgen.prepare.captioners.captioner import Captioner
 from idgen.prepare.features import FeatureRecipe
@@ -75,11 +76,12 @@ def list_targets(
     for photo in photos:
         mask = mask_key(photo.digest, sized_key(photo, segmenter))
         background = fingerprint_fields(mask=mask, inpainter=inpainter.identity)
+        size = recipe.size_of(*photo.size())
         keys: dict[Kind, str] = {
             "masks": mask,
             "backgrounds": background,
-            "latents": recipe.latents_key(photo.digest, mask),
-            "embeddings": recipe.embeddings_key(photo.digest, background),
+            "latents": recipe.latents_key(photo.digest, mask, size),
+            "embeddings": recipe.embeddings_key(photo.digest, background, size),
         }
         if captioner is not None:
             said = captioner.key(photo)
@@ -361,13 +363,18 @@ class State:
         key = target.keys[kind]
         return self._memory.get(key, lambda: read_png(self.path(target, kind), key))
 
-    def frames(self, target: Target) -> list[Frame]:
-        """The squares that the views of a photo show."""
-        return frames_of(self.recipe.views, self.mask(target), target.photo.digest)
+    def size(self, target: Target) -> Size:
+        """The size of a photo's views."""
+        return self.recipe.size_of(*target.photo.size())
 
-    def views(self, image: Picture, frames: Sequence[Frame]) -> list[Tensor]:
-        """All views of a photo, or of its background: batches `B 3 R R` in [-1, 1]."""
-        shown = [show(image, frame, self.recipe.resolution) for frame in frames]
+    def frames(self, target: Target) -> list[Frame]:
+        """The parts that the views of a photo show."""
+        size, mask = self.size(target), self.mask(target)
+        return frames_of(self.recipe.views, mask, target.photo.digest, size.width / size.height)
+
+    def views(self, target: Target, image: Picture, frames: Sequence[Frame]) -> list[Tensor]:
+        """All views of a photo, or of its background: batches `B 3 h w` in [-1, 1]."""
+        shown = [show(image, frame, self.size(target)) for frame in frames]
         together = batches(self.recipe.views)
         return [torch.stack([shown[place] for place in places]) for places in together]
 

@@ -1,8 +1,10 @@
 """A prepared subject, opened: what `idgen prepare` wrote and training reads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -10,9 +12,33 @@ from torch import Tensor
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask, Picture
+from idgen.prepare.buckets import Size
 from idgen.prepare.index import FEATURES, Kind, PreparedPhoto
 from idgen.prepare.store import Store, read_caption, read_features, read_png
 from idgen.prepare.views import frames_of, framing_of, view_named
+
+PerView: TypeAlias = Tensor | tuple[Tensor, ...]
+"""Something of each view: one tensor, or a tensor a view where they have several shapes."""
+
+
+def pick(values: PerView, rows: Sequence[int]) -> Tensor:
+    """What some views have, which are of one shape, one a row."""
+    if isinstance(values, Tensor):
+        return values[list(rows)]
+    return torch.stack([values[row] for row in rows])
+
+
+def stacked(values: PerView) -> Tensor:
+    """What all views have, which are of one shape, `V ...`."""
+    return pick(values, range(len(values)))
+
+
+def _joined(parts: Sequence[PerView]) -> PerView:
+    """One after the other: one tensor where all are of one shape."""
+    shapes = {value.shape for part in parts for value in part}
+    if len(shapes) > 1:
+        return tuple(value for part in parts for value in part)
+    return torch.cat([p if isinstance(p, Tensor) else torch.stack(p) for p in parts])
 
 
 @dataclass(frozen=True)
@@ -20,7 +46,8 @@ class SubjectViews:
     """The features of all views of all photos, one view a row, float32.
 
     Attributes:
-        latent_mean: Mean of the autoencoder's posterior, unscaled, `V C h w`.
+        latent_mean: Mean of the autoencoder's posterior, unscaled, `V C h w`; h and w may differ
+            from view to view.
         latent_log_variance: Its log-variance, `V C h w`.
         subject_mask: The subject's share of each place of the latents, `V 1 h w` in [0, 1].
         photo_embedding: f_p, `V D`.
@@ -30,13 +57,18 @@ class SubjectViews:
             `TextStates.framing`.
     """
 
-    latent_mean: Tensor
-    latent_log_variance: Tensor
-    subject_mask: Tensor
+    latent_mean: PerView
+    latent_log_variance: PerView
+    subject_mask: PerView
     photo_embedding: Tensor
     background_embedding: Tensor
     photo_digests: list[str]
     framing: Tensor | None = None
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """(h, w) of each view's latents."""
+        return [tuple(mean.shape[-2:]) for mean in self.latent_mean]
 
     def plain_backgrounds(self) -> Tensor:
         """f'_i of each photo's plain view, which is its first, `P D`."""
@@ -45,10 +77,10 @@ class SubjectViews:
 
     def then(self, other: "SubjectViews") -> "SubjectViews":
         """These rows, and another's after them."""
-        both = {
-            name: torch.cat([value, getattr(other, name)])
+        both: dict[str, Any] = {
+            name: _joined([value, getattr(other, name)])
             for name, value in vars(self).items()
-            if isinstance(value, Tensor) and name != "framing"
+            if name not in ("framing", "photo_digests")
         }
         if self.framing is not None or other.framing is not None:
             both["framing"] = torch.cat([self._framing(), other._framing()])
@@ -121,10 +153,10 @@ class PreparedSubject:
         Raises:
             UserError: If a file is missing, damaged, or not the one the index names.
         """
-        tensors: dict[str, Tensor] = {}
+        tensors: dict[str, Any] = {}
         for kind in FEATURES:
             files = [read_features(self.path(p, kind), p.files[kind].key) for p in self.photos]
-            tensors |= {name: torch.cat([file[name] for file in files]) for name in files[0]}
+            tensors |= {name: _joined([file[name] for file in files]) for name in files[0]}
         digests = [photo.digest for photo in self.photos for _ in self.views]
         return SubjectViews(**tensors, photo_digests=digests)
 
@@ -139,6 +171,7 @@ class PreparedSubject:
         for photo in self.photos:
             mask = self.mask(photo)
             height, width = mask.shape
-            frames = frames_of(views, mask, photo.digest)
-            rows += [framing_of(frame, height, width, self._resolution) for frame in frames]
+            size = photo.size or Size(self._resolution, self._resolution)
+            frames = frames_of(views, mask, photo.digest, size.width / size.height)
+            rows += [framing_of(frame, height, width, size) for frame in frames]
         return torch.tensor(rows, dtype=torch.float32)

@@ -1,8 +1,9 @@
-"""Views of a photo: the square pictures that the autoencoder and E_I see."""
+"""Views of a photo: the pictures that the autoencoder and E_I see."""
 
+import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import cv2
@@ -12,12 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from idgen.masks import Mask, Matte, Picture
+from idgen.prepare.buckets import Size
 
 VERSION = 2
 """Part of every feature's key: raise it when a view's pixels change."""
 
 _CLOSEST = 0.6
-"""Side of the closest augmented view, in sides of the plain one."""
+"""Height of the closest augmented view, in heights of the plain one."""
 _SPECK = 0.02
 """A separate piece below this part of the mask's area does not place the square."""
 _TOGETHER = 4
@@ -47,18 +49,20 @@ class View:
 
 @dataclass(frozen=True)
 class Frame:
-    """The square that a view shows.
+    """The part of a photo that a view shows.
 
     Attributes:
-        left: In pixels, as `top` and `side`; negative where the square leaves the photo.
+        left: In pixels, as the others; negative where the frame leaves the photo.
         top: Likewise.
-        side: Of the square.
+        width: Of the frame.
+        height: Of the frame.
         flip: Whether left and right change places.
     """
 
     left: int
     top: int
-    side: int
+    width: int
+    height: int
     flip: bool = False
 
 
@@ -90,10 +94,10 @@ def batches(views: tuple[View, ...]) -> list[list[int]]:
     return [first, *(more[at : at + _TOGETHER] for at in range(0, len(more), _TOGETHER))]
 
 
-def frames_of(views: Sequence[View], mask: Mask, digest: str) -> list[Frame]:
-    """The squares that views show of a photo.
+def frames_of(views: Sequence[View], mask: Mask, digest: str, aspect: float = 1.0) -> list[Frame]:
+    """The parts that views show of a photo.
 
-    An augmented view is drawn from the photo's digest and the view's number alone: its side lies
+    An augmented view is drawn from the photo's digest and the view's number alone: its height lies
     between 0.6 times and all of the plain view's, its place anywhere in the photo, so that the
     whole subject is kept in both.
 
@@ -101,50 +105,53 @@ def frames_of(views: Sequence[View], mask: Mask, digest: str) -> list[Frame]:
         views: The views.
         mask: `H W`, of the photo.
         digest: The photo's.
+        aspect: Width of the views in their heights.
     """
     extent = subject_extent(mask)
-    return [_frame(view, mask.shape, extent, digest) for view in views]
+    return [_frame(view, mask.shape, extent, digest, aspect) for view in views]
 
 
-def _frame(view: View, shape: tuple[int, ...], extent: Extent, digest: str) -> Frame:
-    left, top, side = _square_around(shape, extent)
+def _frame(view: View, shape: tuple[int, ...], extent: Extent, digest: str, aspect: float) -> Frame:
+    plain = _frame_around(shape, extent, aspect)
     if view.number is None:
-        return Frame(left, top, side, view.flip)
+        return replace(plain, flip=view.flip)
     draw = random.Random(f"view/{digest}/{view.number}")
     (first_row, last_row), (first_column, last_column) = extent
-    needed = max(last_row - first_row, last_column - first_column)
-    closer = draw.randint(min(side, max(needed, round(_CLOSEST * side))), side)
+    needed = max(last_row - first_row, math.ceil((last_column - first_column) / aspect))
+    least = min(plain.height, max(needed, round(_CLOSEST * plain.height)))
+    tall = draw.randint(least, plain.height)
+    wide = max(round(tall * aspect), last_column - first_column)
 
-    def place(first: int, last: int, length: int) -> int:
-        if closer >= length:
-            return -((closer - length) // 2)
-        return draw.randint(max(0, last - closer), min(first, length - closer))
+    def place(first: int, last: int, side: int, length: int) -> int:
+        if side >= length:
+            return -((side - length) // 2)
+        return draw.randint(max(0, last - side), min(first, length - side))
 
     height, width = shape
-    column = place(first_column, last_column, width)
-    row = place(first_row, last_row, height)
-    return Frame(column, row, closer, view.flip and draw.random() < 0.5)
+    column = place(first_column, last_column, wide, width)
+    row = place(first_row, last_row, tall, height)
+    return Frame(column, row, wide, tall, view.flip and draw.random() < 0.5)
 
 
-def framing_of(frame: Frame, height: int, width: int, resolution: int) -> tuple[float, ...]:
+def framing_of(frame: Frame, height: int, width: int, size: Size) -> tuple[float, ...]:
     """What SDXL is told of a view: original size, corner of the cut, and target size.
 
     The corner is in pixels of the picture after it was resized, and of its mirror image where the
     view is one; beyond the photo it is 0 (Podell et al. 2023, section 2.2).
 
     Args:
-        frame: The square.
+        frame: What the view shows.
         height: Of the photo.
         width: Of the photo.
-        resolution: Pixels on a side of the view.
+        size: Of the view.
 
     Returns:
         Height and width of the photo, row and column of the corner, height and width of the view.
     """
-    left = width - frame.left - frame.side if frame.flip else frame.left
-    scale = resolution / frame.side
-    row, column = (float(round(max(0, place) * scale)) for place in (frame.top, left))
-    return float(height), float(width), row, column, float(resolution), float(resolution)
+    left = width - frame.left - frame.width if frame.flip else frame.left
+    row = float(round(max(0, frame.top) * size.height / frame.height))
+    column = float(round(max(0, left) * size.width / frame.width))
+    return float(height), float(width), row, column, float(size.height), float(size.width)
 
 
 def subject_extent(mask: Mask) -> Extent:
@@ -176,19 +183,27 @@ def crop_box(mask: Mask) -> tuple[int, int, int]:
     Returns:
         Left, top and side, in pixels; left or top is negative where it leaves the picture.
     """
-    return _square_around(mask.shape, subject_extent(mask))
+    frame = _frame_around(mask.shape, subject_extent(mask), 1.0)
+    return frame.left, frame.top, frame.width
 
 
-def _square_around(shape: tuple[int, ...], extent: Extent) -> tuple[int, int, int]:
+def _frame_around(shape: tuple[int, ...], extent: Extent, aspect: float) -> Frame:
+    """The largest part of an aspect that is in the picture, or that holds a larger subject."""
     height, width = shape
-    rows, columns = extent
-    (first, last), length = (columns, width) if width > height else (rows, height)
-    shorter = min(height, width)
-    side = max(shorter, last - first)
-    middle = (first + last - side + 1) // 2
-    start = min(max(middle, 0), length - side)
-    across = -((side - shorter) // 2)
-    return (start, across, side) if width > height else (across, start, side)
+    (first_row, last_row), (first_column, last_column) = extent
+    tall, wide = min(height, round(width / aspect)), min(width, round(height * aspect))
+    if last_row - first_row > tall or last_column - first_column > wide:
+        tall = max(tall, last_row - first_row, math.ceil((last_column - first_column) / aspect))
+        wide = max(round(tall * aspect), last_column - first_column)
+    top = _around(first_row, last_row, tall, height)
+    return Frame(_around(first_column, last_column, wide, width), top, wide, tall)
+
+
+def _around(first: int, last: int, side: int, length: int) -> int:
+    """Where a side begins that holds a subject as near to its middle as the picture allows."""
+    if side >= length:
+        return -((side - length) // 2)
+    return min(max((first + last - side + 1) // 2, 0), length - side)
 
 
 def cut_square(
@@ -198,34 +213,45 @@ def cut_square(
     side: int,
     beyond: Literal["symmetric", "constant"] = "symmetric",
 ) -> Picture:
-    """Cuts a square out of a picture, which is mirrored at its edges where the square leaves it.
+    """Cuts a square out of a picture; see `cut_out`."""
+    return cut_out(image, Frame(left, top, side, side), beyond)
+
+
+def cut_out(
+    image: Picture, frame: Frame, beyond: Literal["symmetric", "constant"] = "symmetric"
+) -> Picture:
+    """Cuts a part out of a picture, which is mirrored at its edges where the part leaves it.
 
     Args:
-        image: `H W` or `H W 3`; the result is `side side` or `side side 3`.
-        left: May be negative.
-        top: May be negative.
-        side: In pixels.
+        image: `H W` or `H W 3`; the result is `h w` or `h w 3`.
+        frame: What is cut; its flip takes no part.
         beyond: What is beyond the edges: the picture's mirror image, or zeros (`constant`).
     """
     height, width = image.shape[:2]
+    left, top, right, bottom = (
+        frame.left,
+        frame.top,
+        frame.left + frame.width,
+        frame.top + frame.height,
+    )
     around = [
-        (max(0, -top), max(0, top + side - height)),
-        (max(0, -left), max(0, left + side - width)),
+        (max(0, -top), max(0, bottom - height)),
+        (max(0, -left), max(0, right - width)),
     ]
-    inside = image[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)]
+    inside = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     if not any(before or after for before, after in around):
         return np.ascontiguousarray(inside)
     return np.pad(inside, around + [(0, 0)] * (image.ndim - 2), mode=beyond)
 
 
-def show(image: Picture, frame: Frame, resolution: int) -> Tensor:
-    """A view of a picture `H W 3`, resized with a Lanczos filter: `3 R R`, float32 in [-1, 1].
+def show(image: Picture, frame: Frame, size: Size) -> Tensor:
+    """A view of a picture `H W 3`, resized with a Lanczos filter: `3 h w`, float32 in [-1, 1].
 
     A photo and its background get the same frame from the same mask, and stay in register.
     """
-    # Cut first: with resize's own box the filter would look beyond the square.
-    cut = Image.fromarray(cut_square(image, frame.left, frame.top, frame.side))
-    resized = cut.resize((resolution, resolution), Image.Resampling.LANCZOS)
+    # Cut first: with resize's own box the filter would look beyond the frame.
+    cut = Image.fromarray(cut_out(image, frame))
+    resized = cut.resize((size.width, size.height), Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float() / 127.5 - 1
     return (pixels.flip(-1) if frame.flip else pixels).contiguous()
 
@@ -237,17 +263,18 @@ def show_mask(mask: Mask | Matte, frame: Frame, height: int, width: int) -> Tens
 
     Args:
         mask: `H W`, of the photo; a matte counts soft edges as the share that they are.
-        frame: The square.
+        frame: What the view shows.
         height: h, places from top to bottom, such as the latents'.
         width: w, places from left to right; the result is `1 h w`, float32 in [0, 1].
     """
     values = mask.astype(np.uint8) * 255 if mask.dtype == np.bool_ else mask.astype(np.uint8)
-    cut = cut_square(values, frame.left, frame.top, frame.side, beyond="constant")
+    cut = cut_out(values, frame, beyond="constant")
     shares = cv2.resize(cut.astype(np.float32) / 255, (width, height), interpolation=cv2.INTER_AREA)
     subject = torch.from_numpy(shares).clamp(0, 1)[None]
     return (subject.flip(-1) if frame.flip else subject).contiguous()
 
 
-def square(image: Picture, mask: Mask, resolution: int) -> Tensor:
+def plain_view(image: Picture, mask: Mask, size: Size) -> Tensor:
     """The plain view of a picture `H W 3` by its photo's mask `H W`; see `show`."""
-    return show(image, Frame(*crop_box(mask)), resolution)
+    [frame] = frames_of(list_views(flip=False), mask, "", size.width / size.height)
+    return show(image, frame, size)

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from jsonargparse import Namespace
 from lightning import Trainer
+from lightning.pytorch.utilities import rank_zero_info
 
 from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
@@ -151,6 +152,16 @@ def check_captioner(datamodule: SubjectDataModule, fidelity: FidelityScores) -> 
         )
 
 
+def note_drawing_size(module: PersonalizationModule, datamodule: SubjectDataModule) -> None:
+    """Says where drawings are of another size than what is trained on."""
+    side, own = datamodule.preparation.resolution, module.backbone.resolution
+    if side not in (None, own) and module.sampler.size is None:
+        rank_zero_info(
+            f"views have {side} pixels on a side, drawings {own}, the backbone's own: "
+            f"--model.sampler.init_args.size [{side},{side}] draws as it is trained"
+        )
+
+
 def check_parts(
     module: PersonalizationModule,
     datamodule: SubjectDataModule,
@@ -197,6 +208,7 @@ def check_parts(
         datamodule.check_rows()
         scenes, composites = datamodule.scenes is not None, datamodule.composites is not None
         module.check_scene_images(scenes, composites)
+        note_drawing_size(module, datamodule)
     module.check(fit=command == "fit")
     if stored is not None:
         if command == "fit" and not stored.can_go_on:

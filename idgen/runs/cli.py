@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,16 @@ from idgen.callbacks.evaluation import EvaluateDrawings
 from idgen.callbacks.history import OneHistory
 from idgen.callbacks.progress import TrainingProgress
 from idgen.callbacks.termination import GracefulTermination
+from idgen.callbacks.untrained import UntrainedDrawings
 from idgen.compilation import Compilation
 from idgen.data.datamodule import SubjectDataModule
 from idgen.data.subject import Subject
 from idgen.errors import UserError, first_line
 from idgen.evaluation.fidelity import FidelityScores
+from idgen.evaluation.kept import KeptEvaluations
 from idgen.evaluation.recorder import DrawingRecorder
+from idgen.fingerprint import cache_folder
+from idgen.importing import uncollected
 from idgen.module import PersonalizationModule
 from idgen.prepare.kohya_folders import kohya_root
 from idgen.runs.building import note_parts
@@ -142,10 +146,12 @@ class IdgenCLI(PartsCLI):
         first = [flag for config in configs for flag in ("--config", config)]
         with (
             ExitStack() as self.folder_lock,
+            ExitStack() as self.starting,
             keys_in_errors(lambda: self.parsed),
             quiet_writers(),
             self._folder_in_errors(),
         ):
+            self.starting.enter_context(uncollected())
             self.start(parser_kwargs={self.command: texts}, args=[self.command, *first, *options])
 
     @contextmanager
@@ -226,6 +232,7 @@ class IdgenCLI(PartsCLI):
         if (note := wait_for_nodes(self.trainer)) is not None:
             # Of each node, not of the first alone, which may be the one that is missing.
             print(note, file=sys.stderr, flush=True)
+        self.starting.close()
 
     @property
     def _compilation(self) -> Compilation:
@@ -318,7 +325,9 @@ class IdgenCLI(PartsCLI):
             callbacks.append(TrainingProgress())
         if self.command == "fit":
             callbacks.append(OneHistory())
-        kwargs["callbacks"] = [*callbacks, EvaluateDrawings(built.fidelity, built.drawings)]
+        untrained = self._untrained()
+        evaluate = EvaluateDrawings(built.fidelity, built.drawings, untrained)
+        kwargs["callbacks"] = [*callbacks, evaluate]
         try:
             made = super().instantiate_trainer(**kwargs)
         except RuntimeError as error:  # Lightning's about what launches processes, such as Slurm
@@ -328,6 +337,13 @@ class IdgenCLI(PartsCLI):
         if self.command == "fit":
             rank_zero_info(threads)
         return made
+
+    def _untrained(self) -> UntrainedDrawings | None:
+        """What runs that began alike drew; None for a user without a home, who keeps nothing."""
+        with suppress(RuntimeError):
+            kept = KeptEvaluations(cache_folder() / "untrained")
+            return UntrainedDrawings(kept, self.config_dump["model"], self.config_dump["fidelity"])
+        return None
 
 
 def _backbone(module: PersonalizationModule) -> Backbone:

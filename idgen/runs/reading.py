@@ -14,6 +14,8 @@ from idgen.yaml_texts import check_yaml, load_yaml, read_yaml
 
 # As jsonargparse called it up to 4.48.
 _READ = "read_text" if hasattr(Path, "read_text") else "get_content"
+# Files of weights hold no settings: what names one is a value, whatever it might be in a file.
+_WEIGHTS = ".safetensors"
 _OF_FIT = {"trainer", "model", "data"}
 _OF_BENCHMARK = {"methods", "reference"}
 
@@ -27,7 +29,12 @@ def checked_files() -> Iterator[None]:
     original = getattr(Path, _READ)
 
     def read(self: Any) -> Any:
-        return original(self) if str(self) == "-" else read_checked(pathlib.Path(self.absolute))
+        if str(self) == "-":
+            return original(self)
+        path = pathlib.Path(self.absolute)
+        if path.suffix.lower() == _WEIGHTS:
+            return str(self.relative)
+        return read_checked(path)
 
     setattr(Path, _READ, read)
     try:

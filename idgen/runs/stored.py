@@ -19,7 +19,7 @@ from idgen.evaluation.recorder import Stage
 from idgen.files import atomic_write
 from idgen.integrity import can_go_on, check_archive, check_trained, text_digest
 from idgen.runs.hyperparameters import log_hyperparameters
-from idgen.sources import is_mini
+from idgen.sources import is_mini_backbone
 from idgen.trained_module import CHECKPOINT_KEY
 from idgen.yaml_texts import own_yaml
 
@@ -28,7 +28,16 @@ STORED = (
     "checkpoint",
 )
 
-_PATH_KEYS = ("source", "model", "pretrained", "checkpoint", "folder", "reference")
+_PATH_KEYS = (
+    "source",
+    "file",
+    "config",
+    "model",
+    "pretrained",
+    "checkpoint",
+    "folder",
+    "reference",
+)
 _LOCAL = "local-dir:"
 # What belongs to the machine that trained, not to what it trained.
 _OF_THE_MACHINE = ("accelerator", "devices", "num_nodes", "strategy")
@@ -209,7 +218,7 @@ def _resolve_paths(part: Any) -> None:
     for key, value in list(items):
         if isinstance(value, (dict, list)):
             _resolve_paths(value)
-        elif key in _PATH_KEYS and isinstance(value, str) and not is_mini(value):
+        elif key in _PATH_KEYS and isinstance(value, str) and not is_mini_backbone(value):
             scheme = _LOCAL if value.startswith(_LOCAL) else ""
             path = Path(value.removeprefix(_LOCAL)).expanduser()
             if path.exists():

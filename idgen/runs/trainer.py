@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import lightning as L
 from jsonargparse import Namespace
@@ -16,7 +17,12 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
     Timer,
 )
-from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.strategies import (
+    DDPStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+    Strategy,
+)
 from lightning.pytorch.trainer.states import TrainerFn
 
 from idgen.errors import UserError
@@ -33,7 +39,8 @@ _LEAST = {
     "min_steps": 0,
     "min_epochs": 0,
 }
-
+_SHARDING = (FSDPStrategy, ModelParallelStrategy)
+_SHARDING_NAMES = ("fsdp", "deepspeed", "modelparallel")
 
 # Callbacks of Lightning's that a run cannot keep its word with.
 _REFUSED: dict[type[L.Callback], str] = {
@@ -66,6 +73,7 @@ def check_trainer_values(trainer: Namespace) -> None:
     Raises:
         UserError: If one is out of range.
     """
+    _check_strategy(trainer.get("strategy"))
     _check_windows(trainer)
     for name, least in _LEAST.items():
         value = trainer.get(name)
@@ -76,6 +84,19 @@ def check_trainer_values(trainer: Namespace) -> None:
         if not (value >= least and math.isfinite(value)):
             whole = "a number from" if name == "gradient_clip_val" else "a whole number from"
             raise UserError(f"--trainer.{name}: {value} is not {whole} {least} on; change it")
+
+
+def _check_strategy(strategy: Any) -> None:
+    """Refuses what splits weights between processes."""
+    kind = getattr(strategy, "class_path", type(strategy).__name__)  # built or not yet
+    name = strategy if isinstance(strategy, str) else str(kind).rpartition(".")[2]
+    if isinstance(strategy, _SHARDING) or name.lower().startswith(_SHARDING_NAMES):
+        raise UserError(
+            f"--trainer.strategy: {name} would split what is trained too, which checkpoints hold "
+            "whole, and wait for all processes at each step of a drawing, of which each has its "
+            "own number; take ddp, and for a large frozen model --model.backbone.init_args.dtype "
+            "nf4"
+        )
 
 
 def _check_windows(trainer: Namespace) -> None:

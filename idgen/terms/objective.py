@@ -74,12 +74,6 @@ class Objective:
         return any(term.needs_class_images for term in self.terms.values())
 
     @property
-    def passes(self) -> int:
-        """How many different predictions of a batch have gradients."""
-        asked = {asked for term in self.terms.values() for asked in term.asks}
-        return len({one.inputs for one in asked if not one.frozen})
-
-    @property
     def least_photos(self) -> int:
         """How many photos of the subject the terms need."""
         return max(term.least_photos for term in self.terms.values())

@@ -17,6 +17,8 @@ from idgen.errors import UserError
 from idgen.models.conditioning import TextOnly
 from idgen.models.tuning import LoraTuning, TokenTuning
 from idgen.module import PersonalizationModule
+from idgen.prepare.buckets import AspectBuckets
+from idgen.prepare.features import view_sizes
 from idgen.processes import RectifiedFlow
 from idgen.sampling import DrawingRequest, Sampler, drawing_noise, to_uint8
 from idgen.terms import Diffusion, Term
@@ -182,3 +184,19 @@ def test_sizes_that_are_no_whole_patches_are_refused(
     backbone = family.open(folders[family.name])
     with pytest.raises(UserError, match=r"Sampler\.size: 15 x 16 .* give multiples of"):
         Sampler(size=(15, 16)).check(backbone)
+
+
+@pytest.mark.parametrize(("name", "most"), [("sd35_medium", 32), ("z_image", 128)])
+def test_pictures_larger_than_there_are_places_for_are_refused(
+    name: str, most: int, folders: dict[str, Path]
+) -> None:
+    [family] = [family for family in FAMILIES if family.name == name]
+    backbone = family.open(folders[name])
+    assert backbone.latent_shape_of(most, 16)[1:] == (8, most // 2)
+    with pytest.raises(UserError, match=rf"Sampler\.size: .* give at most {most} {most}"):
+        Sampler(size=(16, most + 4)).check(backbone)
+    assert view_sizes(most, None, backbone) == ((most, most),)
+    with pytest.raises(UserError, match=rf"preparation\.resolution: .* has places for {most};"):
+        view_sizes(most + 4, None, backbone)
+    with pytest.raises(UserError, match=r"or a lower buckets\.max_aspect"):
+        view_sizes(most, AspectBuckets(), backbone)

@@ -1,6 +1,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import diffusers
@@ -10,8 +11,11 @@ from diffusers import FluxPipeline
 
 from idgen.backbones import FluxBackbone
 from idgen.backbones.flux import pack, places_of, unpack
+from idgen.data.batch import PriorBatch
 from idgen.errors import UserError
 from idgen.models.conditioning import TextOnly
+from idgen.models.tuning import LoraTuning
+from idgen.module import PersonalizationModule
 from idgen.sampling import DrawingRequest, Sampler, drawing_noise
 from tests.backbones.tiny_families import save_flux
 
@@ -76,6 +80,24 @@ def test_training_times_are_shifted_as_drawings_of_that_size_are(saved: Path) ->
     assert opened(saved, shift=1.0).process.shift == 1.0
 
 
+def test_what_is_noised_is_shifted_by_its_own_size(saved: Path) -> None:
+    """As by a backbone of that size; a picture of another shape and the same area is alike."""
+    small, large = (opened(saved, resolution=side) for side in (16, 64))
+    assert small.process_of(small.latent_shape) == small.process
+    assert small.process_of(large.latent_shape) == large.process
+    channels, height, width = large.latent_shape
+    assert small.process_of((channels, height // 2, width * 2)) == large.process
+    fixed = opened(saved, shift=2.0).process_of(large.latent_shape)
+    assert fixed == replace(large.process, shift=2.0)
+    module = PersonalizationModule(small, LoraTuning(), TextOnly)
+    latents = torch.zeros(3, *large.latent_shape)
+    torch.manual_seed(0)
+    noised = module._noised(PriorBatch(latents, latents, ("a dog",) * 3))
+    torch.manual_seed(0)
+    clean = small.scale_latents(torch.randn_like(latents))
+    assert torch.equal(noised.times, large.process.noised(clean).times)
+
+
 @torch.no_grad()
 def test_the_scale_of_guidance_is_an_input_and_1_in_training(saved: Path) -> None:
     backbone = opened(saved)
@@ -94,7 +116,7 @@ def test_a_word_is_found_among_the_tokens_of_t5(saved: Path) -> None:
 
 
 def test_a_resolution_that_is_no_whole_patches_is_refused(saved: Path) -> None:
-    with pytest.raises(UserError, match="resolution 18 is no multiple of 4"):
+    with pytest.raises(UserError, match=r"resolution 18 is no multiple of 4.* give 16 or 20"):
         opened(saved, resolution=18)
 
 

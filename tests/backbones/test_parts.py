@@ -161,13 +161,6 @@ def test_a_family_of_other_parts_is_named_too(folder: Path) -> None:
         StableDiffusionBackbone(str(folder))
 
 
-def test_a_pipeline_in_one_file_says_how_it_becomes_a_folder(tmp_path: Path) -> None:
-    file = tmp_path / "model.safetensors"
-    save_file({"a": torch.ones(1)}, file)
-    with pytest.raises(UserError, match=r"is a file; .*from_single_file"):
-        StableDiffusionBackbone(str(file))
-
-
 def test_shards_without_their_index_are_refused(folder: Path) -> None:
     shard(folder)
     index = folder / "unet" / f"{UNET}.safetensors.index.json"

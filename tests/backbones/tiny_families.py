@@ -104,12 +104,12 @@ def save_sdxl(folder: Path, **changed: Any) -> Path:
         norm_num_groups=8,
         addition_embed_type="text_time",
         addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=16 + 6 * 8,
+        projection_class_embeddings_input_dim=20 + 6 * 8,
     )
     pipeline = StableDiffusionXLPipeline(
         vae=tiny_vae(),
-        text_encoder=tiny_clip(words, projected=False),
-        text_encoder_2=tiny_clip(words, hidden_act="gelu"),
+        text_encoder=tiny_clip(words, 12, projected=False),
+        text_encoder_2=tiny_clip(words, 20, hidden_act="gelu"),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         unet=unet,

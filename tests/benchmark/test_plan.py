@@ -13,12 +13,13 @@ from PIL import Image
 from idgen.backbones import StableDiffusionBackbone
 from idgen.benchmark.cell import DONE, FAILED, RECORD, Cell, write_json
 from idgen.benchmark.config import DreamBench
-from idgen.benchmark.plan import Plan, make_plan
+from idgen.benchmark.plan import Plan, make_plan, without_places
 from idgen.benchmark.results import read_result
 from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
 from idgen.metrics.encoders import ClipScorer
 from idgen.module import PersonalizationModule
+from idgen.runs.freezing import ConfigReader
 from tests.benchmark.settings import ONE, TWO, config_of
 from tests.loading import nothing_loaded
 from tests.workspace import TinyModels, Workspace, make_workspace
@@ -346,3 +347,14 @@ def test_a_subjects_noun_holds_no_placeholder(workspace: Workspace, tmp_path: Pa
     config = config_of(workspace, subjects=subjects, output=str(tmp_path))
     with pytest.raises(UserError, match=r"class_noun '\[V\] dog': nothing is filled in"):
         make_plan(config)
+
+
+def test_settings_that_came_later_count_only_where_they_are_used() -> None:
+    """Results that were written down before there were buckets stay what they are."""
+    reader = ConfigReader()
+    frozen = reader.frozen(reader.read(["configs/base.yaml"], {}))
+    assert "buckets" in frozen["data"]["preparation"]["init_args"]
+    kept = without_places(frozen)
+    assert "buckets" not in kept["data"]["preparation"]["init_args"]
+    frozen["data"]["preparation"]["init_args"]["buckets"] = {"max_aspect": 2.0, "step": None}
+    assert "buckets" in without_places(frozen)["data"]["preparation"]["init_args"]

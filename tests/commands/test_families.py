@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from idgen.cli import main
 from idgen.export.verification import StandaloneDrawer
@@ -124,8 +125,8 @@ def test_diffusers_draws_from_an_export_what_idgen_draws(
 ) -> None:
     last, out = str(trained_on(family).last), tmp_path / "out"
     command = ["export", last, "--output", str(out), "--samples=0", "--format"]
-    assert main([*command, "kohya"]) == 2
-    assert f"{family.backbone}; --format kohya is for Stable" in capsys.readouterr().err
+    assert main([*command, "merged"]) == 2
+    assert f"{family.backbone}; --format merged is for Stable" in capsys.readouterr().err
     assert main([*command, "diffusers"]) == 0
     assert "at most 0 of" in (said := capsys.readouterr().out) or "at most 1 of" in said
     index = json.loads((trained_on(family).folder / "pipeline" / "model_index.json").read_text())
@@ -135,6 +136,35 @@ def test_diffusers_draws_from_an_export_what_idgen_draws(
     base = f"--backbone={trained_on(family).folder / 'pipeline'}"
     assert main(["sample", str(out), "a [V] dog", base, f"--out={tmp_path / 'no'}"]) == 2
     assert f"is an export for a {family.backbone}; idgen draws with" in capsys.readouterr().err
+
+
+# Diffusers' reader knows the published size of FLUX.1 alone: see tests/export/test_kohya_names.py.
+KOHYA = {
+    "sdxl": "",
+    "flux1_dev": "diffusers cannot draw from the written files",
+    "sd35_medium": "diffusers reads no kohya file of others",
+    "z_image": "diffusers reads no kohya file of others",
+}
+
+
+@every
+@pytest.mark.usefixtures("one_process")
+def test_kohyas_files_are_those_that_diffusers_reads_back(
+    family: Family, trained_on: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last, out = str(trained_on(family).last), tmp_path / "out"
+    code = main(["export", last, "--output", str(out), "--samples=0", "--format", "kohya"])
+    said, reason = capsys.readouterr(), KOHYA[family.name]
+    assert code == (2 if reason else 0)
+    assert reason in said.err
+    assert out.exists() is not bool(reason)
+    if reason:
+        return
+    assert "at most 0 of" in said.out or "at most 1 of" in said.out
+    names = set(load_file(out / "sks_dog.safetensors"))
+    heads = {name.partition("_text_model")[0].partition("_input_blocks")[0] for name in names}
+    assert {"lora_te1", "lora_te2", "lora_unet"} <= heads
+    assert "Lay `sks_dog.safetensors` in `models/loras/`" in (out / "README.md").read_text()
 
 
 @every

@@ -113,6 +113,16 @@ def test_each_setting_trains_and_draws(subject: Workspace, tmp_path: Path, headi
     assert len(list((out / "images").iterdir())) == 1
 
 
+def test_a_cpu_is_not_compiled_for_and_trains_the_same(
+    subject: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        made = trained(subject, tmp_path / "a", options_of("A compiled denoiser"))
+    assert "on the cpu it seldom pays back" in caplog.text
+    plain = trained(subject, tmp_path / "b", ())
+    assert_same(made["state_dict"], plain["state_dict"])
+
+
 def test_every_heading_of_the_page_is_run() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     headings = re.findall(r"^## (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)

@@ -44,6 +44,12 @@ def test_a_picture_and_its_latents_each(backbone: StableDiffusionBackbone, tmp_p
     torch.testing.assert_close(latents.latent_log_variance, log_variance, rtol=1e-4, atol=1e-5)
 
 
+def test_they_may_have_another_size(backbone: StableDiffusionBackbone, tmp_path: Path) -> None:
+    wide = settings(sampler=Sampler(steps=1, size=(24, 16))).of("dog", backbone, tmp_path / "x")
+    wide.draw(CPU, progress=False)
+    assert wide.load().latent_mean.shape == (3, 4, 8, 12)
+
+
 def test_the_frozen_backbone_draws_whatever_was_tuned_in_it(
     backbone: StableDiffusionBackbone, tmp_path: Path
 ) -> None:

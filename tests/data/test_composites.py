@@ -14,6 +14,7 @@ from idgen.data.scene_images import SceneFolder, SceneImages
 from idgen.errors import UserError
 from idgen.masks import Mask, Picture
 from idgen.prepare import Preparation, find_photos
+from idgen.prepare.subject import stacked
 from idgen.sampling import Sampler
 from tests.prepare.parts import CentreSegmenter, CountingInpainter, PoolingEncoder, save_photos
 from tests.tiny import save_pipeline
@@ -144,9 +145,11 @@ def test_each_is_a_view_with_features_of_its_own(made: Made, scenes: SceneFolder
         assert (grounds - row).abs().amax(dim=1).min() < 1e-5
     with backbone.autoencoder(CPU) as autoencoder, torch.no_grad():
         mean, log_variance = autoencoder.encode(pixels / 127.5 - 1)
-    torch.testing.assert_close(views.latent_mean, mean, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(views.latent_log_variance, log_variance, rtol=1e-4, atol=1e-4)
-    assert views.subject_mask.shape == (4, 1, *backbone.latent_shape[1:])
+    torch.testing.assert_close(stacked(views.latent_mean), mean, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        stacked(views.latent_log_variance), log_variance, rtol=1e-4, atol=1e-4
+    )
+    assert stacked(views.subject_mask).shape == (4, 1, *backbone.latent_shape[1:])
     # All photos have their turn.
     assert len(set(views.photo_digests)) == 3
 

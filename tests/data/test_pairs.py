@@ -14,6 +14,7 @@ from idgen.data.pairs import PairFolder, PairMask, Pairs
 from idgen.data.subject import Subject
 from idgen.errors import UserError
 from idgen.prepare import Photo, Preparation, find_photos
+from idgen.prepare.subject import stacked
 from tests.prepare.parts import CentreSegmenter, CountingInpainter, PoolingEncoder, save_photos
 from tests.tiny import save_pipeline
 
@@ -59,7 +60,8 @@ def test_each_is_a_view_with_features_of_its_own(made: Made) -> None:
     pixels = torch.stack([torch.from_numpy(np.array(p)).permute(2, 0, 1) for p in pictures])
     with PoolingEncoder(width=6).loaded(CPU) as encode:
         torch.testing.assert_close(views.photo_embedding, encode(pixels / 127.5 - 1))
-    assert torch.equal(views.subject_mask, torch.ones_like(views.subject_mask))
+    mask = stacked(views.subject_mask)
+    assert torch.equal(mask, torch.ones_like(mask))
     assert len(views.photo_digests) == 8
 
 

@@ -10,6 +10,7 @@ from idgen.errors import UserError
 from idgen.mini.wishes import asked_for
 from idgen.prepare import AutoSegmenter, GrabCutSegmenter, MaskFiles, Preparation, SamSegmenter
 from idgen.prepare.segmenters.own_masks import without_own
+from idgen.prepare.subject import stacked
 from idgen.sampling import Sampler
 from tests.prepare.parts import CentreSegmenter, CountingInpainter, PoolingEncoder
 from tests.tiny import save_pipeline
@@ -55,7 +56,7 @@ def test_pictures_are_drawn_prepared_and_kept(pipeline: Path, tmp_path: Path) ->
     assert len(list(scenes.pictures.glob("*.png"))) == 4
     # The plain view and its mirror image; the photos' augmented views are not made of them.
     views = scenes.load()
-    assert views.latent_mean.shape == (8, *scenes.backbone.latent_shape)
+    assert stacked(views.latent_mean).shape == (8, *scenes.backbone.latent_shape)
     assert views.background_embedding.shape == (8, 6)
     assert not torch.equal(views.background_embedding, views.photo_embedding)
     backgrounds = scenes.backgrounds()
@@ -81,8 +82,8 @@ def test_a_batch_brings_features_and_a_prompt_without_a_scene(
     views, order = scenes.load(), EndlessOrder(8, 3, seed=0)
     batch = SceneRows(views, scenes.prompt, order).batch(5)
     chosen = order.indices(5)
-    assert torch.equal(batch.latent_mean, views.latent_mean[chosen])
-    assert torch.equal(batch.subject_mask, views.subject_mask[chosen])
+    assert torch.equal(batch.latent_mean, stacked(views.latent_mean)[chosen])
+    assert torch.equal(batch.subject_mask, stacked(views.subject_mask)[chosen])
     assert torch.equal(batch.features.background, views.background_embedding[chosen])
     assert torch.equal(batch.features.photo, views.photo_embedding[chosen])
     assert batch.prompts == ("a photo of a dog",) * 3

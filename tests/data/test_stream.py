@@ -1,9 +1,15 @@
+from collections import Counter
+from collections.abc import Sequence
+
 import pytest
 import torch
 
 from idgen.data.batch import SubjectBatch
-from idgen.data.stream import SubjectStream
+from idgen.data.stream import EndlessOrder, SubjectStream
 from idgen.models.decoupling import PhotoFeatures
+
+ALIKE = ((8, 8),) * 5
+MIXED = ((8, 8), (4, 16), (8, 8), (8, 8), (16, 4), (4, 16))
 
 
 def collate(indices: list[int], position: int) -> SubjectBatch:
@@ -12,8 +18,14 @@ def collate(indices: list[int], position: int) -> SubjectBatch:
     return SubjectBatch(rows, rows, rows, PhotoFeatures(rows, rows), prompts, prompts, position)
 
 
-def stream(batch: int = 2, rank: int = 0, world: int = 1, seed: int = 0) -> SubjectStream:
-    return SubjectStream(collate, 5, batch, 4, seed, rank, world)
+def stream(
+    batch: int = 2,
+    rank: int = 0,
+    world: int = 1,
+    seed: int = 0,
+    shapes: Sequence[tuple[int, ...]] = ALIKE,
+) -> SubjectStream:
+    return SubjectStream(collate, shapes, batch, 4, seed, rank, world)
 
 
 def epoch(loader: SubjectStream) -> list[list[int]]:
@@ -48,3 +60,32 @@ def test_processes_share_one_global_batch(world: int) -> None:
 def test_another_seed_is_another_order() -> None:
     orders = {str([stream(seed=seed).indices(p) for p in range(5)]) for seed in range(5)}
     assert len(orders) == 5
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_batch_is_of_one_shape_and_every_view_comes_up_as_often(world: int) -> None:
+    """In a lap, as long as there are views, each comes up once for every row of a batch."""
+    lap = range(7 * len(MIXED), 8 * len(MIXED))
+    parts = [
+        [stream(3, rank, world, shapes=MIXED).indices(p) for rank in range(world)] for p in lap
+    ]
+    for of_all in parts:
+        assert len({MIXED[view] for part in of_all for view in part}) == 1
+    shown = Counter(view for of_all in parts for part in of_all for view in part)
+    assert shown == dict.fromkeys(range(len(MIXED)), 3 * world)
+
+
+def test_shapes_take_turns_by_chance_and_go_on_where_they_were() -> None:
+    firsts = [stream(2, shapes=MIXED).indices(p)[0] for p in range(24)]
+    turns = [MIXED[view] for view in firsts]
+    assert turns[:6] != turns[6:12]
+    loader = stream(2, shapes=MIXED)
+    whole = epoch(loader) + epoch(loader)
+    resumed = stream(2, shapes=MIXED)
+    resumed.load_state_dict({"position": 5})
+    assert epoch(resumed) == whole[5:]
+
+
+def test_views_of_one_shape_come_as_they_did_before_there_were_shapes() -> None:
+    order = EndlessOrder(5, 2, 0)
+    assert [stream().indices(p) for p in range(40)] == [order.indices(p) for p in range(40)]

@@ -1,12 +1,12 @@
 """Memory counted without weights against what a real step holds."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from idgen.backbones import StableDiffusionBackbone
-from idgen.backbones.quantization import Dtype
+from idgen.backbones import FluxBackbone, StableDiffusionBackbone
 from idgen.doctor.made_up import MadeUpBatches
 from idgen.doctor.memory import memory_needed
 from idgen.doctor.peak import PeakMemory
@@ -14,16 +14,13 @@ from idgen.models.conditioning import TextOnly
 from idgen.models.tuning import LoraTuning
 from idgen.module import PersonalizationModule
 from idgen.terms import Diffusion
+from tests.backbones.tiny_families import save_flux
 from tests.layouts import save_sd21_layout
 from tests.loading import nothing_loaded
 
 
-def module_of(
-    source: Path, dtype: Dtype = "float32", checkpointing: bool = False
-) -> PersonalizationModule:
-    backbone = StableDiffusionBackbone(
-        str(source), dtype=dtype, gradient_checkpointing=checkpointing
-    )
+def module_of(source: Path, **settings: Any) -> PersonalizationModule:
+    backbone = StableDiffusionBackbone(str(source), **settings)
     return PersonalizationModule(
         backbone, LoraTuning(rank=2), TextOnly, {"diffusion": Diffusion()}, class_noun="dog"
     )
@@ -65,7 +62,7 @@ def test_it_is_what_a_real_step_holds(tiny_pipeline: Path, rows: int) -> None:
 
 
 def test_stable_diffusion_is_counted_without_its_weights(tmp_path: Path) -> None:
-    module = module_of(save_sd21_layout(tmp_path / "sd21"), "bfloat16")
+    module = module_of(save_sd21_layout(tmp_path / "sd21"), dtype="bfloat16")
     with nothing_loaded():
         needed = memory_needed(module, 1, "bf16-mixed", on_gpu=True)
     # 866 million weights in the U-Net, and a text encoder whose words are few here.
@@ -78,12 +75,30 @@ def test_stable_diffusion_is_counted_without_its_weights(tmp_path: Path) -> None
 def test_settings_for_less_memory_are_counted_as_less(tiny_pipeline: Path, mixed: str) -> None:
     source = tiny_pipeline
     plain = memory_needed(module_of(source), 1, mixed, on_gpu=True)
-    checkpointed = memory_needed(module_of(source, checkpointing=True), 1, mixed, on_gpu=True)
+    checkpointed = memory_needed(
+        module_of(source, gradient_checkpointing=True), 1, mixed, on_gpu=True
+    )
     assert checkpointed.activations < 0.8 * plain.activations
     assert checkpointed.frozen == plain.frozen
-    halved = memory_needed(module_of(source, "bfloat16"), 1, mixed, on_gpu=True)
+    halved = memory_needed(module_of(source, dtype="bfloat16"), 1, mixed, on_gpu=True)
     assert halved.frozen == plain.frozen / 2
     smaller = memory_needed(module_of(source), 1, mixed, on_gpu=True, latent_shape=(4, 4, 4))
     assert smaller.activations < plain.activations
     two, three = (memory_needed(module_of(source), rows, mixed, on_gpu=True) for rows in (2, 3))
     assert plain.activations < two.activations < three.activations
+
+
+def test_the_length_is_that_of_the_states_and_not_of_the_first_tokenizer(tmp_path: Path) -> None:
+    """T5's tokens are a transformer's longest sequence beside small pictures."""
+    folder = save_flux(tmp_path / "flux")
+
+    def activations(tokens: int) -> int:
+        backbone = FluxBackbone(str(folder), resolution=16, t5_tokens=tokens)
+        made = PersonalizationModule(
+            backbone, LoraTuning(rank=2, text_rank=0), TextOnly, {"diffusion": Diffusion()}
+        )
+        return memory_needed(made, 1).activations
+
+    few, some, many = (activations(tokens) for tokens in (12, 112, 212))
+    assert few < some < many
+    assert many - some == pytest.approx(some - few, rel=0.3)

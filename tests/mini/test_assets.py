@@ -73,7 +73,7 @@ def test_a_missing_folder_is_named(weights: Path) -> None:
     (weights / "sam" / "config.json").unlink()
     message = message_of("encoder")
     assert str(weights / "encoder") in message
-    assert "there are: pipeline, clip, dino, empty_scenes; reinstall" in message
+    assert "there are: pipeline, flow, clip, dino, empty_scenes; reinstall" in message
 
 
 def test_a_file_that_cannot_be_read_is_named(

@@ -168,6 +168,8 @@ class TinyBackbone:
         self.dtype = dtype
         self.identity = fingerprint_fields(seed=seed)
         self.resolution = resolution
+        self.unit = 2
+        self.longest_side: int | None = None
         self.loads = 0
         self._autoencoder = TinyAutoencoder(seed)
 

@@ -78,6 +78,12 @@ def test_the_size_is_that_of_the_pixels(tmp_path: Path, suffix: str, orientation
     assert pixels.shape[:2] == ((56, 40) if orientation > 4 else (40, 56))
 
 
+@pytest.mark.parametrize("level", [255, 180, 100])
+def test_an_alpha_of_one_value_bleaches_nothing(tmp_path: Path, level: int) -> None:
+    pixels = np.dstack([picture(3), np.full((40, 56), level, np.uint8)])
+    np.testing.assert_array_equal(read(Image.fromarray(pixels), tmp_path / "a.png"), picture(3))
+
+
 def test_transparency_lies_over_white(tmp_path: Path) -> None:
     pixels = np.dstack([picture(3), np.full((40, 56), 255, np.uint8)])
     pixels[:10, :, 3] = 0

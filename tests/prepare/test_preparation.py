@@ -19,7 +19,7 @@ from idgen.prepare.preparation import Preparation
 from idgen.prepare.segmenters.mask_files import MaskFiles
 from idgen.prepare.segmenters.segmenter import Segment
 from idgen.prepare.store import is_whole_png
-from idgen.prepare.subject import PreparedSubject
+from idgen.prepare.subject import PreparedSubject, pick, stacked
 from tests.prepare.parts import (
     CPU,
     CentreSegmenter,
@@ -49,9 +49,10 @@ def test_layout_and_views(photos: Path, output: Path) -> None:
             key.startswith(path.stem) and len(path.stem) == 20 for path, key in files.items()
         )
     views = subject.load_views()
-    assert views.latent_mean.shape == views.latent_log_variance.shape == (6, 4, 8, 8)
+    mean, log_variance = stacked(views.latent_mean), stacked(views.latent_log_variance)
+    assert mean.shape == log_variance.shape == (6, 4, 8, 8)
     assert views.photo_embedding.shape == views.background_embedding.shape == (6, 6)
-    assert views.latent_mean.dtype == views.photo_embedding.dtype == torch.float32
+    assert mean.dtype == views.photo_embedding.dtype == torch.float32
     digests = [file_digest(path) for path in sorted(photos.iterdir())]
     assert views.photo_digests == [digest for digest in digests for _ in range(2)]
 
@@ -83,7 +84,7 @@ def test_background_holds_no_subject(photos: Path, output: Path) -> None:
 
 def test_subject_masks_lie_on_the_subject_in_every_view(photos: Path, output: Path) -> None:
     subject = preparation().run(photos, output, TinyBackbone(), CPU, False)
-    masks = subject.load_views().subject_mask
+    masks = stacked(subject.load_views().subject_mask)
     assert masks.shape == (6, 1, 8, 8)
     plain, mirrored = masks[0::2], masks[1::2]
     for photo, shares in zip(subject.photos, plain, strict=True):
@@ -189,13 +190,13 @@ def test_augmented_views_follow_the_plain_ones(photos: Path, output: Path, tmp_p
     subject = more.run(photos, output, backbone, CPU, False)
     views = subject.load_views()
     assert subject.views == ["plain", "flip", *(f"augmented {n}" for n in range(1, 7))]
-    assert views.latent_mean.shape == (24, 4, 8, 8)
+    assert stacked(views.latent_mean).shape == (24, 4, 8, 8)
     assert backbone.encoded == 24
     rows = [8 * photo + view for photo in range(3) for view in range(2)]
-    assert torch.equal(views.latent_mean[rows], plain.latent_mean)
+    assert torch.equal(pick(views.latent_mean, rows), stacked(plain.latent_mean))
     assert torch.equal(views.background_embedding[rows], plain.background_embedding)
     for photo in range(3):
-        own = views.latent_mean[8 * photo : 8 * photo + 8]
+        own = stacked(views.latent_mean)[8 * photo : 8 * photo + 8]
         # Two may coincide in so small and plain a picture.
         assert len({tensor.numpy().tobytes() for tensor in own}) >= 6
     preparation(views=6).run(photos, tmp_path / "fresh", TinyBackbone(), CPU, False)

@@ -58,10 +58,10 @@ def main() -> None:
     for kind, sizes in (("linear", LINEAR), ("3 x 3", CONVOLUTIONS)):
         for side, inputs, outputs in sizes:
             linear = kind == "linear"
-            plain = (
+            bare = (
                 nn.Linear(inputs, outputs) if linear else nn.Conv2d(inputs, outputs, 3, padding=1)
             )
-            layer = tuned(plain, args.rank)
+            layer = tuned(bare, args.rank)
             wide = inputs if linear else 9 * inputs
             shape = (side, inputs) if linear else (inputs, side, side)
             cells = []

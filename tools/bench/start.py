@@ -46,8 +46,9 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 _PREPARING = (
     (*_FIT, _UNDRAWN, "--trainer.default_root_dir=run"),
     ("export", "run/checkpoints/last.ckpt", "--format=diffusers", "--output=export"),
-    ("fit", "--help"),
 )
+# What idgen keeps of one call for the next, until its code changes.
+_KEEPING = (("fit", "--help"), _TO_FIRST_STEP)
 
 
 class Seconds(NamedTuple):
@@ -58,7 +59,7 @@ class Seconds(NamedTuple):
 
 
 def prepare(folder: Path) -> None:
-    """Makes what the commands start from, where it is missing.
+    """Makes what the commands start from, where it is missing, and what idgen keeps.
 
     Raises:
         UserError: If it cannot be made.
@@ -67,6 +68,8 @@ def prepare(folder: Path) -> None:
     if not (folder / "export").exists():
         for options in _PREPARING:
             timed(folder, options)
+    for kept in _KEEPING:
+        timed(folder, kept)
 
 
 def timed(folder: Path, options: Sequence[str]) -> Seconds:

@@ -1,7 +1,7 @@
 """Puts the trained flow parts together as a diffusers pipeline folder of SD 3's layout.
 
-Run as ``python -m tools.train_mini.flow_pipeline --work DIR --output FOLDER``; the folder is
-replaced in one step, so it may be done while the transformer still trains. It does not ship.
+Run as ``python -m tools.train_mini.flow_pipeline --work DIR``; the folder is replaced in one step,
+so it may be done while the transformer still trains.
 """
 
 import argparse
@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from diffusers import StableDiffusion3Pipeline
 
+from idgen.mini.assets import WEIGHTS
 from tools.command import run
+from tools.train_mini.checksums import write_checksums
 from tools.train_mini.flow import build_flow_scheduler, build_transformer, projected_text_encoder
 from tools.train_mini.needed import made_by
 from tools.train_mini.pipeline import export
@@ -55,9 +57,10 @@ def main() -> None:
     """Read the command line and do it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
-    parser.add_argument("--output", type=Path, required=True, help="the pipeline's folder")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the parts")
     args = parser.parse_args()
-    export(assemble(args.work), args.output)
+    export(assemble(args.work), args.weights / "flow")
+    write_checksums(args.weights)
 
 
 if __name__ == "__main__":

@@ -26,12 +26,14 @@ class Candidates:
         scores: Of `score_candidates`, K.
         embeddings: Of what each mask cuts out, `K E`, of unit length; None without an encoder.
         noun: Cosine of each with the class noun, K; None without a CLIP.
+        is_found: Whether a detector, if there is one, found the noun.
     """
 
     logits: Tensor
     scores: Tensor
     embeddings: Tensor | None = None
     noun: Tensor | None = None
+    is_found: bool = True
 
 
 def score_candidates(masks: Tensor, predicted_iou: Tensor) -> Tensor:

@@ -50,9 +50,26 @@ class MaskFiles(Segmenter):
 
     def path(self, photo: Photo) -> Path | None:
         """The photo's mask file, or None if there is none."""
+        return next(self._fitting(photo), None)
+
+    def _fitting(self, photo: Photo) -> Iterator[Path]:
+        """Files that are named as the photo's mask, the first of which is taken."""
         folders, names = (self.folder / photo.subject, self.folder), (photo.name, photo.path.stem)
         paths = (folder / f"{n}{end}" for folder in folders for n in names for end in _SUFFIXES)
-        return next(filter(os.path.isfile, paths), None)
+        return filter(os.path.isfile, paths)
+
+    def _check_alone(self, path: Path, photo: Photo, photos: Sequence[Photo]) -> None:
+        """Refuses another mask of that photo, and of no other, beside the one that is taken."""
+        of_others = {p for other in photos if other is not photo for p in self._fitting(other)}
+        others = [
+            other.name
+            for other in self._fitting(photo)
+            # Where letters' cases do not count, one file goes by several names.
+            if other.parent == path.parent and other not in of_others and not other.samefile(path)
+        ]
+        if others:
+            names = ", ".join(repr(name) for name in (path.name, *others))
+            raise UserError(f"{photo.name!r} has several masks in {path.parent}: {names}; keep one")
 
     def _path(self, photo: Photo) -> Path:
         path = self.path(photo)
@@ -99,7 +116,8 @@ class MaskFiles(Segmenter):
 
         Raises:
             UserError: If there is no such folder, masks are missing, two photos would share one,
-                or some are damaged, of another size, empty or full.
+                a photo has several in one folder, or some are damaged, of another size, empty or
+                full.
         """
         if not os.path.isdir(self.folder):
             raise UserError(f"no folder of masks {self.folder}; give one with a mask a photo")
@@ -115,16 +133,18 @@ class MaskFiles(Segmenter):
                 )
             self.others.check(missing)
         owners: dict[Path, Photo] = {}
-        faults = []
         for photo in photos:
             if (path := self.path(photo)) is not None:
                 first = owners.setdefault(path, photo)
                 if first is not photo:
                     raise shared_mask(path, first, photo)
-                try:
-                    self._read(photo)
-                except UserError as error:
-                    faults.append(str(error))
+        faults = []
+        for path, photo in owners.items():
+            try:
+                self._check_alone(path, photo, photos)
+                self._read(photo)
+            except UserError as error:
+                faults.append(str(error))
         if faults:
             raise UserError("; ".join(faults))
 

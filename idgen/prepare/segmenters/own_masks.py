@@ -198,14 +198,14 @@ def _says_something(alpha: Matte, photo: Photo) -> bool:
     Raises:
         UnfitPhotoError: If all of the photo is transparent.
     """
-    if alpha.max() < HALF:
-        raise UnfitPhotoError(
-            f"{photo.name!r} is wholly transparent: give it without its alpha channel"
-        )
+    is_one_value = alpha.min() == alpha.max()
+    if alpha.max() == 0 or (alpha.max() < HALF and not is_one_value):
+        what = "wholly transparent" if alpha.max() == 0 else "nowhere more than half opaque"
+        raise UnfitPhotoError(f"{photo.name!r} is {what}: give it without its alpha channel")
     transparent = float((alpha < HALF).mean())
     if transparent >= _LEAST and 1 - transparent >= _LEAST:
         return True
-    if alpha.min() == alpha.max() < 255:
+    if is_one_value and alpha.max() < 255:
         warnings.warn(
             f"the alpha channel of {photo.name!r} is {alpha.max()} of 255 everywhere and is no "
             "mask: passed over",

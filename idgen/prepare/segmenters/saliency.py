@@ -28,6 +28,8 @@ Salience: TypeAlias = Callable[[Picture], SalienceMap]
 
 _VERSION = 2
 _MEAN, _SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_SIDE = 1024
+"""Pixels on a side that a network of any size is shown."""
 _MARGIN = 0.08
 _UNSURE = 0.25
 _SAME = 0.85
@@ -69,15 +71,13 @@ class SaliencySegmenter(PromptedSegmenter):
         """Loads the network alone, and frees it when the context ends."""
         session = self.weights.session(device)
         family = self.weights.family_of(session)
-        name, side = session.get_inputs()[0].name, session.get_inputs()[0].shape[2]
+        side = next((s for s in session.get_inputs()[0].shape[2:] if isinstance(s, int)), _SIDE)
 
         def find(picture: Picture) -> SalienceMap:
-            inputs = _as_input(picture, family, side if isinstance(side, int) else 1024)
-            first = session.get_outputs()[0].name  # noqa: F821 (deleted on exit only)
-            (answer,) = session.run([first], {name: inputs})  # noqa: F821
-            values = answer[0, 0].astype(np.float32)
+            inputs = _as_input(picture, family, side)
+            values = self.weights.run(session, inputs)  # noqa: F821 (deleted on exit only)
             if values.min() < 0 or values.max() > 1:  # logits
-                values = 1 / (1 + np.exp(-values))
+                values = np.asarray(1 / (1 + np.exp(-values)), dtype=np.float32)
             size = (picture.shape[1], picture.shape[0])
             return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR))
 

@@ -10,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from idgen.errors import UserError, first_line
 from idgen.fingerprint import fingerprint_path
@@ -116,11 +118,38 @@ class SaliencyWeights:
             raise self._no_network(first_line(error, 100)) from error
         inputs, outputs = session.get_inputs(), session.get_outputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
-        if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
+        sides = {side for side in shape[2:] if isinstance(side, int)}  # others are free
+        if len(shape) != 4 or shape[1] != 3 or len(sides) > 1:
             raise self._no_network("it does not take one square picture, 1 x 3 x S x S")
+        if inputs[0].type != "tensor(float)":
+            raise self._no_network(f"it takes {inputs[0].type}, not tensor(float)")
         if len(outputs[0].shape) != 4 or outputs[0].shape[1] not in (1, None):
             raise self._no_network("its first output is no map, 1 x 1 x S x S")
         return session
+
+    def run(self, session: Any, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What a loaded network finds.
+
+        Args:
+            session: Of `session`.
+            inputs: `1 3 S S`.
+
+        Returns:
+            Its first map, `S S`.
+
+        Raises:
+            UserError: If it fails, or its values are not finite.
+        """
+        first, name = session.get_outputs()[0].name, session.get_inputs()[0].name
+        try:
+            (answer,) = session.run([first], {name: inputs})
+        except Exception as error:  # the runtime's own errors share no base class
+            raise self._no_network(first_line(error, 100)) from error
+        values = np.asarray(answer, dtype=np.float32)
+        if values.ndim != 4 or not np.isfinite(values).all():
+            what = "not finite" if values.ndim == 4 else "no map, 1 x 1 x S x S"
+            raise self._no_network(f"what it gives is {what}")
+        return np.asarray(values[0, 0])
 
     def family_of(self, session: Any) -> Family:
         """How a loaded network wants its colours."""

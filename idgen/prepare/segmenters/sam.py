@@ -150,7 +150,10 @@ class SamSegmenter(PromptedSegmenter):
 
     @contextmanager
     def finding(self, device: torch.device, photos: Sequence[Photo]) -> Iterator[Find]:
-        """The same; a mask is doubtful where the photo by itself would have given another."""
+        """The same; a mask is doubtful where the photo by itself would have given another.
+
+        And where a detector finds nothing of its noun.
+        """
         network = self.weights.load(device)
         with ExitStack() as models:
             encoder = self.encoder and models.enter_context(self.encoder.loaded(device))
@@ -179,8 +182,12 @@ class SamSegmenter(PromptedSegmenter):
                 of_set = {p.digest: seen[p.digest] for p in group}
                 index = choose(photo.digest, of_set)
                 mask = look.mask(photo.size(), seen[photo.digest].logits[index])  # noqa: F821
-                alone = is_chosen_alone(photo.digest, of_set, index)
-                return Finding(mask, self.title, () if alone else (_OF_THE_SET,))
+                doubts = []
+                if not seen[photo.digest].is_found:
+                    doubts.append(f"no {noun()!r} was found")
+                if not is_chosen_alone(photo.digest, of_set, index):
+                    doubts.append(_OF_THE_SET)
+                return Finding(mask, self.title, tuple(doubts))
 
             try:
                 yield find
@@ -254,7 +261,8 @@ class _Look:
         if self.clip is not None:
             named = self.clip.embed_texts([f"a photo of a {noun}"])[0]
             likely = (self.clip.embed_images(cut_outs) @ named).cpu()
-        return Candidates(logits.cpu(), scores[kept].cpu(), embeddings, likely)
+        is_found = self.detect is None or box is not None
+        return Candidates(logits.cpu(), scores[kept].cpu(), embeddings, likely, is_found)
 
     @torch.inference_mode()
     def prompted(self, picture: Picture, prompts: Prompts) -> Mask:

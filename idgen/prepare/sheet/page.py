@@ -15,7 +15,7 @@ from idgen.pages.rendering import render_page
 from idgen.prepare.captioners.caption_files import SheetCaption
 from idgen.prepare.segmenters.prompts import Prompts
 
-PAGE_VERSION = 5
+PAGE_VERSION = 6
 """Part of the page's key: raise it when the page changes."""
 
 _SIDE = 480

@@ -61,6 +61,26 @@ def test_the_full_name_comes_first(masks: Path, found: list[Photo]) -> None:
     np.testing.assert_array_equal(read(masks, found[0]), red(picture(1)))
 
 
+def test_several_masks_for_one_photo_are_refused(masks: Path, found: list[Photo]) -> None:
+    for photo in found:
+        save(masks / photo.name, red(photo.pixels()))
+    MaskFiles(masks).check(found)
+    save(masks / "1.png.png", red(picture(1)))
+    text = refused(masks, found)
+    assert text == f"'1.png' has several masks in {masks}: '1.png.png', '1.png'; keep one"
+    (masks / "found").mkdir()
+    save(masks / "found" / "1.png", red(picture(1)))
+    MaskFiles(masks).check(found)  # the subject's own folder says which
+
+
+def test_a_mask_that_is_another_photos_is_no_second_one(masks: Path, tmp_path: Path) -> None:
+    folder = save_pictures(tmp_path / "two", 1, 2)
+    (folder / "2.png").rename(folder / "1.jpg")  # Pillow reads what it is, not what it is called
+    save(masks / "1.png", red(picture(1)))
+    save(masks / "1.jpg.png", red(picture(2)))
+    MaskFiles(masks).check(find_photos(folder))
+
+
 def test_missing_masks_are_all_named(masks: Path, found: list[Photo]) -> None:
     save(masks / "2.png", red(picture(2)))
     text = refused(masks, found)

@@ -98,7 +98,7 @@ def test_a_mask_files_alpha_counts_and_not_its_brightness(tmp_path: Path) -> Non
         assert overlap(segment(photos[0]), truth) == 1
 
 
-@pytest.mark.parametrize("level", [255, 180])
+@pytest.mark.parametrize("level", [255, 180, 100])
 def test_an_alpha_of_one_value_is_no_mask(tmp_path: Path, level: int) -> None:
     photo = save_cut_out(tmp_path / "a.png", np.full((40, 56), level, np.uint8))
     own = OwnMasks(CentreSegmenter())
@@ -109,7 +109,9 @@ def test_an_alpha_of_one_value_is_no_mask(tmp_path: Path, level: int) -> None:
     assert [str(w.message) for w in caught] == (
         []
         if level == 255
-        else ["the alpha channel of 'a.png' is 180 of 255 everywhere and is no mask: passed over"]
+        else [
+            f"the alpha channel of 'a.png' is {level} of 255 everywhere and is no mask: passed over"
+        ]
     )
 
 
@@ -174,6 +176,8 @@ def test_a_stray_mask_is_refused_and_a_photo_called_so_is_not(tmp_path: Path) ->
 def test_a_wholly_transparent_photo_is_refused(tmp_path: Path) -> None:
     save_cut_out(tmp_path / "a.png", np.zeros((40, 56), np.uint8))
     assert "'a.png' is wholly transparent" in refusal(tmp_path)
+    save_cut_out(tmp_path / "a.png", np.tile(np.arange(56, dtype=np.uint8), (40, 1)))
+    assert "'a.png' is nowhere more than half opaque" in refusal(tmp_path)
 
 
 def test_drawings_are_for_the_other_segmenter() -> None:

@@ -179,6 +179,53 @@ def test_files_that_are_no_such_networks_are_refused(tmp_path: Path) -> None:
     assert "does not take one square picture" in refusal(str(tmp_path / "flat.onnx"))
 
 
+def save_made(path: Path, node: str, kind: int, side: int | str = 8, **attributes: int) -> str:
+    """A network of one node over the mean of the colours."""
+    shape = [1, 3, side, side if isinstance(side, int) else "w"]
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["mean"], axes=[1], keepdims=1),
+        helper.make_node(node, ["mean"], ["y"], **attributes),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "made",
+        [helper.make_tensor_value_info("x", kind, shape)],
+        [helper.make_tensor_value_info("y", kind, [1, 1, *shape[2:]])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    onnx.save(model, path)
+    return str(path)
+
+
+def test_networks_of_any_size_are_shown_1024_pixels(tmp_path: Path) -> None:
+    path = save_made(tmp_path / "free.onnx", "Sigmoid", TensorProto.FLOAT, "h")
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    with SaliencySegmenter(path, "isnet").network(CPU) as salience:
+        values = salience(pixels)
+    colours = pixels.mean(axis=2) / 255 - 0.5
+    assert np.corrcoef(values.ravel(), colours.ravel())[0, 1] > 0.95
+
+
+def test_networks_that_fail_are_refused_in_one_line(tmp_path: Path) -> None:
+    half = save_made(tmp_path / "half.onnx", "Sigmoid", TensorProto.FLOAT16)
+    assert "it takes tensor(float16), not tensor(float)" in refusal(half)
+    pixels = np.zeros((30, 40, 3), np.uint8)  # less 0.5: its logarithm is no number
+    for node, attributes, why in (
+        ("Log", {}, "what it gives is not finite"),
+        ("DepthToSpace", {"blocksize": 2}, "DepthToSpace"),
+    ):
+        path = save_made(tmp_path / f"{node}.onnx", node, TensorProto.FLOAT, "h", **attributes)
+        with (
+            SaliencySegmenter(path, "isnet").network(CPU) as salience,
+            pytest.raises(UserError) as caught,
+        ):
+            salience(pixels)
+        text = one_line(caught.value)
+        assert "is no network that finds a salient object" in text
+        assert why in text
+
+
 def test_without_the_library_the_install_line_is_given(
     network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

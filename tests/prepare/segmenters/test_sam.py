@@ -261,7 +261,8 @@ def test_a_detected_box_stands_in_for_the_automatic_prompts(
     monkeypatch.setattr(segment_anything.SamPredictor, "predict_torch", record)
     # The model sees the photo of 150 x 90 as 64 x 38.
     detector = FixedBox((8, 4, 32, 30))
-    segment(SamSegmenter(checkpoint, "vit_b", detector=detector, class_noun="dog"), photo)
+    detector_of_dogs = SamSegmenter(checkpoint, "vit_b", detector=detector, class_noun="dog")
+    segment(detector_of_dogs, photo)
     assert calls == [[8, 4, 32, 30]]
     assert detector.nouns == ["dog"]
     calls.clear()
@@ -271,6 +272,9 @@ def test_a_detected_box_stands_in_for_the_automatic_prompts(
     )
     assert calls[0] == [9]
     assert nothing.key(photo) != SamSegmenter(checkpoint, "vit_b").key(photo)
+    for one, doubts in ((nothing, ("no 'dog' was found",)), (detector_of_dogs, ())):
+        with one.finding(CPU, [photo]) as find:
+            assert find(photo).doubts == doubts
 
 
 def test_all_models_count_in_the_key(checkpoint: str, photo: Photo) -> None:

@@ -1,0 +1,304 @@
+"""Models in one file: what they draw, what is made of them, and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from idgen.backbones import SDXLBackbone, SingleFile, StableDiffusionBackbone
+from idgen.backbones.opening import backbone_of
+from idgen.backbones.pipeline import PipelineBackbone
+from idgen.backbones.single_file import Source
+from idgen.cli import main
+from idgen.errors import UserError
+from idgen.models.conditioning import TextOnly
+from idgen.processes import Prediction, VariancePreserving
+from idgen.sampling import DrawingRequest, Sampler
+from tests.backbones.original_names import save_single_file
+from tests.backbones.tiny_families import save_sdxl
+from tests.workspace import TinyModels, make_workspace
+
+CPU = torch.device("cpu")
+KINDS = {"sd1": StableDiffusionBackbone, "sdxl": SDXLBackbone}
+every = pytest.mark.parametrize("name", KINDS)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("IDGEN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def folders(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Pipeline folders; not to be changed."""
+    return {"sd1": tiny_pipeline, "sdxl": save_sdxl(tmp_path_factory.mktemp("xl") / "sdxl")}
+
+
+@pytest.fixture(scope="module")
+def written(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the same models in one file each; not to be changed."""
+    made = tmp_path_factory.mktemp("files")
+    for name, folder in folders.items():
+        save_single_file(folder, made / f"{name}.safetensors")
+    return made
+
+
+@pytest.fixture
+def files(written: Path, tmp_path: Path) -> dict[str, Path]:
+    """Copies of these."""
+    copies = shutil.copytree(written, tmp_path / "files")
+    return {name: copies / f"{name}.safetensors" for name in KINDS}
+
+
+def configuration(folder: Path, copy: Path) -> Path:
+    """A pipeline folder without its weights."""
+    return Path(shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("*.safetensors")))
+
+
+def drawn(backbone: PipelineBackbone) -> torch.Tensor:
+    backbone.load()
+    request = DrawingRequest("a dog", "a dog", 0, 0, 0)
+    return Sampler(3, 4.0).draw(backbone, TextOnly(backbone.features), [request], CPU).images
+
+
+def open_file(name: str, file: Path, config: Path) -> PipelineBackbone:
+    backbone = KINDS[name](SingleFile(str(file), str(config)))
+    assert isinstance(backbone, PipelineBackbone)
+    return backbone
+
+
+@every
+def test_a_file_is_drawn_with_as_the_folder_is(
+    name: str, folders: dict[str, Path], files: dict[str, Path], tmp_path: Path
+) -> None:
+    config = configuration(folders[name], tmp_path / "config")
+    backbone, other = open_file(name, files[name], config), KINDS[name](str(folders[name]))
+    backbone.load()
+    other.load()
+    expected = other.state_dict()
+    assert backbone.state_dict().keys() == expected.keys()
+    assert all(torch.equal(value, expected[key]) for key, value in backbone.state_dict().items())
+    assert torch.equal(drawn(backbone), drawn(other))
+
+
+@every
+def test_it_is_converted_once_and_known_by_its_content(
+    name: str,
+    folders: dict[str, Path],
+    files: dict[str, Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config = configuration(folders[name], tmp_path / "config")
+    first = open_file(name, files[name], config)
+    assert not list(Path(first.source).rglob("*.safetensors")), "opening it converts nothing"
+    identity = first.identity
+    assert str(files[name]) in caplog.text
+    assert first.source in caplog.text
+    moved = files[name].rename(tmp_path / "elsewhere.safetensors")
+    caplog.clear()
+    again = open_file(name, moved, config)
+    assert again.identity == identity
+    changed = load_file(moved)
+    changed[next(iter(changed))] += 1
+    save_file(changed, moved)
+    assert open_file(name, moved, config).identity != identity
+    # The folder is a pipeline folder like any other.
+    assert torch.equal(drawn(backbone_of(first.source)), drawn(first))
+
+
+def test_a_second_start_converts_nothing(
+    folders: dict[str, Path], files: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    open_file("sd1", files["sd1"], folders["sd1"]).check()
+    assert "converting" in caplog.text
+    caplog.clear()
+    open_file("sd1", files["sd1"], folders["sd1"]).check()
+    assert "converting" not in caplog.text
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_stays_half(
+    dtype: torch.dtype, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    file = save_single_file(folders["sdxl"], tmp_path / "half.safetensors", dtype=dtype)
+    backbone = open_file("sdxl", file, folders["sdxl"])
+    backbone.check()
+    for path in Path(backbone.source).rglob("*.safetensors"):
+        assert {value.dtype for value in load_file(path).values()} == {dtype}
+
+
+def test_an_interrupted_conversion_is_done_again(
+    folders: dict[str, Path], files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffusers import AutoencoderKL
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AutoencoderKL, "save_pretrained", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_file("sd1", files["sd1"], folders["sd1"]).check()
+    backbone = open_file("sd1", files["sd1"], folders["sd1"])
+    assert torch.equal(drawn(backbone), drawn(StableDiffusionBackbone(str(folders["sd1"]))))
+    assert not list(Path(backbone.source).glob(".tmp-*"))
+
+
+def test_parts_that_the_file_lacks_come_from_the_folder(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    file = save_single_file(folders["sd1"], tmp_path / "pruned.safetensors", vae=False)
+    config = configuration(folders["sd1"], tmp_path / "config")
+    with pytest.raises(UserError, match=r"pruned\.safetensors holds no vae, and neither does"):
+        open_file("sd1", file, config).check()
+    backbone = open_file("sd1", file, folders["sd1"])
+    assert torch.equal(drawn(backbone), drawn(StableDiffusionBackbone(str(folders["sd1"]))))
+
+
+def test_a_file_that_says_that_it_predicts_v_does(
+    folders: dict[str, Path], files: dict[str, Path]
+) -> None:
+    state = load_file(files["sdxl"]) | {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
+    save_file(state, files["sdxl"])
+    process = open_file("sdxl", files["sdxl"], folders["sdxl"]).process
+    assert isinstance(process, VariancePreserving)
+    assert process.prediction is Prediction.v_prediction
+    assert process.alphas_cumprod[-1] == 0
+
+
+def test_the_command_line_trains_on_a_file_and_draws(
+    folders: dict[str, Path],
+    files: dict[str, Path],
+    tmp_path: Path,
+    tiny_models: TinyModels,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    workspace, key = make_workspace(tmp_path / "work", tiny_models), "--model.backbone.init_args"
+    named = [f"{key}.source.file={files['sd1']}", f"{key}.source.config={folders['sd1']}"]
+    assert workspace.fit(*named, "--trainer.max_steps=1", "--trainer.val_check_interval=null") == 0
+    source = torch.load(workspace.last, weights_only=True)["idgen"]["backbone_source"]
+    prompt = ["a [V] dog", "-n=1", "--steps=1", "--size=16"]
+    for model in (workspace.last, source):
+        out = tmp_path / f"of-{Path(model).name}"
+        assert main(["sample", str(model), *prompt, f"--out={out}"]) == 0
+        assert len(list((out / "images").rglob("*.png"))) == 1
+    capsys.readouterr()
+    no = f"--out={tmp_path / 'no'}"
+    assert main(["sample", str(files["sd1"]), *prompt, no]) == 2
+    assert "holds no configuration and no tokenizer" in capsys.readouterr().err
+    # A file's path is a value, and no file of settings.
+    for options in ([f"{key}.source={files['sd1']}"], [f"{key}.source={tmp_path / 'gone'}"]):
+        assert workspace.fit(*options) == 2
+        said = capsys.readouterr().err
+        assert "UTF-8" not in said
+        assert "holds no configuration and no tokenizer" in said or "gone" in said
+    assert main(["sample", str(workspace.last), *prompt, no, f"--backbone={files['sd1']}"]) == 2
+    assert "holds no configuration and no tokenizer" in capsys.readouterr().err
+
+
+def test_weights_of_another_folder_are_another_model(
+    folders: dict[str, Path], files: dict[str, Path], tmp_path: Path
+) -> None:
+    state = load_file(files["sd1"])
+    pruned = {name: value for name, value in state.items() if not name.startswith("first_stage")}
+    save_file(pruned, files["sd1"])
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        shutil.copytree(folders["sd1"], folder)
+    [vae] = (second / "vae").glob("*.safetensors")
+    changed = {name: value * 2 for name, value in load_file(vae).items()}
+    save_file(changed, vae)
+    one, two = (open_file("sd1", files["sd1"], folder) for folder in (first, second))
+    assert one.source != two.source
+    before = drawn(one)
+    assert not torch.equal(before, drawn(two))
+    # The folder is moved: what was made of the file looks for its weights in the new place.
+    moved = first.rename(tmp_path / "moved")
+    assert torch.equal(drawn(open_file("sd1", files["sd1"], moved)), before)
+
+
+def test_a_file_that_is_gone_and_one_of_odd_shapes(
+    folders: dict[str, Path], files: dict[str, Path], tmp_path: Path
+) -> None:
+    config, path = str(folders["sd1"]), tmp_path / "odd.safetensors"
+    assert "there is no file" in refused(SingleFile(str(tmp_path / "gone.safetensors"), config))
+    first = "model.diffusion_model.input_blocks.0.0.weight"
+    for shape in ((), (3,)):
+        save_file({first: torch.zeros(shape), "a.attn2.to_k.weight": torch.zeros(())}, path)
+        assert "give the configuration of its own layout" in refused(SingleFile(str(path), config))
+
+
+def test_without_a_network_the_configuration_has_to_be_named(files: dict[str, Path]) -> None:
+    with pytest.raises(UserError, match=r"sd1\.safetensors holds no configuration .*\.config to"):
+        StableDiffusionBackbone(str(files["sd1"]))
+
+
+def refused(source: Source) -> str:
+    with pytest.raises(UserError) as raised:
+        backbone_of(source)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_what_is_no_whole_model_is_refused(
+    folders: dict[str, Path], files: dict[str, Path], tmp_path: Path
+) -> None:
+    config, path = str(folders["sd1"]), tmp_path / "other.safetensors"
+
+    def refusal(names: list[str]) -> str:
+        save_file({name: torch.zeros(2, 4) for name in names}, path)
+        return refused(SingleFile(str(path), config))
+
+    assert "is a LoRA, and no model" in refusal(["lora_unet_mid_block.lora_up.weight"])
+    assert "is a LoRA, and no model" in refusal(["unet.mid_block.to_k.lora_A.weight"])
+    assert "is no whole model of a family that is known" in refusal(["blocks.0.attn.weight"])
+    assert "is no whole model of a family that is known" in refusal(["down_blocks.0.weight"])
+    unet, refiner = (
+        "model.diffusion_model.input_blocks.0.0.weight",
+        "conditioner.embedders.0.model.x",
+    )
+    assert "is SDXL's refiner" in refusal([unet, refiner])
+    whole = files["sd1"].read_bytes()
+    for size in (4, 300, len(whole) - 9):
+        path.write_bytes(whole[:size])
+        assert "cut short" in refused(SingleFile(str(path), config))
+    pickle = tmp_path / "model.ckpt"
+    pickle.write_bytes(whole)
+    assert "model.ckpt is a pickle, which can run any code" in refused(str(pickle))
+    assert "from_single_file" in refused(str(pickle))
+
+
+def test_a_configuration_of_another_family_or_size_is_refused(
+    folders: dict[str, Path], files: dict[str, Path], tmp_path: Path
+) -> None:
+    xl, one = folders["sdxl"], folders["sd1"]
+    said = refused(SingleFile(str(files["sd1"]), str(xl)))
+    assert "is a Stable Diffusion 1.x" in said
+    assert "give the configuration of a StableDiffusionPipeline" in said
+    config = configuration(one, tmp_path / "config")
+    path = config / "unet" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "cross_attention_dim": 48}))
+    said = refused(SingleFile(str(files["sd1"]), str(config)))
+    assert "its U-Net has cross_attention_dim 32" in said
+    path.write_text((one / "unet" / "config.json").read_text())
+    text = config / "text_encoder" / "config.json"
+    text.write_text(json.dumps({**json.loads(text.read_text()), "num_hidden_layers": 5}))
+    with pytest.raises(UserError, match="does not fit the configuration"):
+        open_file("sd1", files["sd1"], config).check()
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    folders: dict[str, Path],
+    files: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("")
+    monkeypatch.setenv("IDGEN_CACHE", str(blocked))
+    assert "set IDGEN_CACHE to" in refused(SingleFile(str(files["sd1"]), str(folders["sd1"])))
