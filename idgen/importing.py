@@ -71,7 +71,7 @@ def import_model_libraries() -> None:
     is asked for; it keeps what it found of each, but of fewer than there are. So it keeps all.
     """
     importlib.metadata.packages_distributions = _OfPackages
-    functools.lru_cache = _keeping_all  # type: ignore[assignment]
+    functools.lru_cache = _keeping_all
     try:
         import diffusers  # noqa: F401
         import transformers  # noqa: F401
