@@ -67,15 +67,24 @@ def test_a_step_of_each_kind_is_traced_within_one_fit(workspace: Workspace) -> N
     assert [line[:2] for line in lines_of_trace("base", found)] == [["base", k] for k in KINDS]
 
 
-def test_an_operation_within_another_is_not_counted_again() -> None:
+def test_an_operation_within_another_is_not_counted_again(tmp_path: Path) -> None:
     one = torch.ones(3)
     with profile(activities=[ProfilerActivity.CPU]) as trace:
         one.softmax(0)  # which calls aten::_softmax
         one.sum().item()  # which reads a number
-    found = counted(trace)
+    written = tmp_path / "trace.json"
+    trace.export_chrome_trace(str(written))
+    found = counted(trace, written)
     assert found["operations"] == 3
     assert found["reads"] == 1
     assert {"aten::softmax", "aten::_softmax"} <= {name for name, *_ in found["operators"]}
+    copied = {"ph": "X", "cat": "gpu_memcpy", "name": "Memcpy HtoD (Pageable -> Device)"}
+    launched = {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel"}
+    waited = {"ph": "X", "cat": "cuda_runtime", "name": "cudaStreamSynchronize"}
+    events = [{**copied, "args": {"bytes": 12}}, {**copied, "args": {"bytes": 4}}, launched, waited]
+    written.write_text(json.dumps({"traceEvents": events}))
+    found = counted(trace, written)
+    assert (found["bytes_to_device"], found["launches"], found["waits"]) == (16, 1, 1)
 
 
 def test_terms_that_the_others_do_not_know_are_refused(

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -75,8 +76,9 @@ class Traced(Interleaved):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         running.stop()
-        running.export_chrome_trace(str(self._result.with_name(f"{self._result.stem}-{name}.json")))
-        self._found[name] = counted(running)
+        written = self._result.with_name(f"{self._result.stem}-{name}.json")
+        running.export_chrome_trace(str(written))
+        self._found[name] = counted(running, written)
 
 
 def _profiler() -> profile:
@@ -86,34 +88,39 @@ def _profiler() -> profile:
     return profile(activities=activities)
 
 
-def counted(trace: profile) -> dict[str, Any]:
+def counted(trace: profile, written: Path) -> dict[str, Any]:
     """What a trace holds.
 
     Args:
         trace: It ran, and is over.
+        written: What it exported for chrome://tracing, which says how many bytes were copied.
 
     Returns:
         operations: Calls of torch's that no other such call made.
         launches: Kernels and graphs that were launched on a CUDA device.
-        waits: Times that the host waited for the device, or read a number of it.
+        waits: Times that the host waited for the device.
         reads: Numbers that were read from tensors, on a CPU too.
         bytes_to_device, bytes_to_host: That were copied between them.
         operators: The ones that took the most time themselves: name, calls, milliseconds on the
             CPU and on the device.
     """
-    events = trace.profiler.kineto_results.events() if trace.profiler is not None else []
-    names = Counter(event.name() for event in events)
+    events = json.loads(written.read_text())["traceEvents"]
+    names = Counter(str(event.get("name")) for event in events if event.get("ph") == "X")
     copied = {
-        way: sum(event.nbytes() for event in events if event.name().startswith(way))
+        way: sum(
+            event.get("args", {}).get("bytes", 0)
+            for event in events
+            if str(event.get("name")).startswith(way)
+        )
         for way in (_TO_DEVICE, _TO_HOST)
     }
-    outer = (event for event in trace.events() if _is_torchs(event) and not _within(event))
+    calls: Any = trace.events()  # type: ignore[no-untyped-call]
     averages = sorted(
-        trace.key_averages(),
+        trace.key_averages(),  # type: ignore[no-untyped-call]
         key=lambda one: -(one.self_device_time_total or one.self_cpu_time_total),
     )
     return {
-        "operations": sum(1 for _ in outer),
+        "operations": sum(1 for call in calls if _is_torchs(call) and not _within(call)),
         "launches": sum(n for name, n in names.items() if name.startswith(_LAUNCHES)),
         "waits": sum(n for name, n in names.items() if _WAITS in name),
         "reads": names[_READS],
