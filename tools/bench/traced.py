@@ -116,7 +116,7 @@ def counted(trace: profile, written: Path) -> dict[str, Any]:
     }
     calls: Any = trace.events()  # type: ignore[no-untyped-call]
     averages = sorted(
-        trace.key_averages(),  # type: ignore[no-untyped-call]
+        trace.key_averages(),
         key=lambda one: -(one.self_device_time_total or one.self_cpu_time_total),
     )
     return {
