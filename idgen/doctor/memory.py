@@ -1,7 +1,7 @@
 """How much memory training needs, counted on networks that have shapes and no weights."""
 
 import copy
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ class MemoryNeeded:
     """What a training step holds at most, in bytes.
 
     Attributes:
-        frozen: The frozen weights.
+        frozen: The frozen weights, without text encoders that are let go of before training.
         trained: Trained weights, their gradients and the optimizer's state.
         activations: What the denoiser keeps for the backward pass; with gradient checkpointing,
             blocks' inputs and all of the block that keeps the most.
@@ -63,18 +63,20 @@ def memory_needed(
     rows = batch_size * module.objective.passes
     held = round(_FLOAT32 * trained * each)
     kept = _activations(module, max(1, rows), shape or backbone.latent_shape)
-    return MemoryNeeded(_frozen(backbone), held, kept)
+    return MemoryNeeded(_frozen(backbone, module.texts_let_go()), held, kept)
 
 
-def _frozen(backbone: Backbone) -> int:
+def _frozen(backbone: Backbone, gone: Sequence[str] = ()) -> int:
     bare = backbone.skeleton()
+    for part in gone:
+        delattr(bare, part)
     width = torch.empty(0, dtype=backbone.dtype).element_size()
     whole = width * sum(weight.numel() for weight in bare.parameters())
     if not isinstance(backbone, PipelineBackbone) or backbone.quantization is None:
         return whole
     linear = (
         layer.weight.numel()
-        for part in backbone.quantized_parts
+        for part in set(backbone.quantized_parts) - set(gone)
         for layer in bare.get_submodule(part).modules()
         if isinstance(layer, nn.Linear)
     )

@@ -86,6 +86,11 @@ def try_training(
         try:
             module.configure_model()
             device = made.strategy.root_device
+            spoken, plain = (
+                data.subject.spoken(data.subject.prompt),
+                without_token(data.subject.prompt),
+            )
+            module.backbone.keep_texts([spoken, plain, "", _prompt(module)], device)
             module.to(device)
             before = _predicted(module, device)
             made.fit(module, DataLoader(_MadeUp(module, data), batch_size=None))
@@ -99,6 +104,10 @@ def try_training(
     return Trial(device, median, moved, peak)
 
 
+def _prompt(module: PersonalizationModule) -> str:
+    return f"a photo of a {module.words.token} {module.words.class_noun}"
+
+
 @torch.no_grad()
 def _predicted(module: PersonalizationModule, device: torch.device) -> Tensor:
     """What the denoiser predicts for a prompt with [V], always from the same noise."""
@@ -107,7 +116,7 @@ def _predicted(module: PersonalizationModule, device: torch.device) -> Tensor:
     module.eval()
     noise = torch.randn(2, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
     times = torch.tensor([backbone.process.steps // 4, backbone.process.steps // 2], device=device)
-    text = backbone.encode([f"a photo of a {module.words.token} {module.words.class_noun}"] * 2)
+    text = backbone.encode([_prompt(module)] * 2)
     predicted = backbone.predict(noise.to(device), times, module.conditioning.infer(text))
     module.train(was_training)
     return predicted.cpu()
