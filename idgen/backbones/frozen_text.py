@@ -44,6 +44,11 @@ class FrozenTextBackbone(Backbone, ABC):
     def load_parts(self, names: Collection[str]) -> None:
         """Loads some of the networks, frozen, in evaluation mode."""
 
+    @property
+    def has_let_go(self) -> bool:
+        """Whether text encoders went."""
+        return bool(self._gone)
+
     def unloaded(self) -> Self:
         """The same backbone without weights or tuning; see `Backbone`."""
         bare = super().unloaded()
@@ -82,7 +87,7 @@ class FrozenTextBackbone(Backbone, ABC):
         nn.ModuleList(self.get_submodule(part) for part in here).to(device)
         with self.text_side():
             if self._trains_text:
-                for part in frozen:
+                for part in frozen if each else ():
                     self._outputs_of(part, each, self.tokenize(each).to(device))
             else:
                 for prompt in each:
@@ -158,8 +163,11 @@ class FrozenTextBackbone(Backbone, ABC):
     def _outputs_of(self, part: str, prompts: Sequence[str], tokens: TextTokens) -> Outputs:
         """What a frozen text encoder makes of prompts, each encoded by itself and only once."""
         number = self.text_parts.index(part)
-        each = zip(prompts, tokens.ids[number].split(1), tokens.masks[number].split(1), strict=True)
-        rows = [self._output_of(part, prompt, *row) for prompt, *row in each]
+        ids, masks = tokens.ids[number], tokens.masks[number]
+        rows = [
+            self._output_of(part, prompt, ids[at : at + 1], masks[at : at + 1])
+            for at, prompt in enumerate(prompts)
+        ]
         return tuple(torch.cat(outputs) for outputs in zip(*rows, strict=True))
 
     def _output_of(self, part: str, prompt: str, ids: Tensor, mask: Tensor) -> Outputs:

@@ -71,8 +71,10 @@ def loads() -> Iterator[list[str]]:
 
 def assert_same(found: TextStates, expected: TextStates) -> None:
     for ours, theirs in zip(found, expected, strict=True):
-        assert (ours is None) is (theirs is None)
-        assert ours is None or torch.equal(ours, theirs)
+        if ours is None or theirs is None:
+            assert ours is theirs
+        else:
+            assert torch.equal(ours, theirs)
 
 
 @every

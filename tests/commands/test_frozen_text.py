@@ -27,7 +27,7 @@ class Look(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
     ) -> None:
         Look.losses.append(float(outputs["loss"]))
-        named = pl_module.backbone.named_parameters()  # type: ignore[union-attr,operator]
+        named = pl_module.backbone.named_parameters()  # type: ignore[union-attr]
         Look.parts |= {name.partition(".")[0] for name, _ in named}
 
 
