@@ -14,7 +14,12 @@ from torch import Tensor
 from idgen.backbones import StableDiffusionBackbone, SubjectWords, TextStates
 from idgen.backbones.parts import PipelineFolder
 from idgen.backbones.pipeline import PipelineBackbone
+from idgen.data.batch import DrawingBatch
+from idgen.models.conditioning import TextOnly
 from idgen.models.tuning import LoraTuning, TokenTuning, Tuning
+from idgen.module import PersonalizationModule
+from idgen.sampling import DrawingRequest, Sampler
+from idgen.terms import Diffusion, Term
 from tests.backbones.tiny_families import FAMILIES, Family
 from tests.backbones.tiny_flow import TinyFlowBackbone
 
@@ -200,3 +205,23 @@ def test_a_backbone_that_can_load_none_again_keeps_them() -> None:
     with backbone.text_side():
         backbone.keep_texts(KNOWN, CPU)
     assert len(backbone.text_encoders) == 2
+
+
+def test_a_test_after_training_loads_them_once_for_all_its_drawings(tiny_pipeline: Path) -> None:
+    backbone, sampler = StableDiffusionBackbone(str(tiny_pipeline)), Sampler(2)
+    terms: dict[str, Term | None] = {"diffusion": Diffusion()}
+    lora = LoraTuning(rank=2, text_rank=0)
+    module = PersonalizationModule(backbone, lora, TextOnly, terms, sampler=sampler)
+    module.configure_model()
+    requests = [DrawingRequest(prompt, prompt, 0, 0, 0) for prompt in (OTHER, "a dog", "the snow")]
+    batches = [DrawingBatch([request], None, 0.0) for request in requests]
+    expected = [module.test_step(batch, 0).images for batch in batches]
+    backbone._fixed_states.clear()
+    backbone.keep_texts(KNOWN, CPU)
+    with loads() as loaded:
+        module.on_test_start()
+        drawn = [module.test_step(batch, 0).images for batch in batches]
+        module.on_test_end()
+    assert sorted(loaded) == ["text_encoder", "vae"]
+    assert not backbone._again
+    assert all(torch.equal(*pair) for pair in zip(drawn, expected, strict=True))
