@@ -21,11 +21,13 @@ from tools.bench.traced import counted
 from tools.bench.trial import check_same, rows
 
 
+@pytest.mark.parametrize("text_rank", [4, 0])
 def test_steps_of_all_three_kinds_are_timed_within_one_fit(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    text_rank: int, workspace: Workspace
 ) -> None:
     result = workspace.folder / "bench.json"
     options = [
+        f"--model.tuning.init_args.text_rank={text_rank}",
         "--trainer.max_steps=4",
         "--trainer.limit_val_batches=0",
         "--trainer.callbacks+=tools.bench.interleaved.Interleaved",
