@@ -26,6 +26,25 @@ def blocks_of(denoiser: nn.Module) -> list[nn.Module]:
     return [part for part in denoiser.modules() if type(part).__name__ in names][::-1]
 
 
+def most_held(denoiser: nn.Module, processes: int) -> int:
+    """How many weights a process holds at most of a denoiser that is split.
+
+    Its share, what is in no block, and two blocks: the one that is used, and the next.
+
+    Args:
+        denoiser: Of diffusers.
+        processes: How many there are.
+    """
+    blocks, seen, sizes = blocks_of(denoiser), set[nn.Parameter](), list[int]()
+    for part in (*blocks, denoiser):
+        own = set(part.parameters()) - seen
+        seen |= own
+        sizes.append(sum(weight.numel() for weight in own))
+    *of_blocks, rest = sizes
+    whole = sum(sorted(of_blocks)[-2:]) + rest
+    return min(sum(sizes), -(-sum(sizes) // processes) + whole)
+
+
 def check_split(backbone: Backbone) -> None:
     """Refuses a backbone that cannot be split; no weights are loaded.
 

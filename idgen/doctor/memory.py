@@ -14,6 +14,7 @@ from torch.autograd import Variable
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.quantization import BYTES
+from idgen.backbones.splitting import most_held
 from idgen.data.datamodule import SubjectDataModule
 from idgen.data.prompts import with_token
 from idgen.doctor.made_up import MadeUpBatches
@@ -58,6 +59,7 @@ def memory_needed(
     precision: str | int | None = None,
     on_gpu: bool = False,
     latent_shape: tuple[int, int, int] | None = None,
+    processes: int = 1,
 ) -> MemoryNeeded:
     """Counts the memory of a training step; no weights are loaded.
 
@@ -67,6 +69,7 @@ def memory_needed(
         precision: The trainer's, such as `bf16-mixed`.
         on_gpu: Whether it is of CUDA's; there need not be a GPU.
         latent_shape: C h w of the photos' latents; None for the backbone's own.
+        processes: That the frozen denoiser is split between.
     """
     trained = sum(shape.numel() for shape in module.trained_shapes.values())
     held = round(_FLOAT32 * trained * (2 + _states_of(module)))
@@ -81,13 +84,16 @@ def memory_needed(
     if batch_size > 1:
         # All further rows take as much as the second.
         activations += (batch_size - 1) * (peak(2) - activations)
-    return MemoryNeeded(_frozen(module.backbone), held, activations)
+    return MemoryNeeded(_frozen(module.backbone, processes), held, activations)
 
 
-def _frozen(backbone: Backbone) -> int:
+def _frozen(backbone: Backbone, processes: int = 1) -> int:
     bare = backbone.skeleton()
     width = torch.empty(0, dtype=backbone.dtype).element_size()
     whole = width * sum(weight.numel() for weight in bare.parameters())
+    if processes > 1:
+        elsewhere = sum(weight.numel() for weight in bare.denoiser.parameters())
+        return whole - width * (elsewhere - most_held(bare.denoiser, processes))
     if not isinstance(backbone, PipelineBackbone) or backbone.quantization is None:
         return whole
     linear = (

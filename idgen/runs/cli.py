@@ -223,7 +223,10 @@ class IdgenCLI(PartsCLI):
                 check_monitors(self.trainer.callbacks, self.model)  # type: ignore[attr-defined]
                 check_device(self.config[self.command].trainer, self.device)
                 check_clipping(self.model.optimization, self.trainer)
-                gathered, split = self.trainer.accumulate_grad_batches, is_sharded(self.trainer)
+                gathered, split = (
+                    self.trainer.accumulate_grad_batches,
+                    is_sharded(self.trainer.strategy),
+                )
                 self._compilation.check(self.device, gathered, split)
                 self._settle_fit()
                 self._compile()
@@ -251,7 +254,7 @@ class IdgenCLI(PartsCLI):
     def _compile(self) -> None:
         """Decides whether the denoiser is compiled, and says so."""
         steps = expected_steps(self.trainer, self.datamodule.steps_per_epoch)
-        plan = self._compilation.plan(self.device, steps, is_sharded(self.trainer))
+        plan = self._compilation.plan(self.device, steps, is_sharded(self.trainer.strategy))
         if plan.says is not None:
             rank_zero_info(plan.says)
         if plan.compiles:

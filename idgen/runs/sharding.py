@@ -1,6 +1,7 @@
 """Training with the frozen denoiser split between processes: a strategy of Lightning's."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import WeightAveraging
@@ -27,9 +28,9 @@ class FrozenShardedStrategy(DDPStrategy):
 
     def setup(self, trainer: L.Trainer) -> None:
         """Does what DDP does, after the weights are split."""
-        loops = (trainer.validate_loop, trainer.test_loop, trainer.predict_loop)
-        for loop in (trainer.fit_loop.epoch_loop.val_loop, *loops):
-            # Memory that is taken for weights in inference mode could not be trained through later.
+        for loop in (trainer.validate_loop, trainer.test_loop, trainer.predict_loop):
+            # Memory that is taken for weights in inference mode could not be trained through later;
+            # a fit's own validation has none.
             loop.inference_mode = False
         super().setup(trainer)
 
@@ -64,9 +65,9 @@ StrategyRegistry.register(
 )
 
 
-def is_sharded(trainer: L.Trainer) -> bool:
-    """Whether a run splits its frozen denoiser."""
-    return isinstance(trainer.strategy, FrozenShardedStrategy)
+def is_sharded(strategy: Any) -> bool:
+    """Whether a trainer's strategy, built or by its name, splits the frozen denoiser."""
+    return strategy == FROZEN_SHARDED or isinstance(strategy, FrozenShardedStrategy)
 
 
 def check_sharding(trainer: L.Trainer, callbacks: Iterable[L.Callback], backbone: Backbone) -> None:
@@ -81,7 +82,7 @@ def check_sharding(trainer: L.Trainer, callbacks: Iterable[L.Callback], backbone
         UserError: If there is one process, a copy of the model is to be kept, or the backbone
             cannot be split.
     """
-    if not is_sharded(trainer):
+    if not is_sharded(trainer.strategy):
         return
     if trainer.world_size == 1:
         raise UserError(
