@@ -159,7 +159,8 @@ class Backbone(nn.Module, ABC):
         bare = copy.copy(self)
         bare._modules, bare._parameters, bare._buffers = {}, {}, {}
         bare._fixed_states, bare._autoencoders, bare.tuning = {}, [], None
-        bare._is_untuned = bare._is_folded = bare.is_split = False
+        bare._is_untuned = bare._is_folded = False
+        bare.is_split = False
         return bare
 
     def skeleton(self) -> Self:

@@ -84,16 +84,24 @@ def memory_needed(
     if batch_size > 1:
         # All further rows take as much as the second.
         activations += (batch_size - 1) * (peak(2) - activations)
-    return MemoryNeeded(_frozen(module.backbone, processes), held, activations)
+    frozen = _frozen(module.backbone) - _elsewhere(module.backbone, processes)
+    return MemoryNeeded(frozen, held, activations)
 
 
-def _frozen(backbone: Backbone, processes: int = 1) -> int:
+def _elsewhere(backbone: Backbone, processes: int) -> int:
+    """What of the denoiser's frozen weights other processes hold, in bytes."""
+    if processes == 1:
+        return 0
+    denoiser = backbone.skeleton().denoiser
+    width = torch.empty(0, dtype=backbone.dtype).element_size()
+    whole = sum(weight.numel() for weight in denoiser.parameters())
+    return width * (whole - most_held(denoiser, processes))
+
+
+def _frozen(backbone: Backbone) -> int:
     bare = backbone.skeleton()
     width = torch.empty(0, dtype=backbone.dtype).element_size()
     whole = width * sum(weight.numel() for weight in bare.parameters())
-    if processes > 1:
-        elsewhere = sum(weight.numel() for weight in bare.denoiser.parameters())
-        return whole - width * (elsewhere - most_held(bare.denoiser, processes))
     if not isinstance(backbone, PipelineBackbone) or backbone.quantization is None:
         return whole
     linear = (

@@ -42,8 +42,8 @@ class FrozenShardedStrategy(DDPStrategy):
             split(module.backbone, init_device_mesh(self.root_device.type, (self.world_size,)))
         parts = [name for name, p in module.named_parameters() if isinstance(p, DTensor)]
         # Each process has its own: nothing is to be copied over from the first.
-        ignore = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
-        ignore(module, parts)
+        ddp: Any = DistributedDataParallel
+        ddp._set_params_and_buffers_to_ignore_for_model(module, parts)
         super().model_to_device()
 
     def teardown(self) -> None:

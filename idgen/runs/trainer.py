@@ -130,7 +130,7 @@ def let_gradients_share_memory(strategy: Strategy) -> None:
     Args:
         strategy: The trainer's, of any kind.
     """
-    if type(strategy) in (DDPStrategy, FrozenShardedStrategy):
+    if isinstance(strategy, DDPStrategy) and type(strategy) in (DDPStrategy, FrozenShardedStrategy):
         strategy._ddp_kwargs.setdefault("gradient_as_bucket_view", True)
 
 

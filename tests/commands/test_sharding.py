@@ -44,12 +44,14 @@ def run_two(log: Path, *arguments: str) -> None:
             for rank in "01"
         ]
         # Where one makes a call less than the other, both wait.
-        late = Timer(300, lambda: [process.send_signal(signal.SIGKILL) for process in processes])
-        late.start()
+        late = [Timer(300, process.send_signal, [signal.SIGKILL]) for process in processes]
+        for timer in late:
+            timer.start()
         try:
             assert [process.wait() for process in processes] == [0, 0], log.read_text()
         finally:
-            late.cancel()
+            for timer in late:
+                timer.cancel()
 
 
 @pytest.fixture(scope="module")

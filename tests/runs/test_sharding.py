@@ -93,9 +93,10 @@ def test_drawings_leave_no_weights_that_cannot_be_trained_through(
 ) -> None:
     """As memory of inference mode could not; gloo, which all else here runs with, has none."""
     trainer = Trainer(strategy="frozen_sharded", devices=2, accelerator="cpu", logger=False)
-    loops = [trainer.validate_loop, trainer.test_loop, trainer.predict_loop]
+    loops: list[Any] = [trainer.validate_loop, trainer.test_loop, trainer.predict_loop]
     assert all(loop.inference_mode for loop in loops)
     monkeypatch.setattr(DDPStrategy, "setup", lambda strategy, trainer: None)
     trainer.strategy.setup(trainer)
     assert not any(loop.inference_mode for loop in loops)
-    assert not trainer.fit_loop.epoch_loop.val_loop.inference_mode
+    own: Any = trainer.fit_loop.epoch_loop.val_loop
+    assert not own.inference_mode
