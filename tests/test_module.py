@@ -246,11 +246,6 @@ def test_all_conditions_go_through_the_denoiser_in_one_call(
     module.training_step(make_batch(backbone, with_prior=True), 0)
     # f_r, f_s and the class images with gradients; the frozen backbone's without.
     assert sizes == [(6, True), (2, False)]
-    sizes.clear()
-    backbone.is_split = True
-    module.training_step(make_batch(backbone, with_prior=True), 0)
-    # As many calls as where class images have another shape, as they may in another process.
-    assert sizes == [(4, True), (2, True), (2, False)]
 
 
 def test_equal_prompts_are_encoded_once_a_step_and_fixed_ones_once(

@@ -1,6 +1,6 @@
 """A training step as terms see it: what it starts from, and the predictions that they ask for."""
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -116,9 +116,7 @@ def predict(step: Step, asked: Iterable[Asked]) -> dict[Asked, Tensor]:
 
     One call for all that have gradients and one for all that have none, as long as shapes are
     alike; what is asked for twice is predicted once. One call is faster than several, and keeps
-    as much for the backward pass: `tools/benchmark_step.py`. Where the denoiser's weights are split
-    between processes, photos, class and scene images have calls of their own: their shapes may be
-    alike in one process alone, and all have to make as many calls.
+    as much for the backward pass: `tools/benchmark_step.py`.
 
     Args:
         step: What the step starts from.
@@ -141,7 +139,7 @@ def predict(step: Step, asked: Iterable[Asked]) -> dict[Asked, Tensor]:
 
 def _predict_together(step: Step, asked: Sequence[Asked]) -> dict[Asked, Tensor]:
     inputs: dict[Callable[[Step], Inputs], Inputs] = {}
-    groups: dict[Hashable, dict[tuple[int, ...], list[Asked]]] = {}
+    groups: dict[tuple[torch.Size, ...], dict[tuple[int, ...], list[Asked]]] = {}
     for one in asked:
         if one.inputs not in inputs:
             noised, condition = one.inputs(step)
@@ -149,8 +147,7 @@ def _predict_together(step: Step, asked: Sequence[Asked]) -> dict[Asked, Tensor]
                 condition = condition.rows([0] * len(noised.noisy))
             inputs[one.inputs] = noised, condition
         noised, condition = inputs[one.inputs]
-        of = id(noised) if step.backbone.is_split else noised.noisy.shape[1:]
-        shapes = (of, condition.states.shape[1:])
+        shapes = (noised.noisy.shape[1:], condition.states.shape[1:])
         same = (id(noised.noisy), id(condition.states), id(condition.pooled))
         groups.setdefault(shapes, {}).setdefault(same, []).append(one)
     found: dict[Asked, Tensor] = {}
