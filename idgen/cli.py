@@ -12,7 +12,7 @@ from functools import partial
 
 from idgen import __version__
 from idgen.errors import UserError
-from idgen.importing import be_a_commands_process, uncollected
+from idgen.importing import be_a_commands_process, import_model_libraries, uncollected
 from idgen.shipped import with_shipped_configs
 from idgen.threads import share_cores, wait_without_spinning
 
@@ -179,6 +179,7 @@ def command(name: str) -> Callable[[list[str]], int]:
         UserError: If there is no such command.
     """
     if name in _TRAINER_COMMANDS:
+        import_model_libraries()  # before Lightning does, which imports all of torchmetrics
         from idgen.commands.train import run_trainer
 
         return partial(run_trainer, name)

@@ -1,12 +1,15 @@
 """Libraries imported without work that importing them does not need."""
 
+import functools
 import gc
 import importlib.metadata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from typing import Any
 
 _of_all_packages = importlib.metadata.packages_distributions
+_lru_cache = functools.lru_cache
 
 
 class _OfPackages(Mapping[str, list[str]]):
@@ -57,15 +60,27 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def import_diffusers() -> None:
-    """Imports diffusers without its look at every file of every installed package.
+def import_model_libraries() -> None:
+    """Imports diffusers and transformers without work that is done in vain.
 
-    It asks for the packages' distributions as it is imported, for which Python stats all of their
-    files, but looks into them for a few rare packages alone. So it is given the same mapping, found
-    when it is looked into. Whoever else asks meanwhile gets equal content.
+    Diffusers asks for the packages' distributions as it is imported, for which Python stats all of
+    their files, but looks into them for a few rare packages alone. So it is given the same mapping,
+    found when it is looked into. Whoever else asks meanwhile gets equal content.
+
+    Transformers reads all of its models' files, as it is imported and again when the first of them
+    is asked for; it keeps what it found of each, but of fewer than there are. So it keeps all.
     """
     importlib.metadata.packages_distributions = _OfPackages
+    functools.lru_cache = _keeping_all
     try:
         import diffusers  # noqa: F401
+        import transformers  # noqa: F401
     finally:
         importlib.metadata.packages_distributions = _of_all_packages
+        functools.lru_cache = _lru_cache
+
+
+def _keeping_all(maxsize: Any = 128, typed: bool = False) -> Any:
+    """`functools.lru_cache`, but without a limit for transformers' look at its files."""
+    looks = getattr(maxsize, "__name__", "") == "create_import_structure_from_path"
+    return _lru_cache(maxsize=None)(maxsize) if looks else _lru_cache(maxsize, typed)

@@ -61,6 +61,6 @@ class LoggedModule(DrawingModule):
 
     def _trained_parts(self) -> dict[str, torch.nn.Module]:
         parts = {"denoiser": self.backbone.denoiser}
-        for index, encoder in enumerate(self.backbone.text_encoders):
+        for index, encoder in self.backbone.tuned_text_encoders.items():
             parts[f"text_encoder_{index}"] = encoder
         return parts | dict(self.conditioning.named_children())

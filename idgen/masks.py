@@ -2,11 +2,12 @@
 
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from idgen import opencv as cv2
 
 Picture: TypeAlias = NDArray[np.uint8]
 """`H W 3`, uint8, sRGB."""

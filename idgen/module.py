@@ -9,9 +9,11 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from idgen.backbones.backbone import Backbone
+from idgen.backbones.frozen_text import FrozenTextBackbone
 from idgen.backbones.latents import sample_latents
 from idgen.backbones.text import SubjectWords
 from idgen.data.batch import PriorBatch, SceneBatch, SubjectBatch
+from idgen.data.datamodule import SubjectDataModule
 from idgen.errors import UserError
 from idgen.finite_losses import FiniteLosses
 from idgen.logged_module import LoggedModule
@@ -238,18 +240,21 @@ class PersonalizationModule(LoggedModule):
     def configure_model(self) -> None:
         """Loads the backbone, attaches the tuning, builds the conditioning; once.
 
+        Before a fit, frozen text encoders read all that it will need of them, and go.
+
         Raises:
             UserError: If weights are missing or do not fit.
         """
-        if self._frozen_keys is not None:
-            return
-        try:
-            self._bring_weights_in()
-        except BaseException:
-            # Lightning, giving up, moves the module to the CPU, where shapes alone cannot go.
-            self.conditioning.to_empty(device="cpu")
-            raise
-        self._frozen_keys = self._find_frozen_keys()
+        if self._frozen_keys is None:
+            try:
+                self._bring_weights_in()
+            except BaseException:
+                # Lightning, giving up, moves the module to the CPU, where shapes alone cannot go.
+                self.conditioning.to_empty(device="cpu")
+                raise
+            self._frozen_keys = self._find_frozen_keys()
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self._keep_texts()
 
     def _bring_weights_in(self) -> None:
         with torch.random.fork_rng(devices=[]):
@@ -258,6 +263,23 @@ class PersonalizationModule(LoggedModule):
             torch.manual_seed(self.seed)
             self.backbone.attach(self.tuning, self.words)
             self.conditioning = self._conditioning.build(self.backbone.features)
+
+    def texts_let_go(self) -> tuple[str, ...]:
+        """The frozen text encoders that are not in memory in training; known before weights are."""
+        if not isinstance(self.backbone, FrozenTextBackbone):
+            return ()
+        inside = (key.removeprefix("backbone.") for key in self.trained_shapes)
+        return self.backbone.frozen_texts(list(inside), self.tuning.trains_text)
+
+    def _keep_texts(self) -> None:
+        """Lets go of frozen text encoders, where it is known what is going to be read."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, SubjectDataModule):
+            return
+        prompts = data.training_texts()
+        if self.trainer.limit_val_batches:
+            prompts += [*data.validation_texts(), self.sampler.negative_prompt]
+        self.backbone.keep_texts(prompts, self.trainer.strategy.root_device)
 
     # Training
 
@@ -391,7 +413,7 @@ class PersonalizationModule(LoggedModule):
         """The optimizer over what is trained, and the schedule of its rate."""
         text = [
             parameter
-            for encoder in self.backbone.text_encoders
+            for encoder in self.backbone.tuned_text_encoders.values()
             for parameter in encoder.parameters()
             if parameter.requires_grad
         ]

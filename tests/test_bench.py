@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
 
 from idgen.benchmark.cell import Cell
 from idgen.cli import main
@@ -13,14 +15,19 @@ from tests.workspace import Workspace
 from tools.bench.draw import WAYS, Drawers
 from tools.bench.draw import row as row_of_drawings
 from tools.bench.step import row
+from tools.bench.trace import KINDS
+from tools.bench.trace import rows as lines_of_trace
+from tools.bench.traced import counted
 from tools.bench.trial import check_same, rows
 
 
+@pytest.mark.parametrize("text_rank", [4, 0])
 def test_steps_of_all_three_kinds_are_timed_within_one_fit(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    text_rank: int, workspace: Workspace
 ) -> None:
     result = workspace.folder / "bench.json"
     options = [
+        f"--model.tuning.init_args.text_rank={text_rank}",
         "--trainer.max_steps=4",
         "--trainer.limit_val_batches=0",
         "--trainer.callbacks+=tools.bench.interleaved.Interleaved",
@@ -37,6 +44,49 @@ def test_steps_of_all_three_kinds_are_timed_within_one_fit(
     }
     assert all(seconds > 0 for times in found["seconds"].values() for seconds in times)
     assert row("base", 2, found)[:2] == ["base", "2"]
+
+
+def test_a_step_of_each_kind_is_traced_within_one_fit(workspace: Workspace) -> None:
+    result = workspace.folder / "trace.json"
+    options = [
+        "--trainer.max_steps=4",
+        "--trainer.limit_val_batches=0",
+        "--trainer.callbacks+=tools.bench.traced.Traced",
+        f"--trainer.callbacks.result={result}",
+        "--trainer.callbacks.warm_up=1",
+    ]
+    assert workspace.fit(*options) == 0
+    found = json.loads(result.read_text())
+    for kind in KINDS:
+        assert (result.parent / f"trace-{kind}.json").stat().st_size > 0
+        names = [name for name, *_ in found[kind]["operators"]]
+        assert any(name.startswith("aten::") for name in names)
+    # It makes the same passes as bare ones; naive ones encode photos and texts besides.
+    bare, ours, naive = (found[kind]["operations"] for kind in KINDS)
+    assert bare < ours < naive
+    if not torch.cuda.is_available():
+        assert not any(found[kind]["launches"] for kind in KINDS)
+    assert [line[:2] for line in lines_of_trace("base", found)] == [["base", k] for k in KINDS]
+
+
+def test_an_operation_within_another_is_not_counted_again(tmp_path: Path) -> None:
+    one = torch.ones(3)
+    with profile(activities=[ProfilerActivity.CPU]) as trace:
+        one.softmax(0)  # which calls aten::_softmax
+        one.sum().item()  # which reads a number
+    written = tmp_path / "trace.json"
+    trace.export_chrome_trace(str(written))
+    found = counted(trace, written)
+    assert found["operations"] == 3
+    assert found["reads"] == 1
+    assert {"aten::softmax", "aten::_softmax"} <= {name for name, *_ in found["operators"]}
+    copied = {"ph": "X", "cat": "gpu_memcpy", "name": "Memcpy HtoD (Pageable -> Device)"}
+    launched = {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel"}
+    waited = {"ph": "X", "cat": "cuda_runtime", "name": "cudaStreamSynchronize"}
+    events = [{**copied, "args": {"bytes": 12}}, {**copied, "args": {"bytes": 4}}, launched, waited]
+    written.write_text(json.dumps({"traceEvents": events}))
+    found = counted(trace, written)
+    assert (found["bytes_to_device"], found["launches"], found["waits"]) == (16, 1, 1)
 
 
 def test_terms_that_the_others_do_not_know_are_refused(

@@ -33,8 +33,8 @@ def test_diffusers_finds_what_it_would_have_found() -> None:
         "asked, ours = [], metadata.packages_distributions\n"
         "def counted(): asked.append(1); return ours()\n"
         "metadata.packages_distributions = counted\n"
-        "from idgen.importing import import_diffusers\n"
-        "import_diffusers()\n"
+        "from idgen.importing import import_model_libraries\n"
+        "import_model_libraries()\n"
         "from diffusers.utils import import_utils\n"
         "assert metadata.packages_distributions is counted\n"
         "looked = len(asked)\n"
@@ -44,3 +44,36 @@ def test_diffusers_finds_what_it_would_have_found() -> None:
     rare = {"optimum", "flashinfer", "modelopt"} & set(importlib.metadata.packages_distributions())
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["1" if rare else "0", "1", "True", "True"]
+
+
+def test_transformers_reads_the_files_of_its_models_once() -> None:
+    code = (
+        "import functools\n"
+        "from idgen.importing import import_model_libraries\n"
+        "ours = functools.lru_cache\n"
+        "import_model_libraries()\n"
+        "assert functools.lru_cache is ours\n"
+        "import transformers\n"
+        "from transformers.utils.import_utils import create_import_structure_from_path as look\n"
+        "before = look.cache_info()\n"
+        "transformers.CLIPTextModel, transformers.AutoTokenizer\n"
+        "after = look.cache_info()\n"
+        "print(before.misses, after.misses - before.misses)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, again = map(int, ended.stdout.split())
+    # All of the models at first; afterwards the folder of all once more, by another name.
+    assert first > 100
+    assert again <= 5
+
+
+def test_opencv_is_imported_once_something_of_it_is_used() -> None:
+    code = (
+        "import sys\n"
+        "from idgen import opencv\n"
+        "print('cv2' in sys.modules)\n"
+        "from cv2 import resize\n"
+        "print(opencv.resize is resize, hasattr(opencv, 'no_such_thing'))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["False", "True", "False"]

@@ -16,6 +16,7 @@ ROOT = Path(idgen.__file__).parent
 # flows on, and imports with it, from `prepare` to `data` to `module`; a run is built from them,
 # a benchmark of runs, and commands start either.
 LAYERS = (
+    ("opencv",),
     ("errors", "files", "locks", "seeds", "devices", "fingerprint", "masks", "pictures", "threads"),
     ("integrity", "texts", "yaml_texts", "placeholders", "shipped", "finite_losses", "importing"),
     ("compilation",),

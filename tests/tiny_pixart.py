@@ -38,13 +38,12 @@ def tiny_t5_tokenizer() -> Any:
     )
 
 
-def tiny_t5(words: int, width: int = 16) -> Any:
+def tiny_t5(words: int, width: int = 16, **settings: Any) -> Any:
     """A T5 encoder with random weights."""
     from transformers import T5Config, T5EncoderModel
 
-    return T5EncoderModel(
-        T5Config(vocab_size=words, d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
-    )
+    sizes = {"d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, **settings}
+    return T5EncoderModel(T5Config(vocab_size=words, d_model=width, **sizes))
 
 
 def save_pixart(folder: Path) -> Path:

@@ -2,14 +2,14 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
-from idgen.backbones.text import SubjectWords, TextStates, TextTokens
+from idgen.backbones.text import SharedByCopies, SubjectWords, TextStates, TextTokens
 from idgen.errors import UserError
 from idgen.processes import NoiseProcess
 
@@ -112,7 +112,7 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         # Lists and dicts, so that nn.Module takes nothing in them for a part of the model.
         self._autoencoders: list[Autoencoder] = []
-        self._fixed_states: dict[str, TextStates] = {}
+        self._fixed_states: dict[str, TextStates] = SharedByCopies()
         self._is_untuned = False
         self._is_folded = False
         self.tuning = None
@@ -158,7 +158,7 @@ class Backbone(nn.Module, ABC):
         """The same backbone without weights or tuning, to be loaded by itself; see `skeleton`."""
         bare = copy.copy(self)
         bare._modules, bare._parameters, bare._buffers = {}, {}, {}
-        bare._fixed_states, bare._autoencoders, bare.tuning = {}, [], None
+        bare._fixed_states, bare._autoencoders, bare.tuning = SharedByCopies(), [], None
         bare._is_untuned = bare._is_folded = False
         bare.is_split = False
         return bare
@@ -292,10 +292,10 @@ class Backbone(nn.Module, ABC):
         """
         each = list(dict.fromkeys(prompts))
         if self._is_untuned or not self._trains_text:
-            first, *others = (self._fixed(prompt) for prompt in each)
+            first, *others = (self._fixed(prompt, self.device) for prompt in each)
             states = first.then(*others)
         else:
-            states = self.encode_text(self.tokenize(each).to(self.device))
+            states = self._encode(each, self.device)
         return states.rows([each.index(prompt) for prompt in prompts])
 
     def encode_negative(self, prompt: str) -> TextStates:
@@ -310,20 +310,56 @@ class Backbone(nn.Module, ABC):
     def _trains_text(self) -> bool:
         if self.tuning is not None:
             return self.tuning.trains_text
-        weights = (weight for encoder in self.text_encoders for weight in encoder.parameters())
-        return any(weight.requires_grad for weight in weights)
+        return bool(self.tuned_text_encoders)
 
-    def _fixed(self, prompt: str) -> TextStates:
+    def _fixed(self, prompt: str, device: torch.device) -> TextStates:
         """By itself, so that it does not matter with which others a prompt was asked for first."""
         found = self._fixed_states.get(prompt)
-        if found is None or found.states.device != self.device:
-            # What is made in inference mode could take no part in training later; and whoever asks
-            # first, in whatever precision, must not decide what the others get.
-            exact = torch.autocast(self.device.type, enabled=False)
-            with torch.inference_mode(False), torch.no_grad(), exact:
-                found = self.encode_text(self.tokenize([prompt]).to(self.device))
+        if found is None or found.states.device != device:
+            with self._exactly(device):
+                found = self._encode([prompt], device)
             self._fixed_states[prompt] = found
         return found
+
+    def _encode(self, prompts: Sequence[str], device: torch.device) -> TextStates:
+        return self.encode_text(self.tokenize(prompts).to(device))
+
+    @contextmanager
+    def _exactly(self, device: torch.device) -> Iterator[None]:
+        """What is made in inference mode could take no part in training later.
+
+        And whoever asks first, in whatever precision, must not decide what the others get.
+        """
+        exact = torch.autocast(device.type, enabled=False)
+        with torch.inference_mode(False), torch.no_grad(), exact:
+            yield
+
+    def keep_texts(self, prompts: Iterable[str], device: torch.device) -> None:
+        """Encodes prompts, and lets go of the text encoders in which nothing is trained.
+
+        Here they stay, and each prompt is encoded when it is first asked for.
+
+        Args:
+            prompts: All that training will read; others cost a loading of the encoders.
+            device: Where training will be; the rest of the backbone need not be there yet.
+        """
+
+    @contextmanager
+    def text_side(self) -> Iterator[None]:
+        """Text encoders that were let go of, and are needed inside, are loaded but once.
+
+        Nested contexts share them.
+        """
+        yield
+
+    @property
+    def tuned_text_encoders(self) -> Mapping[int, nn.Module]:
+        """The text encoders in which something is trained, by their numbers."""
+        return {
+            number: encoder
+            for number, encoder in enumerate(self.text_encoders)
+            if any(weight.requires_grad for weight in encoder.parameters())
+        }
 
     # Latents
 

@@ -9,11 +9,12 @@ from torch import Tensor
 from idgen.backbones.backbone import FeatureSpace
 from idgen.backbones.clip_text import encode_clip
 from idgen.backbones.families import advice
+from idgen.backbones.frozen_text import Outputs
 from idgen.backbones.quantization import Dtype
 from idgen.backbones.shifting import SizedFlowBackbone
 from idgen.backbones.single_file import Source
 from idgen.backbones.t5_text import encode_t5
-from idgen.backbones.text import TextStates, TextTokens
+from idgen.backbones.text import TextStates
 
 
 class FluxBackbone(SizedFlowBackbone):
@@ -115,11 +116,16 @@ class FluxBackbone(SizedFlowBackbone):
                 f"{self.source!r} has no block_out_channels in vae/config.json"
             )
 
-    def encode_text(self, tokens: TextTokens) -> TextStates:
+    def encode_part(self, part: str, ids: Tensor, mask: Tensor) -> Outputs:
+        """T5's states, `B N D`, float32; CLIP's pooled vector."""
+        if part == "text_encoder":
+            return (encode_clip(self._network(part), ids, mask).pooled,)
+        return (encode_t5(self._network(part), ids),)
+
+    def join_text(self, outputs: Sequence[Outputs], masks: Sequence[Tensor]) -> TextStates:
         """f_s: T5's states, `B N D`, float32; CLIP's pooled vector."""
-        clip, t5 = self.text_encoders
-        pooled = encode_clip(clip, tokens.ids[0], tokens.masks[0]).pooled
-        return TextStates(encode_t5(t5, tokens.ids[1]), tokens.masks[1], pooled)
+        [pooled], [states] = outputs
+        return TextStates(states, masks[1], pooled)
 
     @property
     def max_sequence_length(self) -> int | None:

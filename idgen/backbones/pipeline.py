@@ -1,7 +1,7 @@
 """What families share whose models are diffusers' pipeline folders."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from textwrap import shorten
 from typing import Any, ClassVar
@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from idgen.backbones.backbone import Autoencoder, Backbone
+from idgen.backbones.backbone import Autoencoder
+from idgen.backbones.frozen_text import FrozenTextBackbone
 from idgen.backbones.latents import KLAutoencoder
 from idgen.backbones.parts import PipelineFolder
 from idgen.backbones.quantization import Dtype, check_quantization, quantization_of
@@ -20,7 +21,7 @@ from idgen.fingerprint import fingerprint_fields
 from idgen.processes import Prediction, VariancePreserving
 
 
-class PipelineBackbone(Backbone):
+class PipelineBackbone(FrozenTextBackbone):
     """A pipeline of a denoiser, one to three text encoders and a KL autoencoder.
 
     A family names its networks and tokenizers, and says in `read_configuration` what its
@@ -205,15 +206,17 @@ class PipelineBackbone(Backbone):
         """Loads denoiser and text encoders, frozen, in evaluation mode."""
         if self._modules:
             return
+        self.load_parts(self.parts)
+        self._prepare_denoiser()
+
+    def load_parts(self, names: Collection[str]) -> None:
+        """Loads some of the networks, frozen, in evaluation mode."""
         self.pipeline.fetch()
         # All or none: a second call must not take half a backbone for a whole one.
         in_bits = dict.fromkeys(self.quantized_parts, self.quantization)
-        loaded = {
-            part: self.pipeline.load(part, self.dtype, in_bits.get(part)) for part in self.parts
-        }
+        loaded = {part: self.pipeline.load(part, self.dtype, in_bits.get(part)) for part in names}
         for part, network in loaded.items():
             setattr(self, part, network)
-        self._prepare_denoiser()
 
     def build(self) -> None:
         """Builds the networks from their configuration, on the current device."""
@@ -227,6 +230,8 @@ class PipelineBackbone(Backbone):
             denoiser.enable_gradient_checkpointing()
 
     def _network(self, part: str) -> nn.Module:
+        if part in self._gone:
+            raise RuntimeError(f"{part} was let go of: open the backbone anew to look into it")
         if part not in self._modules:
             raise RuntimeError("call load() before using the backbone's weights")
         return self.get_submodule(part)
@@ -239,7 +244,12 @@ class PipelineBackbone(Backbone):
     @property
     def text_encoders(self) -> Sequence[nn.Module]:
         """The text encoders, in order."""
-        return tuple(self._network(part) for part in self.parts if part != self.denoiser_part)
+        return tuple(self._network(part) for part in self.text_parts)
+
+    @property
+    def text_parts(self) -> tuple[str, ...]:
+        """The folders of the text encoders, in order."""
+        return tuple(part for part in self.parts if part != self.denoiser_part)
 
     def load_autoencoder(self, device: torch.device) -> Autoencoder:
         """Loads the KL autoencoder onto a device, in float32: half precision overflows in SD's."""

@@ -9,14 +9,15 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from idgen.backbones.backbone import FeatureSpace
-from idgen.backbones.clip_text import encode_clip
+from idgen.backbones.clip_text import EncodedText, encode_clip
 from idgen.backbones.families import advice
+from idgen.backbones.frozen_text import Outputs
 from idgen.backbones.parts import pipeline_has
 from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.quantization import Dtype
 from idgen.backbones.single_file import Source
 from idgen.backbones.t5_text import encode_t5
-from idgen.backbones.text import TextStates, TextTokens
+from idgen.backbones.text import TextStates
 from idgen.errors import UserError
 from idgen.processes import RectifiedFlow
 
@@ -171,21 +172,25 @@ class StableDiffusion3Backbone(PipelineBackbone):
             if not config.get(key):
                 raise self.pipeline.refused(f"{self.source!r} has no {key} in {part}/config.json")
 
-    def encode_text(self, tokens: TextTokens) -> TextStates:
+    def encode_part(self, part: str, ids: Tensor, mask: Tensor) -> Outputs:
+        """T5's states; a CLIP's states, last states and pooled vector."""
+        if part == _T5:
+            return (encode_t5(self._network(part), ids),)
+        return encode_clip(self._network(part), ids, mask)
+
+    def join_text(self, outputs: Sequence[Outputs], masks: Sequence[Tensor]) -> TextStates:
         """f_s: CLIP's tokens and T5's behind them, `B N D`, float32."""
-        encoders = list(self.text_encoders)
-        parts = zip(encoders[:2], tokens.ids, tokens.masks, strict=False)
-        first, second = (encode_clip(*part) for part in parts)
+        first, second = (EncodedText(*one) for one in outputs[:2])
         clip = torch.cat([first.states, second.states], dim=-1)
         clip = pad(clip, (0, self.features.width - clip.shape[-1]))
         pooled = torch.cat([first.pooled, second.pooled], dim=-1)
         if self._has_t5:
-            long, mask = encode_t5(encoders[2], tokens.ids[2]), tokens.masks[2]
+            [long], mask = outputs[2], masks[2]
         else:
             long = clip.new_zeros(len(clip), self.t5_tokens, clip.shape[-1])
-            mask = tokens.masks[0].new_zeros(long.shape[:2])
-        states, masks = torch.cat([clip, long], dim=1), torch.cat([tokens.masks[0], mask], dim=1)
-        return TextStates(states, masks, pooled)
+            mask = masks[0].new_zeros(long.shape[:2])
+        states, mask = torch.cat([clip, long], dim=1), torch.cat([masks[0], mask], dim=1)
+        return TextStates(states, mask, pooled)
 
     @property
     def max_sequence_length(self) -> int | None:

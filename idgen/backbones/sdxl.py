@@ -1,6 +1,6 @@
 """Stable Diffusion XL (Podell et al. 2023), and any pipeline folder of the same layout."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -8,12 +8,13 @@ from torch import Tensor
 
 from idgen.backbones.attention import recorded_attention
 from idgen.backbones.backbone import FeatureSpace
-from idgen.backbones.clip_text import encode_clip
+from idgen.backbones.clip_text import EncodedText, encode_clip
 from idgen.backbones.families import advice, is_refiner
+from idgen.backbones.frozen_text import Outputs
 from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.quantization import Dtype
 from idgen.backbones.single_file import Source
-from idgen.backbones.text import TextStates, TextTokens
+from idgen.backbones.text import TextStates
 
 _TWINS = "ViT-L-14 (openai) and ViT-bigG-14 (laion2b_s39b_b160k) side by side"
 _TWIN_WIDTH = 2048
@@ -122,18 +123,20 @@ class SDXLBackbone(PipelineBackbone):
             if not config.get(key):
                 raise self.pipeline.refused(f"{self.source!r} has no {key} in {file}/config.json")
 
-    def encode_text(self, tokens: TextTokens) -> TextStates:
+    def encode_part(self, part: str, ids: Tensor, mask: Tensor) -> Outputs:
+        """States, last states and pooled vector; padding is not masked out, as in SDXL."""
+        return encode_clip(self._network(part), ids, mask)
+
+    def join_text(self, outputs: Sequence[Outputs], masks: Sequence[Tensor]) -> TextStates:
         """f_s: both encoders' last states but one, side by side, `B N D`, float32.
 
-        The pooled vector is the second encoder's, projected. As in SDXL, padding is not masked
-        out inside the encoders.
+        The pooled vector is the second encoder's, projected.
         """
-        parts = zip(self.text_encoders, tokens.ids, tokens.masks, strict=True)
-        first, second = (encode_clip(*part) for part in parts)
+        first, second = (EncodedText(*one) for one in outputs)
         # The first one's last layer changes nothing, yet distributed training wants a gradient for
         # what is trained in it.
         states = torch.cat([first.states + 0 * first.last, second.states], dim=-1)
-        return TextStates(states, tokens.masks[0], second.pooled)
+        return TextStates(states, masks[0], second.pooled)
 
     def encode_negative(self, prompt: str) -> TextStates:
         """Zeros where there is no negative prompt, if model_index.json says so; see `Backbone`."""

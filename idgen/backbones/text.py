@@ -1,10 +1,13 @@
 """What passes between prompts and the text side of a backbone."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 class SubjectWords(NamedTuple):
@@ -94,6 +97,13 @@ class TextStates(NamedTuple):
         """The mean state over the real tokens, padding left out, `B D`."""
         weights = self.mask.unsqueeze(-1).to(self.states.dtype)
         return (self.states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+class SharedByCopies(dict[_Key, _Value]):
+    """What frozen text encoders made of prompts: large, and the same for all copies of a model."""
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
 
 
 def _repeated(batch: Tensor, size: int) -> Tensor:

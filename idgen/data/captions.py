@@ -58,6 +58,10 @@ class TrainingPrompts(NamedTuple):
         """
         return self.usual if self.dropped(place) else self.of_photos.get(source, self.usual)
 
+    def every(self) -> list[Prompt]:
+        """All of them."""
+        return [self.usual, *self.of_photos.values()]
+
     def with_composites(self, drawn: Sequence[str], subject: Subject) -> "TrainingPrompts":
         """The same, with the prompts of composites: where photos have captions, they have too.
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
+from idgen import opencv as cv2
 from idgen.data.pasted_pictures import PastedPictures
 from idgen.data.pasting import Cut, Pasted, put
 from idgen.data.scene_images import SceneBackground, SceneFolder

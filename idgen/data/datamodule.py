@@ -373,6 +373,14 @@ class SubjectDataModule(DrawingData):
             framing=None if views.framing is None else views.framing[shown],
         )
 
+    def training_texts(self) -> list[str]:
+        """All that is read in training once `setup` is done: prompts, with and without the token.
+
+        Of class and scene images too, and the empty prompt.
+        """
+        made = [rows.prompt for rows in (self._prior, self._scenes) if rows is not None]
+        return ["", *made, *(text for prompt in self._prompts.every() for text in prompt)]
+
     def _device(self) -> torch.device:
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 

@@ -84,6 +84,10 @@ class DrawingData(L.LightningDataModule):
             self.cast.check_words(prompt, self.backbone)
         return [(prompt.spoken, prompt.plain) for prompt in prompts]
 
+    def validation_texts(self) -> list[str]:
+        """The prompts of validation as the backbone reads them."""
+        return [spoken for spoken, _ in self.validation_prompts]
+
     def val_dataloader(self) -> DataLoader[DrawingRequest]:
         """The validation prompts, this process's share."""
         return self._drawing_loader(self.validation_prompts, self.validation_images)

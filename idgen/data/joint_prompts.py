@@ -34,3 +34,8 @@ class JointPrompts(NamedTuple):
         if pair is not None:
             return pair.usual if self.first.dropped(place) else pair.captioned
         return (self.second if source in self.of_second else self.first).of(source, place)
+
+    def every(self) -> list[Prompt]:
+        """All of them."""
+        of_pairs = [prompt for pair in self.pairs.values() for prompt in pair]
+        return [*self.first.every(), *self.second.every(), *of_pairs]

@@ -7,10 +7,10 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 
+from idgen import opencv as cv2
 from idgen.backbones.backbone import Backbone
 from idgen.data.cast import Cast, Prompt, exchanged
 from idgen.data.pasted_pictures import PastedPictures

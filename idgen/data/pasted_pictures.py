@@ -4,11 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from idgen import opencv as cv2
 from idgen.backbones.backbone import Backbone
 from idgen.data.pasting import Pasted
 from idgen.devices import free

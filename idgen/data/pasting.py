@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from idgen import opencv as cv2
 from idgen.masks import Mask, Picture
 from idgen.prepare.views import Extent, crop_box, cut_square, subject_extent
 

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,7 @@ class MemoryNeeded:
     """What a training step holds at most, in bytes.
 
     Attributes:
-        frozen: The frozen weights.
+        frozen: The frozen weights, without text encoders that are let go of before training.
         trained: Trained weights, their gradients and the optimizer's state.
         activations: All else at the step's peak: what the passes keep for the backward pass, and
             what they need in between.
@@ -84,7 +85,8 @@ def memory_needed(
     if batch_size > 1:
         # All further rows take as much as the second.
         activations += (batch_size - 1) * (peak(2) - activations)
-    frozen = _frozen(module.backbone) - _elsewhere(module.backbone, processes)
+    backbone = module.backbone
+    frozen = _frozen(backbone, module.texts_let_go()) - _elsewhere(backbone, processes)
     return MemoryNeeded(frozen, held, activations)
 
 
@@ -98,15 +100,17 @@ def _elsewhere(backbone: Backbone, processes: int) -> int:
     return width * (whole - most_held(denoiser, processes))
 
 
-def _frozen(backbone: Backbone) -> int:
+def _frozen(backbone: Backbone, gone: Sequence[str] = ()) -> int:
     bare = backbone.skeleton()
+    for part in gone:
+        delattr(bare, part)
     width = torch.empty(0, dtype=backbone.dtype).element_size()
     whole = width * sum(weight.numel() for weight in bare.parameters())
     if not isinstance(backbone, PipelineBackbone) or backbone.quantization is None:
         return whole
     linear = (
         layer.weight.numel()
-        for part in backbone.quantized_parts
+        for part in set(backbone.quantized_parts) - set(gone)
         for layer in bare.get_submodule(part).modules()
         if isinstance(layer, nn.Linear)
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from idgen.data.datamodule import SubjectDataModule
+from idgen.data.prompts import without_token
 from idgen.doctor.made_up import MadeUpBatches
 from idgen.doctor.memory import largest_latents
 from idgen.module import PersonalizationModule
@@ -87,6 +88,8 @@ def try_training(
         try:
             module.configure_model()
             device = made.strategy.root_device
+            texts = [spoken, without_token(subject.prompt), "", _prompt(module)]
+            module.backbone.keep_texts(texts, device)
             module.to(device)
             before = _predicted(module, device)
             made.fit(module, DataLoader(batches, batch_size=None))
@@ -100,6 +103,10 @@ def try_training(
     return Trial(device, median, moved, peak)
 
 
+def _prompt(module: PersonalizationModule) -> str:
+    return f"a photo of a {module.words.token} {module.words.class_noun}"
+
+
 @torch.no_grad()
 def _predicted(module: PersonalizationModule, device: torch.device) -> Tensor:
     """What the denoiser predicts for a prompt with [V], always from the same noise."""
@@ -108,7 +115,7 @@ def _predicted(module: PersonalizationModule, device: torch.device) -> Tensor:
     module.eval()
     noise = torch.randn(2, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
     times = torch.tensor([backbone.process.steps // 4, backbone.process.steps // 2], device=device)
-    text = backbone.encode([f"a photo of a {module.words.token} {module.words.class_noun}"] * 2)
+    text = backbone.encode([_prompt(module)] * 2)
     predicted = backbone.predict(noise.to(device), times, module.conditioning.infer(text))
     module.train(was_training)
     return predicted.cpu()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from idgen.devices import free
 from idgen.loaded.model import LoadedModel, Reference
@@ -106,6 +106,12 @@ def draw_batch(
 
 def let_go(model: LoadedModel, device: torch.device) -> None:
     """Frees the memory of a model that is not drawn with any more."""
-    for part in (model.backbone, model.conditioning):
-        part.to("meta")
+    for layer in (*model.backbone.modules(), *model.conditioning.modules()):
+        # Weights in few bits cannot be moved to meta.
+        for name, weight in list(layer.named_parameters(recurse=False)):
+            nothing = torch.empty(weight.shape, dtype=weight.dtype, device="meta")
+            layer.register_parameter(name, nn.Parameter(nothing, requires_grad=False))
+        layer._buffers.update(
+            {name: buffer.to("meta") for name, buffer in layer.named_buffers(recurse=False)}
+        )
     free(device)

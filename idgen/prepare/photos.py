@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from idgen import opencv as cv2
 from idgen.errors import UserError, first_line
 from idgen.masks import Picture
 from idgen.prepare.folder_contents import passed_over, visible_entries

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from idgen import opencv as cv2
 from idgen.masks import Mask, Matte, Picture
 from idgen.prepare.buckets import Size
 

@@ -273,6 +273,9 @@ class IdgenCLI(PartsCLI):
         config = whole_config(
             self._parser(self.command), self.config[self.command], self.datamodule
         )
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, RunConfig):
+                callback.take(config)
         start = self._start(config)
         trained = 0 if start.stored is None else start.stored.step
         steps = expected_steps(self.trainer, self.datamodule.steps_per_epoch)

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.handlers import MemoryHandler
 
-from idgen.importing import import_diffusers, uncollected
+from idgen.importing import import_model_libraries, uncollected
 
 
 def quieten() -> None:
     """Keeps libraries from reporting what is no news, so that our own lines are read."""
     is_first = "diffusers" not in sys.modules
     with uncollected():
-        import_diffusers()
+        import_model_libraries()
         import diffusers
         import transformers
     if is_first:

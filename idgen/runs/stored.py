@@ -97,6 +97,12 @@ class StoredRun:
 class RunConfig(SaveConfigCallback):
     """Saves the config in the run's folder on fit, and in the drawings' folder otherwise."""
 
+    _found: str | None = None
+
+    def take(self, config: dict[str, Any]) -> None:
+        """Takes the config that `whole_config` found, which would be found again."""
+        self._found = as_yaml(config)
+
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Nothing yet: a checkpoint that is refused after this must leave no trace."""
 
@@ -147,9 +153,12 @@ class RunConfig(SaveConfigCallback):
         made |= {"config": text, "config_digest": text_digest(text)}
 
     def _text(self, trainer: L.Trainer) -> str:
-        datamodule = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(datamodule, SubjectDataModule)
-        return as_yaml(whole_config(self.parser, self.config, datamodule))
+        """The config, which stays the same for as long as the command runs."""
+        if self._found is None:
+            datamodule = trainer.datamodule  # type: ignore[attr-defined]
+            assert isinstance(datamodule, SubjectDataModule)
+            self._found = as_yaml(whole_config(self.parser, self.config, datamodule))
+        return self._found
 
 
 def whole_config(

@@ -13,6 +13,7 @@ from idgen.backbones.quantization import is_quantized, quantization_of
 from idgen.doctor.memory import _frozen
 from idgen.errors import UserError
 from idgen.models.tuning import LayerTuning, LoraTuning
+from tests.backbones.few_bits import allow_on_a_cpu
 from tests.backbones.tiny_families import save_sd3
 
 WORDS = SubjectWords("sks", "dog")
@@ -70,27 +71,12 @@ def test_memory_is_counted_in_bits(folder: Path) -> None:
     assert sizes[0] - sizes[2] == round(1.5 * linear)
 
 
-@pytest.fixture
-def on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What bitsandbytes does on a CPU too; diffusers asks for a GPU."""
-    pytest.importorskip("bitsandbytes")
-    from diffusers.quantizers.bitsandbytes import bnb_quantizer
-
-    if torch.cuda.is_available():
-        return
-    for name in ("BnB4BitDiffusersQuantizer", "BnB8BitDiffusersQuantizer"):
-        kind = getattr(bnb_quantizer, name)
-        monkeypatch.setattr(kind, "validate_environment", lambda self, *a, **k: None)
-        monkeypatch.setattr(kind, "update_device_map", lambda self, device_map: {"": "cpu"})
-
-
-# On a CPU nf4 takes layers of 64 inputs and more alone, and tiny ones have fewer.
-ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
-
-
-@pytest.mark.usefixtures("on_a_cpu")
-@pytest.mark.parametrize("dtype", [pytest.param("nf4", marks=ON_CUDA), "int8"])
-def test_lora_is_trained_beside_weights_in_few_bits(folder: Path, dtype: str) -> None:
+@pytest.mark.parametrize("dtype", ["nf4", "int8"])
+def test_lora_is_trained_beside_weights_in_few_bits(
+    tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow_on_a_cpu(monkeypatch)
+    folder = save_sd3(tmp_path / "sd3", wide=True)  # as nf4 needs on a CPU
     exact, backbone = opened(folder, "bfloat16"), opened(folder, dtype)
     for one in (exact, backbone):
         one.load()

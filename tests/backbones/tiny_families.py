@@ -121,8 +121,14 @@ def save_sdxl(folder: Path, **changed: Any) -> Path:
     return folder
 
 
-def save_sd3(folder: Path, **changed: Any) -> Path:
-    """Writes a Stable Diffusion 3.5-medium pipeline folder: blocks with a second attention."""
+def save_sd3(folder: Path, wide: bool = False, **changed: Any) -> Path:
+    """Writes a Stable Diffusion 3.5-medium pipeline folder: blocks with a second attention.
+
+    Args:
+        folder: Where.
+        wide: Whether inputs and outputs of all layers are multiples of 32, and 64 or more inputs.
+        changed: Of the scheduler.
+    """
     from diffusers import (
         FlowMatchEulerDiscreteScheduler,
         SD3Transformer2DModel,
@@ -131,28 +137,30 @@ def save_sd3(folder: Path, **changed: Any) -> Path:
     from transformers import CLIPTokenizer
 
     torch.manual_seed(0)
+    clip, t5, channels = (32, 64, 8) if wide else (16, 48, 4)
+    of_t5 = {"d_kv": 32, "d_ff": 64} if wide else {}
     words = save_tokenizer(folder / "tokenizer")
     tokenizer, long = CLIPTokenizer.from_pretrained(folder / "tokenizer"), tiny_t5_tokenizer()
     transformer = SD3Transformer2DModel(
         sample_size=SIDE // 2,
         patch_size=2,
-        in_channels=4,
-        out_channels=4,
+        in_channels=channels,
+        out_channels=channels,
         num_layers=2,
         attention_head_dim=32,
         num_attention_heads=2,
-        joint_attention_dim=48,
+        joint_attention_dim=t5,
         caption_projection_dim=64,
-        pooled_projection_dim=32,
+        pooled_projection_dim=2 * clip,
         pos_embed_max_size=8,
         dual_attention_layers=(0,),
         qk_norm="rms_norm",
     )
     pipeline = StableDiffusion3Pipeline(
-        vae=tiny_vae(shift_factor=0.25),
-        text_encoder=tiny_clip(words),
-        text_encoder_2=tiny_clip(words, hidden_act="gelu"),
-        text_encoder_3=tiny_t5(len(long), 48),
+        vae=tiny_vae(channels, shift_factor=0.25),
+        text_encoder=tiny_clip(words, clip),
+        text_encoder_2=tiny_clip(words, clip, hidden_act="gelu"),
+        text_encoder_3=tiny_t5(len(long), t5, **of_t5),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         tokenizer_3=long,

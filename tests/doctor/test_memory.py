@@ -64,6 +64,21 @@ def test_it_is_what_a_real_step_holds(tiny_pipeline: Path, rows: int) -> None:
     assert needed.total == needed.frozen + needed.trained + needed.activations
 
 
+@pytest.mark.parametrize(("tuning", "there"), [({"text_rank": 0}, 1), ({"text_encoders": [0]}, 2)])
+def test_text_encoders_that_go_before_training_are_not_counted(
+    tuning: dict[str, Any], there: int, tmp_path: Path
+) -> None:
+    backbone = FluxBackbone(str(save_flux(tmp_path / "flux")), resolution=16, t5_tokens=12)
+    lora = LoraTuning(rank=2, **tuning)
+    module = PersonalizationModule(backbone, lora, TextOnly, {"diffusion": Diffusion()})
+    needed = memory_needed(module, 1)
+    module.configure_model()
+    backbone.keep_texts(["a sks dog"], torch.device("cpu"))
+    held = [weight for weight in backbone.parameters() if not weight.requires_grad]
+    assert len(list(backbone.children())) == there
+    assert needed.frozen == 4 * sum(weight.numel() for weight in held)
+
+
 def test_stable_diffusion_is_counted_without_its_weights(tmp_path: Path) -> None:
     module = module_of(save_sd21_layout(tmp_path / "sd21"), dtype="bfloat16")
     with nothing_loaded():

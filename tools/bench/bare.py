@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from idgen.backbones.backbone import Backbone
+from idgen.backbones.frozen_text import FrozenTextBackbone
 from idgen.backbones.text import TextStates, TextTokens
 from idgen.data.batch import SubjectBatch
 from idgen.errors import UserError
@@ -40,6 +41,7 @@ class BareStep:
         each = list(dict.fromkeys(batch.prompts))
         self._tokens: TextTokens = backbone.tokenize(each).to(backbone.device)
         self._rows = [each.index(prompt) for prompt in batch.prompts]
+        self._reader = reader(backbone)
         self._frozen, self._frozen_text = frozen_twin(backbone, batch.class_prompts)
         if compiled:
             self._frozen.denoiser.compile(dynamic=False)
@@ -49,7 +51,7 @@ class BareStep:
         """One step."""
         backbone, conditioning = self._module.backbone, self._module.conditioning
         noised = self._noised
-        text = backbone.encode_text(self._tokens).rows(self._rows)
+        text = self._reader.encode_text(self._tokens).rows(self._rows)
         shown = None if self._batch.photos is None else self._batch.photos.numbers
         conditions: list[TextStates] = []
         if REFINED in self._asked:
@@ -84,6 +86,15 @@ def asked_by(module: PersonalizationModule) -> Sequence[Asked]:
         if not set(term.asks) <= {REFINED, TEXT, FROZEN}:
             raise UserError(f"terms.{name}: tools.bench knows L1 to L6 alone; take another config")
     return asked
+
+
+def reader(backbone: Backbone) -> Backbone:
+    """What encodes prompts anew: the backbone, or a frozen one like it where its encoders went."""
+    if not isinstance(backbone, FrozenTextBackbone) or not backbone.has_let_go:
+        return backbone
+    loaded = backbone.unloaded()
+    loaded.load_parts(loaded.text_parts)
+    return loaded.to(backbone.device)
 
 
 def fixed_noise(backbone: Backbone, batch: SubjectBatch) -> NoisedLatents:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All speed figures of a GPU, at the true sizes with random weights: starts, training steps eager and compiled, 2000 steps of
+# All speed figures of a GPU, at the true sizes with random weights: starts, training steps eager and compiled with their traces, 2000 steps of
 # Stable Diffusion 2.1 eager, compiled and as CUDA graphs, 100 drawings of 25 steps, and a subject from its photos to its scores.
 #   tools/bench/gpu.sh DIR
 # Tables go to DIR/*.txt, seconds and the most memory to DIR/**/*.json; about 25 GB of models are written to DIR first. What is
@@ -49,6 +49,8 @@ for size in "${sizes[@]}"; do
     # A step of the optimizer a batch, also where the overlay gathers several.
     once "step-$size$compiled" python -m tools.bench.step --output "$output/step-$size$compiled" --steps "${STEPS:-30}" \
       --batch "${batches[@]}" $compiled -- "${options[@]}" --trainer.accumulate_grad_batches=1
+    once "trace-$size$compiled" python -m tools.bench.trace --output "$output/trace-$size$compiled" \
+      --batch "${batches[0]}" $compiled -- "${options[@]}" --trainer.accumulate_grad_batches=1
   done
   if [ "$size" != sdxl ]; then
     once "draw-$size" python -m tools.bench.draw --output "$output/draw-$size.json" --source "$source" --device "$device" \

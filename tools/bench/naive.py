@@ -25,7 +25,7 @@ from idgen.models.decoupling import PhotoFeatures
 from idgen.models.tuning.one_product import OneProduct
 from idgen.module import PersonalizationModule
 from idgen.terms.step import FROZEN, REFINED, Asked
-from tools.bench.bare import asked_by, trained_by
+from tools.bench.bare import asked_by, reader, trained_by
 
 
 class NaiveStep:
@@ -50,6 +50,7 @@ class NaiveStep:
         """
         self._module, self._batch, self._photos = module, batch, list(photos)
         self._autoencoder, self._encoder = autoencoder, encoder
+        self._reader = reader(module.backbone)
         self._asked = asked_by(module)
         self._step = 0
         self.optimizer = module.optimization.optimizer(trained_by(module))
@@ -121,7 +122,7 @@ class NaiveStep:
 
     def _encode(self, prompts: Sequence[str]) -> TextStates:
         backbone = self._module.backbone
-        return backbone.encode_text(backbone.tokenize(prompts).to(backbone.device))
+        return self._reader.encode_text(backbone.tokenize(prompts).to(backbone.device))
 
 
 def _three_products(layer: OneProduct, x: Tensor) -> Tensor:

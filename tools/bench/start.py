@@ -33,6 +33,7 @@ _TO_FIRST_STEP = (
     f"--trainer.callbacks.result={{new}}-{_FIRST_STEP}",
 )
 _SAMPLE = ("a [V] robot in the snow", "-n1", "--out={new}")
+_SCRIPT = "tools.bench.by_diffusers"
 _UNDRAWN = "--trainer.limit_val_batches=0"
 # {new} is a path of its own for each run; all else lies in the folder of the results.
 COMMANDS: Mapping[str, Sequence[str]] = {
@@ -42,6 +43,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "fit to its first step, nothing drawn before": (*_TO_FIRST_STEP, _UNDRAWN),
     "sample, a checkpoint": ("sample", "run", *_SAMPLE),
     "sample, an export": ("sample", "export", *_SAMPLE),
+    "the same picture by a script of diffusers": (_SCRIPT, "{new}"),
 }
 _PREPARING = (
     (*_FIT, _UNDRAWN, "--trainer.default_root_dir=run"),
@@ -86,9 +88,10 @@ def timed(folder: Path, options: Sequence[str]) -> Seconds:
     filled = [option.replace("{new}", str(new)) for option in options]
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    module = [] if filled[0] == _SCRIPT else ["idgen"]
     before, began = os.times(), time.monotonic()
     ended = subprocess.run(
-        [sys.executable, "-m", "idgen", *filled],
+        [sys.executable, "-m", *module, *filled],
         capture_output=True,
         text=True,
         check=False,

@@ -32,7 +32,13 @@ METHODS = {
 
 
 def measure(
-    method: str, batch: int, options: Sequence[str], output: Path, steps: int, compiled: bool
+    method: str,
+    batch: int,
+    options: Sequence[str],
+    output: Path,
+    steps: int,
+    compiled: bool,
+    callback: str = "interleaved.Interleaved",
 ) -> dict[str, Any]:
     """One `idgen fit` in a process of its own.
 
@@ -43,6 +49,7 @@ def measure(
         output: A folder; results lie there by name.
         steps: To time.
         compiled: Whether the denoiser is compiled.
+        callback: Of this package; what looks at the steps.
 
     Raises:
         UserError: If it fails.
@@ -58,7 +65,7 @@ def measure(
         f"--trainer.max_steps={steps + warm_up + 1}",
         "--trainer.limit_val_batches=0",
         f"--trainer.default_root_dir={output / name}",
-        "--trainer.callbacks+=tools.bench.interleaved.Interleaved",
+        f"--trainer.callbacks+=tools.bench.{callback}",
         f"--trainer.callbacks.result={result}",
         f"--trainer.callbacks.warm_up={warm_up}",
         f"--trainer.callbacks.compiled={str(compiled).lower()}",

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from idgen import opencv as cv2
 from idgen.backbones.backbone import Autoencoder, Backbone
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import cv2
 import numpy as np
 from PIL import Image
 
+from idgen import opencv as cv2
 from idgen.masks import Mask, Picture
 from idgen.prepare.views import cut_square
 

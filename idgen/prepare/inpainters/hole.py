@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from idgen import opencv as cv2
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask, Picture, reduced_size

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 import torch
 
+from idgen import opencv as cv2
 from idgen.masks import Mask, Picture
 from idgen.prepare.features import LatentBackbone
 from idgen.prepare.photos import UnfitPhotoError

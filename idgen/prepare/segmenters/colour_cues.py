@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from idgen import opencv as cv2
 from idgen.masks import Picture
 
 Floats: TypeAlias = NDArray[np.float64]

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from functools import cache
 from threading import Lock
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from idgen import opencv as cv2
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask, Picture, overlap

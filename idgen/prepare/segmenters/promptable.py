@@ -3,13 +3,13 @@
 from abc import ABC, abstractmethod
 from typing import Any, TypeAlias
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from idgen import opencv as cv2
 from idgen.masks import Picture, reduced_size
 
 Answer: TypeAlias = tuple[Tensor, Tensor]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from idgen import opencv as cv2
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask, Picture, overlap, tidy
 from idgen.prepare.photos import Photo

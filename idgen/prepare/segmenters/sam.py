@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from idgen import opencv as cv2
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask, Picture, cut_out, reduced_size, tidy

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from idgen import opencv as cv2
 from idgen.prepare.segmenters.prompts import Prompts
 
 GROUND: Final = 0

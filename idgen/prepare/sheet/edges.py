@@ -1,8 +1,8 @@
 """Whether a mask's outline lies on edges of its photo."""
 
-import cv2
 import numpy as np
 
+from idgen import opencv as cv2
 from idgen.masks import Mask, Picture
 
 _LONG_SIDE = 256

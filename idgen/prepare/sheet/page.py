@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
+from idgen import opencv as cv2
 from idgen.masks import Mask, Picture
 from idgen.pages.rendering import render_page
 from idgen.prepare.captioners.caption_files import SheetCaption

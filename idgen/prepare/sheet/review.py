@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from idgen import opencv as cv2
 from idgen.masks import Mask, Picture
 from idgen.prepare.sheet.edges import share_on_edges
 
