@@ -93,16 +93,22 @@ class Compilation:
             if backend not in known:
                 raise ValueError(f"backend {backend!r} is none of torch's: {', '.join(known)}")
 
-    def check(self, device: torch.device, gathered: int) -> None:
+    def check(self, device: torch.device, gathered: int, split: bool = False) -> None:
         """Refuses what the device cannot do; nothing is compiled yet.
 
         Args:
             device: Of the training.
             gathered: Batches a step of the optimizer.
+            split: Whether the denoiser's weights are split between processes.
 
         Raises:
             UserError: If it was asked for and cannot be.
         """
+        if self.when == "always" and split:
+            raise UserError(
+                "--compile.when: a denoiser whose weights are split between processes is not "
+                "compiled; set it to never, or --trainer.strategy to ddp"
+            )
         if self.when == "never" or self.mode == "default":
             return
         if self.when == "always" and device.type != "cuda":
@@ -116,19 +122,21 @@ class Compilation:
                 f"and trainer.accumulate_grad_batches is {gathered}; take default, or set that to 1"
             )
 
-    def plan(self, device: torch.device, steps: int | None) -> CompilationPlan:
+    def plan(self, device: torch.device, steps: int | None, split: bool = False) -> CompilationPlan:
         """Decides by the device and the run's length alone, so that a resumed run decides alike.
 
         Args:
             device: Of the training.
             steps: Of the whole run; None where it is not known.
+            split: Whether the denoiser's weights are split between processes.
 
         Raises:
             UserError: If it is to be compiled always, and nothing can be compiled here.
         """
         if self.when == "never":
             return self._left_out(None)
-        if self.when == "auto" and (why := _not_worth_it(device, steps)):
+        why = "its weights are split" if split else _not_worth_it(device, steps)
+        if self.when == "auto" and why:
             return self._left_out(f"compile: auto leaves the denoiser as it is: {why}")
         if (error := _failure(self.backend, device)) is not None:
             if self.when == "always":

@@ -50,6 +50,9 @@ class DrawingRequest(NamedTuple):
         return Path("images") / f"{self.prompt_index:03d}-{words}-{self.number}.png"
 
 
+_STAND_IN = DrawingRequest("", "", 0, 0, 0)
+
+
 class Drawings(NamedTuple):
     """Images drawn, and what was asked for.
 
@@ -239,16 +242,31 @@ class Sampler:
             The images, in the order of the requests.
         """
         if not requests:
+            if backbone.is_split:
+                # The processes that draw wait, in each step, for this one's part of the weights.
+                self._latents(backbone, conditioning, [_STAND_IN], device, reference, weight)
             width, height = self.size or (backbone.resolution, backbone.resolution)
             return Drawings(torch.empty(0, 3, height, width, dtype=torch.uint8), [])
-        with backbone.folded():
-            text = backbone.encode([request.prompt for request in requests])
-            condition = conditioning.infer(text, reference, weight)
-            latents = self._solved(backbone, condition, requests, device)
+        latents = self._latents(backbone, conditioning, requests, device, reference, weight)
         with backbone.autoencoder(device) as autoencoder:
             pixels = autoencoder.decode(backbone.unscale_latents(latents))
         finite = bool(pixels.isfinite().all())
         return Drawings(to_uint8(pixels).cpu(), list(requests), finite)
+
+    def _latents(
+        self,
+        backbone: Backbone,
+        conditioning: Conditioning,
+        requests: Sequence[DrawingRequest],
+        device: torch.device,
+        reference: PhotoFeatures | None,
+        weight: float,
+    ) -> Tensor:
+        """What is decoded, `B C h w`; it calls the denoiser as often for any requests."""
+        with backbone.folded():
+            text = backbone.encode([request.prompt for request in requests])
+            condition = conditioning.infer(text, reference, weight)
+            return self._solved(backbone, condition, requests, device)
 
     def _solved(
         self,

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from torch.distributed.tensor import DTensor
 
 
 class SignalItself(Callback):
@@ -62,6 +63,28 @@ class RecordParameters(Callback):
                 digest.update(name.encode() + parameter.detach().numpy().tobytes())
         record = {"hash": digest.hexdigest(), "step": trainer.global_step}
         (self.folder / f"rank-{trainer.global_rank}.json").write_text(json.dumps(record))
+
+
+class RecordHeld(Callback):
+    """Writes how many of the denoiser's weights each process holds between steps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        module: Any = pl_module
+        weights = list(module.backbone.denoiser.parameters())
+        split = [weight for weight in weights if isinstance(weight, DTensor)]
+        frozen = [weight for weight in weights if not weight.requires_grad]
+        counted = {
+            "frozen": sum(weight.numel() for weight in frozen),
+            "frozen_split": sum(weight.numel() for weight in split),
+            "here": sum(weight.to_local().numel() for weight in split),
+            "trained_split": sum(weight.requires_grad for weight in split),
+        }
+        (self.folder / f"held-{trainer.global_rank}.json").write_text(json.dumps(counted))
 
 
 class LossInOneProcess(Callback):

@@ -68,6 +68,15 @@ def test_where_nothing_can_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
         Compilation("always").plan(CPU, 5)
 
 
+def test_what_is_split_between_processes_is_not_compiled() -> None:
+    plan = Compilation("auto").plan(GPU, 10**6, split=True)
+    assert not plan.compiles
+    assert "its weights are split" in (plan.says or "")
+    Compilation("auto").check(GPU, 1, split=True)
+    with pytest.raises(UserError, match=r"^--compile\.when: .*split between processes"):
+        Compilation("always").check(GPU, 1, split=True)
+
+
 def test_that_it_cannot_is_found_out_by_trying(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compilation._failure("aot_eager", CPU) is None
 

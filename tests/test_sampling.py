@@ -56,6 +56,24 @@ def test_no_request_is_an_empty_batch(backbone: StableDiffusionBackbone) -> None
     assert drawings.images.shape == (0, 3, backbone.resolution, backbone.resolution)
 
 
+@pytest.mark.parametrize("guidance", [1.0, 5.0])
+def test_without_requests_a_split_denoiser_is_called_as_often_as_with_some(
+    backbone: StableDiffusionBackbone, guidance: float
+) -> None:
+    calls: list[int] = []
+    backbone.denoiser.register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
+    sampler, method = Sampler(steps=3, guidance=guidance), TextOnly(backbone.features)
+    counts = []
+    for split in (False, True):
+        backbone.is_split = split
+        for requests in ([request(number=0), request(number=1)], []):
+            calls.clear()
+            drawings = sampler.draw(backbone, method, requests, CPU)
+            assert len(drawings.images) == len(drawings.requests) == len(requests)
+            counts.append(len(calls))
+    assert counts == [3, 0, 3, 3]
+
+
 def test_the_negative_prompt_takes_part_under_guidance_alone(
     backbone: StableDiffusionBackbone,
 ) -> None:

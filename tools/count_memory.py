@@ -3,7 +3,8 @@
 `python -m tools.count_memory` writes the published layout's configuration to a temporary folder,
 builds its networks on the meta device with configs/base.yaml and configs/backbone/flux1_dev.yaml
 (one row of photos, by the rules of a CUDA GPU), and prints the
-table of docs/backbones.md.
+table of docs/backbones.md. With `--processes N` it is that of each of N GPUs that the transformer
+is split between.
 """
 
 import argparse
@@ -94,7 +95,9 @@ def save_configuration(folder: Path) -> Path:
     return folder
 
 
-def needed(folder: Path, dtype: str, resolution: int, checkpointing: bool) -> MemoryNeeded:
+def needed(
+    folder: Path, dtype: str, resolution: int, checkpointing: bool, processes: int = 1
+) -> MemoryNeeded:
     """The memory of a step at batch 1.
 
     Args:
@@ -102,6 +105,7 @@ def needed(folder: Path, dtype: str, resolution: int, checkpointing: bool) -> Me
         dtype: Of the frozen weights, as the backbone's setting.
         resolution: Pixels a side.
         checkpointing: Whether blocks are computed again.
+        processes: That the transformer is split between.
     """
     configs, arguments = shipped_configs(), "model.backbone.init_args"
     reader = ConfigReader()
@@ -117,20 +121,23 @@ def needed(folder: Path, dtype: str, resolution: int, checkpointing: bool) -> Me
         },
     )
     precision = config.trainer.precision
-    return memory_needed(reader.build(config).parts.model, 1, precision, on_gpu=True)
+    module = reader.build(config).parts.model
+    return memory_needed(module, 1, precision, on_gpu=True, processes=processes)
 
 
 def main() -> None:
     """Prints the table, in Markdown."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--processes", type=int, default=1)
+    processes = parser.parse_args().processes
     print("| frozen weights | pixels | gradient checkpointing | frozen | trained | passes | all |")
     print("|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as work:
         folder = save_configuration(Path(work))
-        for dtype in ("bfloat16", "int8", "nf4"):
+        for dtype in ("bfloat16", "int8", "nf4") if processes == 1 else ("bfloat16",):
             for resolution in (512, 1024):
                 for checkpointing in (False, True):
-                    found = needed(folder, dtype, resolution, checkpointing)
+                    found = needed(folder, dtype, resolution, checkpointing, processes)
                     sizes = (found.frozen, found.trained, found.activations, found.total)
                     said = " | ".join(f"{size / 1e9:.2f} GB" for size in sizes)
                     yes = "yes" if checkpointing else "no"

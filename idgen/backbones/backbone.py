@@ -89,6 +89,8 @@ class Backbone(nn.Module, ABC):
         embeds_guidance: Whether guidance is an input of the denoiser, which was distilled to guide
             itself; else it is classifier-free, from two predictions.
         tuning: What was attached to it, None if nothing was.
+        is_split: Whether its denoiser's frozen weights are split between processes, so that each
+            call of it waits for all of them; see `splitting.split`.
     """
 
     source: str
@@ -104,6 +106,7 @@ class Backbone(nn.Module, ABC):
     embeds_guidance = False
     words_are_tokens = True
     tuning: AttachedTuning | None
+    is_split = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,6 +160,7 @@ class Backbone(nn.Module, ABC):
         bare._modules, bare._parameters, bare._buffers = {}, {}, {}
         bare._fixed_states, bare._autoencoders, bare.tuning = SharedByCopies(), [], None
         bare._is_untuned = bare._is_folded = False
+        bare.is_split = False
         return bare
 
     def skeleton(self) -> Self:
@@ -212,9 +216,10 @@ class Backbone(nn.Module, ABC):
     def folded(self) -> Iterator[None]:
         """What the tuning adds is laid into copies of the weights: faster, for drawing alone.
 
-        Nested contexts share it. Inside of `untuned` there is nothing to fold.
+        Nested contexts share it. Inside of `untuned` there is nothing to fold, and weights that are
+        split between processes are not there to fold into.
         """
-        if self.tuning is None or self._is_untuned or self._is_folded:
+        if self.tuning is None or self._is_untuned or self._is_folded or self.is_split:
             yield
             return
         with self.tuning.folded(self):

@@ -15,6 +15,7 @@ from torch.autograd import Variable
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.quantization import BYTES
+from idgen.backbones.splitting import most_held
 from idgen.data.datamodule import SubjectDataModule
 from idgen.data.prompts import with_token
 from idgen.doctor.made_up import MadeUpBatches
@@ -59,6 +60,7 @@ def memory_needed(
     precision: str | int | None = None,
     on_gpu: bool = False,
     latent_shape: tuple[int, int, int] | None = None,
+    processes: int = 1,
 ) -> MemoryNeeded:
     """Counts the memory of a training step; no weights are loaded.
 
@@ -68,6 +70,7 @@ def memory_needed(
         precision: The trainer's, such as `bf16-mixed`.
         on_gpu: Whether it is of CUDA's; there need not be a GPU.
         latent_shape: C h w of the photos' latents; None for the backbone's own.
+        processes: That the frozen denoiser is split between.
     """
     trained = sum(shape.numel() for shape in module.trained_shapes.values())
     held = round(_FLOAT32 * trained * (2 + _states_of(module)))
@@ -82,7 +85,19 @@ def memory_needed(
     if batch_size > 1:
         # All further rows take as much as the second.
         activations += (batch_size - 1) * (peak(2) - activations)
-    return MemoryNeeded(_frozen(module.backbone, module.texts_let_go()), held, activations)
+    backbone = module.backbone
+    frozen = _frozen(backbone, module.texts_let_go()) - _elsewhere(backbone, processes)
+    return MemoryNeeded(frozen, held, activations)
+
+
+def _elsewhere(backbone: Backbone, processes: int) -> int:
+    """What of the denoiser's frozen weights other processes hold, in bytes."""
+    if processes == 1:
+        return 0
+    denoiser = backbone.skeleton().denoiser
+    width = torch.empty(0, dtype=backbone.dtype).element_size()
+    whole = sum(weight.numel() for weight in denoiser.parameters())
+    return width * (whole - most_held(denoiser, processes))
 
 
 def _frozen(backbone: Backbone, gone: Sequence[str] = ()) -> int:

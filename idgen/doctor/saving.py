@@ -13,6 +13,8 @@ from idgen.doctor.surroundings import in_words
 from idgen.errors import UserError
 from idgen.module import PersonalizationModule
 from idgen.runs.freezing import BuiltRun
+from idgen.runs.sharding import is_sharded
+from idgen.runs.trainer import check_trainer_builds
 
 _BACKBONE, _PREPARATION = "model.backbone.init_args", "data.preparation.init_args"
 _SIDE = 64  # pixels; sizes are multiples of it
@@ -61,7 +63,9 @@ def count_step(
     parts = build(changed).parts
     rows, precision = parts.data.batch_size, changed.trainer.precision
     shape = largest_latents(parts.data)
-    return memory_needed(parts.model, rows, precision, device.type == "cuda", shape)
+    split = is_sharded(parts.trainer.get("strategy"))
+    processes = check_trainer_builds(parts.trainer).world_size if split else 1
+    return memory_needed(parts.model, rows, precision, device.type == "cuda", shape, processes)
 
 
 def savings(config: Namespace, build: Build, device: torch.device) -> list[Saving]:

@@ -52,6 +52,7 @@ from idgen.runs.parser import OneLineParser, keys_in_errors, one_line_errors
 from idgen.runs.quiet import HeldLines, quiet_writers
 from idgen.runs.resuming import Start, settle
 from idgen.runs.several import SeveralSubjects, find_several
+from idgen.runs.sharding import check_sharding, is_sharded
 from idgen.runs.stored import RunConfig, StoredRun, plain_config, whole_config
 from idgen.runs.trainer import (
     check_callbacks,
@@ -215,13 +216,18 @@ class IdgenCLI(PartsCLI):
         with one_line_errors():
             super().instantiate_classes()
             check_launch(self.trainer.world_size, self.trainer.num_nodes)
+            check_sharding(self.trainer, self.trainer.callbacks, self.model.backbone)  # type: ignore[attr-defined]
             if self.command == "fit":
                 check_callbacks(self.trainer.callbacks)  # type: ignore[attr-defined]
                 check_end(self.trainer)
                 check_monitors(self.trainer.callbacks, self.model)  # type: ignore[attr-defined]
                 check_device(self.config[self.command].trainer, self.device)
                 check_clipping(self.model.optimization, self.trainer)
-                self._compilation.check(self.device, self.trainer.accumulate_grad_batches)
+                gathered, split = (
+                    self.trainer.accumulate_grad_batches,
+                    is_sharded(self.trainer.strategy),
+                )
+                self._compilation.check(self.device, gathered, split)
                 self._settle_fit()
                 self._compile()
             else:
@@ -248,7 +254,7 @@ class IdgenCLI(PartsCLI):
     def _compile(self) -> None:
         """Decides whether the denoiser is compiled, and says so."""
         steps = expected_steps(self.trainer, self.datamodule.steps_per_epoch)
-        plan = self._compilation.plan(self.device, steps)
+        plan = self._compilation.plan(self.device, steps, is_sharded(self.trainer.strategy))
         if plan.says is not None:
             rank_zero_info(plan.says)
         if plan.compiles:

@@ -17,6 +17,7 @@ from idgen.runs.checks import check_nulls, check_parts, check_precision
 from idgen.runs.cli import PartsCLI
 from idgen.runs.monitors import check_monitors
 from idgen.runs.parser import keys_in_errors, one_line_errors
+from idgen.runs.sharding import check_sharding
 from idgen.runs.stored import plain_config
 from idgen.runs.trainer import check_callbacks, check_trainer_builds, expected_steps
 
@@ -119,6 +120,7 @@ class BuiltRun:
             check_precision(self.config)
             trainer = check_trainer_builds(parts.trainer)
             check_callbacks(_listed(parts.trainer.callbacks))
+            check_sharding(trainer, _listed(parts.trainer.callbacks), parts.model.backbone)
             check_monitors(_listed(parts.trainer.callbacks), parts.model)
             parts.model.check_length(expected_steps(trainer, parts.data.steps_per_epoch))
 

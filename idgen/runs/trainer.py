@@ -27,6 +27,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from idgen.errors import UserError
 from idgen.runs.quiet import HeldLines
+from idgen.runs.sharding import FROZEN_SHARDED, FrozenShardedStrategy
 
 # Those that Lightning takes and stumbles over later, or passes over.
 _LEAST = {
@@ -93,9 +94,7 @@ def _check_strategy(strategy: Any) -> None:
     if isinstance(strategy, _SHARDING) or name.lower().startswith(_SHARDING_NAMES):
         raise UserError(
             f"--trainer.strategy: {name} would split what is trained too, which checkpoints hold "
-            "whole, and wait for all processes at each step of a drawing, of which each has its "
-            "own number; take ddp, and for a large frozen model --model.backbone.init_args.dtype "
-            "nf4"
+            f"whole; take {FROZEN_SHARDED}, which splits the frozen denoiser alone, or ddp"
         )
 
 
@@ -131,7 +130,7 @@ def let_gradients_share_memory(strategy: Strategy) -> None:
     Args:
         strategy: The trainer's, of any kind.
     """
-    if type(strategy) is DDPStrategy:
+    if isinstance(strategy, DDPStrategy) and type(strategy) in (DDPStrategy, FrozenShardedStrategy):
         strategy._ddp_kwargs.setdefault("gradient_as_bucket_view", True)
 
 

@@ -8,15 +8,18 @@ import torch
 
 from idgen.backbones import FluxBackbone, StableDiffusionBackbone
 from idgen.doctor.made_up import MadeUpBatches
-from idgen.doctor.memory import memory_needed
+from idgen.doctor.memory import _elsewhere, memory_needed
 from idgen.doctor.peak import PeakMemory
+from idgen.doctor.saving import count_step
 from idgen.models.conditioning import TextOnly
 from idgen.models.tuning import LoraTuning
 from idgen.module import PersonalizationModule
+from idgen.runs.freezing import ConfigReader
 from idgen.terms import Diffusion
 from tests.backbones.tiny_families import save_flux
 from tests.layouts import save_sd21_layout
 from tests.loading import nothing_loaded
+from tests.workspace import Workspace
 
 
 def module_of(source: Path, **settings: Any) -> PersonalizationModule:
@@ -101,6 +104,30 @@ def test_settings_for_less_memory_are_counted_as_less(tiny_pipeline: Path, mixed
     assert smaller.activations < plain.activations
     two, three = (memory_needed(module_of(source), rows, mixed, on_gpu=True) for rows in (2, 3))
     assert plain.activations < two.activations < three.activations
+
+
+def test_of_a_denoiser_that_is_split_a_process_holds_its_share(tmp_path: Path) -> None:
+    module = module_of(save_sd21_layout(tmp_path / "sd21"), dtype="bfloat16")
+    denoiser = module.backbone.skeleton().denoiser
+    size = 2 * sum(weight.numel() for weight in denoiser.parameters())
+    one, two, eight = (_elsewhere(module.backbone, processes) for processes in (1, 2, 8))
+    assert one == 0
+    assert 0.3 * size < two < 0.5 * size
+    assert 0.65 * size < eight < 7 / 8 * size
+
+
+def test_a_run_is_counted_by_its_strategy(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = ConfigReader()
+    monkeypatch.setattr("idgen.doctor.saving.memory_needed", lambda *given: given[-1])
+
+    def processes(strategy: str) -> Any:
+        settings = {"trainer.devices": 2, "trainer.strategy": strategy}
+        config = reader.read([str(workspace.config)], settings)
+        return count_step(config, reader.build, torch.device("cpu"))
+
+    assert [processes(strategy) for strategy in ("ddp", "frozen_sharded")] == [1, 2]
 
 
 def test_the_length_is_that_of_the_states_and_not_of_the_first_tokenizer(tmp_path: Path) -> None:
