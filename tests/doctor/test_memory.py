@@ -12,8 +12,8 @@ from idgen.doctor.made_up import MadeUpBatches
 from idgen.doctor.memory import memory_needed
 from idgen.doctor.peak import PeakMemory
 from idgen.models.conditioning import TextOnly
-from idgen.models.tuning import LoraTuning
 from idgen.models.residual_tokens import ResidualTokens
+from idgen.models.tuning import LoraTuning
 from idgen.module import PersonalizationModule
 from idgen.terms import Diffusion, Exclusion
 from tests.backbones.tiny_families import save_flux
