@@ -1,13 +1,15 @@
 """Libraries are imported as ever, but for work that nothing needs."""
 
+import functools
 import gc
 import importlib.metadata
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
-from idgen.importing import uncollected
+from idgen.importing import import_model_libraries, uncollected
 
 
 def test_what_is_imported_is_not_looked_through_for_garbage() -> None:
@@ -78,3 +80,22 @@ def test_opencv_is_imported_once_something_of_it_is_used() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["False", "False", "True", "False"]
+
+
+def test_what_others_have_put_in_the_place_of_functions_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import_model_libraries()
+
+    def of_another(*given: Any, **options: Any) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(functools, "lru_cache", of_another)
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", of_another)
+    import_model_libraries()
+    assert functools.lru_cache is of_another
+    assert importlib.metadata.packages_distributions is of_another
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(ImportError):
+        import_model_libraries()
+    assert functools.lru_cache is of_another
