@@ -87,9 +87,7 @@ def test_what_others_have_put_in_the_place_of_functions_stays(
 ) -> None:
     import_model_libraries()
 
-    def of_another(*given: Any, **options: Any) -> Any:
-        raise AssertionError
-
+    of_another: Any = object()
     monkeypatch.setattr(functools, "lru_cache", of_another)
     monkeypatch.setattr(importlib.metadata, "packages_distributions", of_another)
     import_model_libraries()
