@@ -5,7 +5,6 @@ import gc
 import importlib.metadata
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 
@@ -86,14 +85,13 @@ def test_what_others_have_put_in_the_place_of_functions_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import_model_libraries()
-
-    of_another: Any = object()
-    monkeypatch.setattr(functools, "lru_cache", of_another)
-    monkeypatch.setattr(importlib.metadata, "packages_distributions", of_another)
+    replaced = ((functools, "lru_cache"), (importlib.metadata, "packages_distributions"))
+    of_another = object()
+    for module, name in replaced:
+        monkeypatch.setattr(module, name, of_another)
     import_model_libraries()
-    assert functools.lru_cache is of_another
-    assert importlib.metadata.packages_distributions is of_another
+    assert all(getattr(module, name) is of_another for module, name in replaced)
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(ImportError):
         import_model_libraries()
-    assert functools.lru_cache is of_another
+    assert all(getattr(module, name) is of_another for module, name in replaced)
