@@ -26,14 +26,19 @@ class DrawingModule(TrainedModule):
         self.drawn: Sequence[Drawings] = ()
 
     def _draw(self, batch: DrawingBatch) -> Drawings:
-        return self.sampler.draw(
-            self.backbone,
-            self.conditioning,
-            batch.requests,
-            self.device,
-            batch.reference,
-            batch.reference_weight,
-        )
+        try:
+            return self.sampler.draw(
+                self.backbone,
+                self.conditioning,
+                batch.requests,
+                self.device,
+                batch.reference,
+                batch.reference_weight,
+            )
+        except BaseException:
+            # Lightning tells no module of it, and a notebook goes on: with fewer at a time, say.
+            self._drawing.close()
+            raise
 
     def validation_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:  # type: ignore[override]
         """Draws the batch's prompts; callbacks score and keep the images."""

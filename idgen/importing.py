@@ -70,14 +70,15 @@ def import_model_libraries() -> None:
     Transformers reads all of its models' files, as it is imported and again when the first of them
     is asked for; it keeps what it found of each, but of fewer than there are. So it keeps all.
     """
+    # What another has put there stays so.
+    before = importlib.metadata.packages_distributions, functools.lru_cache
     importlib.metadata.packages_distributions = _OfPackages
     functools.lru_cache = _keeping_all
     try:
         import diffusers  # noqa: F401
         import transformers  # noqa: F401
     finally:
-        importlib.metadata.packages_distributions = _of_all_packages
-        functools.lru_cache = _lru_cache
+        importlib.metadata.packages_distributions, functools.lru_cache = before
 
 
 def _keeping_all(maxsize: Any = 128, typed: bool = False) -> Any:

@@ -7,6 +7,8 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
+    if name.startswith("__"):  # what looks through modules asks for those, such as `__path__`
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import cv2
 
     value = getattr(cv2, name)

@@ -49,11 +49,11 @@ def test_steps_of_all_three_kinds_are_timed_within_one_fit(
 def test_a_step_of_each_kind_is_traced_within_one_fit(workspace: Workspace) -> None:
     result = workspace.folder / "trace.json"
     options = [
-        "--trainer.max_steps=4",
+        "--trainer.max_steps=6",
         "--trainer.limit_val_batches=0",
         "--trainer.callbacks+=tools.bench.traced.Traced",
         f"--trainer.callbacks.result={result}",
-        "--trainer.callbacks.warm_up=1",
+        "--trainer.callbacks.warm_up=3",
     ]
     assert workspace.fit(*options) == 0
     found = json.loads(result.read_text())

@@ -1,5 +1,6 @@
 """Libraries are imported as ever, but for work that nothing needs."""
 
+import functools
 import gc
 import importlib.metadata
 import subprocess
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 
-from idgen.importing import uncollected
+from idgen.importing import import_model_libraries, uncollected
 
 
 def test_what_is_imported_is_not_looked_through_for_garbage() -> None:
@@ -71,9 +72,26 @@ def test_opencv_is_imported_once_something_of_it_is_used() -> None:
     code = (
         "import sys\n"
         "from idgen import opencv\n"
-        "print('cv2' in sys.modules)\n"
+        "getattr(opencv, '__warningregistry__', None)\n"
+        "print('cv2' in sys.modules, hasattr(opencv, '__path__'))\n"
         "from cv2 import resize\n"
         "print(opencv.resize is resize, hasattr(opencv, 'no_such_thing'))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ended.stdout.split() == ["False", "True", "False"]
+    assert ended.stdout.split() == ["False", "False", "True", "False"]
+
+
+def test_what_others_have_put_in_the_place_of_functions_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import_model_libraries()
+    replaced = ((functools, "lru_cache"), (importlib.metadata, "packages_distributions"))
+    of_another = object()
+    for module, name in replaced:
+        monkeypatch.setattr(module, name, of_another)
+    import_model_libraries()
+    assert all(getattr(module, name) is of_another for module, name in replaced)
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(ImportError):
+        import_model_libraries()
+    assert all(getattr(module, name) is of_another for module, name in replaced)

@@ -65,7 +65,8 @@ def _run_one(command: str, options: Sequence[str], of_several: Sequence[str]) ->
             raise
         from idgen.commands.out_of_memory import out_of_memory
 
-        raise out_of_memory(error, cli.parsed, cli.device) from error
+        trains = command == "fit"
+        raise out_of_memory(error, cli.parsed, cli.device, trains=trains) from error
     finally:
         held.drop()
         termination.restore()

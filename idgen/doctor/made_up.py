@@ -49,7 +49,8 @@ class MadeUpBatches(IterableDataset[SubjectBatch]):
         latents, flat = self._latents(), self._latents() * 0 - 10
         mask = torch.zeros(rows, 1, *latents.shape[2:])
         mask[..., latents.shape[2] // 4 :, latents.shape[3] // 4 :] = 1
-        numbers = torch.arange(rows) % max(2, objective.least_photos)
+        photos = max(2, objective.least_photos)
+        photos = min(photos, self.module.conditioning.photos or photos)
         prior = PriorBatch(latents, flat, (plain,) * rows) if objective.needs_class_images else None
         scenes = (
             SceneBatch(latents, flat, mask, self._features(), (plain,) * rows)
@@ -65,7 +66,7 @@ class MadeUpBatches(IterableDataset[SubjectBatch]):
             (plain,) * rows,
             position,
             prior,
-            ShownPhotos(numbers, int(numbers.max()) + 1),
+            ShownPhotos(torch.arange(rows) % photos, photos),
             scenes,
         )
 

@@ -93,10 +93,11 @@ def _changes(
 ) -> Iterator[Settings]:
     if config.get(f"{_BACKBONE}.gradient_checkpointing") is False:
         yield {f"{_BACKBONE}.gradient_checkpointing": True}
+    dtype, precision = _half(device)
     if device.type == "cuda" and config.get(f"{_BACKBONE}.dtype") == "float32":
-        yield {f"{_BACKBONE}.dtype": "bfloat16"}
+        yield {f"{_BACKBONE}.dtype": dtype}
     if device.type == "cuda" and str(config.trainer.precision or "32").startswith("32"):
-        yield {"trainer.precision": "bf16-mixed"}
+        yield {"trainer.precision": precision}
     rows, gathered = config.data.batch_size, config.trainer.accumulate_grad_batches
     if rows > 1:
         half = rows // 2
@@ -107,3 +108,11 @@ def _changes(
         smaller = side * 3 // 4 // _SIDE * _SIDE
         if smaller >= _SIDE:
             yield {f"{_PREPARATION}.resolution": smaller}
+
+
+def _half(device: torch.device) -> tuple[str, str]:
+    """A dtype and a precision of half the bits that the device calculates in."""
+    here = device.type == "cuda" and torch.cuda.is_available()
+    if here and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return "float16", "16-mixed"
+    return "bfloat16", "bf16-mixed"

@@ -1,5 +1,6 @@
 """A run's whole config: beside its checkpoints, and inside them."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,11 +98,12 @@ class StoredRun:
 class RunConfig(SaveConfigCallback):
     """Saves the config in the run's folder on fit, and in the drawings' folder otherwise."""
 
-    _found: str | None = None
+    _found: dict[str, Any] | None = None
+    _said: str | None = None
 
     def take(self, config: dict[str, Any]) -> None:
         """Takes the config that `whole_config` found, which would be found again."""
-        self._found = as_yaml(config)
+        self._found = copy.deepcopy(config)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Nothing yet: a checkpoint that is refused after this must leave no trace."""
@@ -154,11 +156,13 @@ class RunConfig(SaveConfigCallback):
 
     def _text(self, trainer: L.Trainer) -> str:
         """The config, which stays the same for as long as the command runs."""
-        if self._found is None:
+        if self._said is None:
             datamodule = trainer.datamodule  # type: ignore[attr-defined]
             assert isinstance(datamodule, SubjectDataModule)
-            self._found = as_yaml(whole_config(self.parser, self.config, datamodule))
-        return self._found
+            found = self._found or whole_config(self.parser, self.config, datamodule)
+            make_paths_absolute(found)  # of folders too that the run itself has made by now
+            self._said = as_yaml(found)
+        return self._said
 
 
 def whole_config(

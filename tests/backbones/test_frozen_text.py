@@ -225,3 +225,28 @@ def test_a_test_after_training_loads_them_once_for_all_its_drawings(tiny_pipelin
     assert sorted(loaded) == ["text_encoder", "vae"]
     assert not backbone._again
     assert all(torch.equal(*pair) for pair in zip(drawn, expected, strict=True))
+
+
+def test_a_drawing_that_fails_leaves_none_of_them_loaded(
+    tiny_pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, lora = StableDiffusionBackbone(str(tiny_pipeline)), LoraTuning(rank=2, text_rank=0)
+    terms: dict[str, Term | None] = {"diffusion": Diffusion()}
+    module = PersonalizationModule(backbone, lora, TextOnly, terms, sampler=Sampler(2))
+    module.configure_model()
+    backbone.keep_texts(KNOWN, CPU)
+
+    def stopped(*given: Any) -> Tensor:
+        assert backbone._again
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Sampler, "_solved", stopped)
+    module.on_test_start()
+    with pytest.raises(KeyboardInterrupt):
+        module.test_step(DrawingBatch([DrawingRequest(OTHER, OTHER, 0, 0, 0)], None, 0.0), 0)
+    assert not backbone._again
+    assert not backbone._autoencoders
+    with loads() as loaded:
+        backbone.encode(["the beach"])
+    assert loaded == ["text_encoder"]
+    assert not backbone._again

@@ -159,6 +159,21 @@ def test_a_resumed_run_takes_its_settings_from_the_command_line(workspace: Works
     assert (workspace.run / "config.1.yaml").exists()
 
 
+def test_folders_that_the_run_makes_are_stored_as_they_hold_anywhere(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = workspace.settings()
+    settings["model"]["terms"]["prior"] = {"class_path": "idgen.terms.PriorPreservation"}
+    settings["data"]["prior"] = {"count": 1, "folder": "class_images"}
+    workspace.write(settings)
+    monkeypatch.chdir(workspace.folder)
+    assert workspace.fit("--trainer.max_steps=1", "--trainer.limit_val_batches=0") == 0
+    stored = [(workspace.run / "config.yaml").read_text()]
+    stored.append(checkpoint(workspace.last)["idgen"]["config"])
+    folders = [yaml.safe_load(text)["data"]["prior"]["folder"] for text in stored]
+    assert folders == [str(workspace.folder / "class_images")] * 2
+
+
 def test_a_second_run_does_not_prepare_again(trained: Workspace, workspace: Workspace) -> None:
     assert workspace.fit("--trainer.max_steps=1") == 0
     files = {

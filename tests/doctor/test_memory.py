@@ -1,5 +1,6 @@
 """Memory counted without weights against what a real step holds."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from idgen.doctor.memory import _elsewhere, memory_needed
 from idgen.doctor.peak import PeakMemory
 from idgen.doctor.saving import count_step
 from idgen.models.conditioning import TextOnly
+from idgen.models.residual_tokens import ResidualTokens
 from idgen.models.tuning import LoraTuning
 from idgen.module import PersonalizationModule
 from idgen.runs.freezing import ConfigReader
-from idgen.terms import Diffusion
+from idgen.terms import Diffusion, Exclusion
 from tests.backbones.tiny_families import save_flux
 from tests.layouts import save_sd21_layout
 from tests.loading import nothing_loaded
@@ -144,3 +146,13 @@ def test_the_length_is_that_of_the_states_and_not_of_the_first_tokenizer(tmp_pat
     few, some, many = (activations(tokens) for tokens in (12, 112, 212))
     assert few < some < many
     assert many - some == pytest.approx(some - few, rel=0.3)
+
+
+def test_a_row_alone_is_one_of_a_set_where_a_term_compares_photos(tiny_pipeline: Path) -> None:
+    tokens, exclusion = partial(ResidualTokens, photos=5, tokens=1), Exclusion()
+    backbone, lora = StableDiffusionBackbone(str(tiny_pipeline)), LoraTuning(rank=2)
+    module = PersonalizationModule(backbone, lora, tokens, {"exclusion": exclusion})
+    assert memory_needed(module, 1).activations > 0
+    batch = MadeUpBatches(module, 1, "a sks", "a [V]").batch(0)
+    assert batch.photos is not None
+    assert batch.photos.total == 2

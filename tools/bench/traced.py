@@ -36,6 +36,7 @@ class Traced(Interleaved):
         super().__init__(result, warm_up, compiled)
         self._found: dict[str, Any] = {}
         self._running: profile | None = None
+        self._steps = 0
 
     def on_train_batch_end(
         self,
@@ -50,9 +51,10 @@ class Traced(Interleaved):
         if self._running is not None:
             self._end("idgen", self._running)
             self._running = None
-        if batch_idx == 0:
+        if not self._others:
             self._others = self._build(trainer, pl_module, batch)
-        if batch_idx < self._warm_up:
+        self._steps += 1  # of all epochs: one may be shorter than what is warmed up
+        if self._steps <= self._warm_up:
             for step in self._others.values():
                 step()
         elif not self._found:
