@@ -23,6 +23,7 @@ from idgen.doctor.peak import CudaRules, PeakMemory
 from idgen.module import PersonalizationModule
 
 _FLOAT32 = 4
+_COUNTED = 8  # rows; there is no end to how many may be asked about
 _MIXED = {"bf16": torch.bfloat16, "16": torch.float16}
 
 
@@ -81,10 +82,12 @@ def memory_needed(
         rules = CudaRules(mixed) if on_gpu else nullcontext()
         return _peak(module, rows, mixed, rules, latent_shape)
 
-    activations = peak(1)
-    if batch_size > 1:
-        # All further rows take as much as the second.
-        activations += (batch_size - 1) * (peak(2) - activations)
+    counted = min(batch_size, _COUNTED)
+    activations = peak(counted)
+    if batch_size > counted:
+        # Further rows take as much as the last ones.
+        half = _COUNTED // 2
+        activations += (batch_size - counted) * (activations - peak(half)) // half
     backbone = module.backbone
     frozen = _frozen(backbone, module.texts_let_go()) - _elsewhere(backbone, processes)
     return MemoryNeeded(frozen, held, activations)
