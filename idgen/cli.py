@@ -72,9 +72,9 @@ def main(args: Sequence[str] | None = None) -> int:
         args: The command and its options; None takes them from the process.
 
     Returns:
-        The exit code: 0; 1 if cells of a benchmark or one of several subjects failed; 2 for an
-        error the user can mend; 130 after Ctrl-C; 138 and 143 after SIGUSR1 and SIGTERM; 141
-        if whoever read the output stopped.
+        The exit code: 0; 1 if cells of a benchmark or one of several subjects failed, or another
+        process of the run is gone; 2 for an error the user can mend; 130 after Ctrl-C; 138 and 143
+        after SIGUSR1 and SIGTERM; 141 if whoever read the output stopped.
     """
     arguments = [_as_utf8(arg) for arg in (sys.argv[1:] if args is None else args)]
     if args is None:
@@ -87,7 +87,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if os.environ.get(DEBUG_VARIABLE):
             raise
         print(f"{named}: error: {error}", file=sys.stderr)
-        return 2
+        return error.exit_code
     except BrokenPipeError:
         _drop_output()
         return 128 + signal.SIGPIPE

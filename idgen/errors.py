@@ -6,12 +6,23 @@ _LONGEST_REASON = 160
 class UserError(Exception):
     """An expected error: its text is one line that names the file or parameter and the mend.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints it without a traceback.
+
+    Attributes:
+        exit_code: That the command line exits with.
     """
+
+    exit_code = 2
 
     def __init__(self, message: str) -> None:
         # Only line breaks go: a name may hold two spaces.
         super().__init__(" ".join(filter(None, map(str.strip, message.splitlines()))))
+
+
+class LostProcessError(UserError):
+    """Another process of the same run is gone: the reason is that one's, and is not known here."""
+
+    exit_code = 1
 
 
 def first_line(error: BaseException, longest: int = _LONGEST_REASON) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from idgen.callbacks.termination import GracefulTermination
+from idgen.errors import LostProcessError
 from idgen.runs.cli import IdgenCLI
 from idgen.runs.quiet import HeldLines, quieten
 from idgen.runs.reading import options_with_values
@@ -15,6 +16,8 @@ from idgen.subjects.options import OPTIONS_SAID, SubjectOptions, take_options
 from idgen.yaml_texts import load_yaml, read_yaml
 
 _OF_A_CPU = "can't allocate memory"
+# What gloo and NCCL say.
+_OF_A_LOST_PROCESS = ("closed by peer", "reset by peer", "remote process exited")
 _DESCRIPTIONS = {
     "fit": "Trains adapters on one subject's photos; prepares the photos first where needed. "
     + OPTIONS_SAID,
@@ -61,6 +64,10 @@ def _run_one(command: str, options: Sequence[str], of_several: Sequence[str]) ->
         if termination.received is None:
             raise
     except (RuntimeError, MemoryError) as error:
+        if _is_of_a_lost_process(error):
+            raise LostProcessError(
+                "another process of this run has ended; what that one said is the reason"
+            ) from error
         if cli is None or cli.parsed is None or not _is_out_of_memory(error):
             raise
         from idgen.commands.out_of_memory import out_of_memory
@@ -77,6 +84,11 @@ def _is_out_of_memory(error: BaseException) -> bool:
     """Whether memory is used up, a GPU's or the machine's."""
     of_a_cpu = isinstance(error, RuntimeError) and _OF_A_CPU in str(error)
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or of_a_cpu
+
+
+def _is_of_a_lost_process(error: BaseException) -> bool:
+    """Whether another process was waited for in vain; such errors have no class of their own."""
+    return any(words in str(error) for words in _OF_A_LOST_PROCESS)
 
 
 def _checkpoint(options: Sequence[str]) -> str | None:

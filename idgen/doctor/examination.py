@@ -23,6 +23,7 @@ from idgen.prepare.subject import pick
 from idgen.processes import VariancePreserving
 from idgen.runs.freezing import BuiltRun, ConfigReader
 from idgen.runs.keys import with_key
+from idgen.runs.sharding import is_sharded
 
 _FEW_PHOTOS = 3
 
@@ -89,8 +90,9 @@ class Examination:
         self._prepared()
         self._the_rest()
         self._memory()
-        if self.findings.failed or not trial:
-            why = "mend what fails first" if self.findings.failed else "left out"
+        why = "mend what fails first" if self.findings.failed else None if trial else "left out"
+        why = why or self._too_large_unsplit()
+        if why is not None:
             self.findings.add("training", why, State.skipped)
             return
         self._trial()
@@ -188,12 +190,16 @@ class Examination:
         except ImportError as error:
             self.findings.add("config", f"{first_line(error)}: install it", State.fails)
 
+    @property
+    def _training_device(self) -> torch.device:
+        if str(self.config.trainer.accelerator) != "cpu" and torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("cpu")
+
     def _memory(self) -> None:
         if self.findings.failed:
             return
-        device = torch.device("cpu")
-        if str(self.config.trainer.accelerator) != "cpu" and torch.cuda.is_available():
-            device = torch.device("cuda", 0)
+        device = self._training_device
         needed = count_step(self.config, self.reader.build, device)
         there = memory_there(device)
         says = (
@@ -210,6 +216,24 @@ class Examination:
             self.findings.add("memory", more, State.fails)
         else:
             self.findings.add("memory", f"{says}; {in_words(there)} are free")
+
+    def _too_large_unsplit(self) -> str | None:
+        """Why training is not tried, which one process does: it would hold all that a run splits.
+
+        None where it can be tried.
+        """
+        if not is_sharded(self.built.parts.trainer.get("strategy")):
+            return None
+        device = self._training_device
+        whole = {"trainer.strategy": "auto"}
+        needed = count_step(self.config, self.reader.build, device, whole).total
+        there = memory_there(device)
+        if there is None or needed <= there:
+            return None
+        return (
+            f"left out: it would be tried in one process, where a step needs {in_words(needed)}, "
+            f"and {in_words(there)} are free"
+        )
 
     def _trial(self) -> None:
         with self.findings.of("training", self._reword):

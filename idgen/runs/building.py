@@ -24,7 +24,7 @@ def note_parts(parser: ArgumentParser) -> None:
     parser.add_instantiator(build, object, subclasses=True)
 
 
-def build(kind: type, *others: Any, **values: Any) -> Any:
+def build(kind: type, /, *others: Any, **values: Any) -> Any:
     """Builds a part; an error keeps in mind which one it was, the innermost.
 
     Args:

@@ -17,7 +17,7 @@ from idgen.runs.checks import check_nulls, check_parts, check_precision
 from idgen.runs.cli import PartsCLI
 from idgen.runs.monitors import check_monitors
 from idgen.runs.parser import keys_in_errors, one_line_errors
-from idgen.runs.sharding import check_sharding
+from idgen.runs.sharding import check_sharding, is_sharded
 from idgen.runs.stored import plain_config
 from idgen.runs.trainer import check_callbacks, check_trainer_builds, expected_steps
 
@@ -121,6 +121,9 @@ class BuiltRun:
             trainer = check_trainer_builds(parts.trainer)
             check_callbacks(_listed(parts.trainer.callbacks))
             check_sharding(trainer, _listed(parts.trainer.callbacks), parts.model.backbone)
+            if is_sharded(trainer.strategy):
+                device, gathered = trainer.strategy.root_device, trainer.accumulate_grad_batches
+                parts.compile.check(device, gathered, split=True)
             check_monitors(_listed(parts.trainer.callbacks), parts.model)
             parts.model.check_length(expected_steps(trainer, parts.data.steps_per_epoch))
 

@@ -67,7 +67,9 @@ StrategyRegistry.register(
 
 def is_sharded(strategy: Any) -> bool:
     """Whether a trainer's strategy, built or by its name, splits the frozen denoiser."""
-    return strategy == FROZEN_SHARDED or isinstance(strategy, FrozenShardedStrategy)
+    if isinstance(strategy, str):
+        return strategy.lower() == FROZEN_SHARDED  # Lightning takes names in any case
+    return isinstance(strategy, FrozenShardedStrategy)
 
 
 def check_sharding(trainer: L.Trainer, callbacks: Iterable[L.Callback], backbone: Backbone) -> None:

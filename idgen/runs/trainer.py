@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 import lightning as L
@@ -22,6 +23,7 @@ from lightning.pytorch.strategies import (
     FSDPStrategy,
     ModelParallelStrategy,
     Strategy,
+    StrategyRegistry,
 )
 from lightning.pytorch.trainer.states import TrainerFn
 
@@ -95,6 +97,15 @@ def _check_strategy(strategy: Any) -> None:
         raise UserError(
             f"--trainer.strategy: {name} would split what is trained too, which checkpoints hold "
             f"whole; take {FROZEN_SHARDED}, which splits the frozen denoiser alone, or ddp"
+        )
+    known = ["auto", *StrategyRegistry.available_strategies()]
+    if isinstance(strategy, str) and strategy.lower() not in known:
+        named = strategy.lower().replace("-", "_")
+        near = get_close_matches(named, ["auto", "ddp", FROZEN_SHARDED], 1, 0.5)
+        mend = f"did you mean {near[0]!r}?" if near else f"take auto, ddp or {FROZEN_SHARDED}"
+        raise UserError(
+            f"--trainer.strategy: no strategy is called {strategy!r}, and a class is named with "
+            f"its module; {mend}"
         )
 
 

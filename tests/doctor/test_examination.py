@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from jsonargparse import Namespace
 from packaging.requirements import Requirement
 
 from idgen.cli import main
-from idgen.doctor.examination import examine
+from idgen.doctor import examination
+from idgen.doctor.examination import Examination, examine
 from idgen.doctor.finding import Findings, State
+from idgen.doctor.memory import MemoryNeeded
 from idgen.doctor.surroundings import in_words, unmet
+from idgen.runs.sharding import is_sharded
 from tests.workspace import TinyModels, Workspace, make_workspace
 
 BACKBONE = "model.backbone.init_args.source"
@@ -120,6 +124,30 @@ def test_a_set_up_that_works_is_tried(whole: Workspace, capsys: pytest.CaptureFi
     page = " ".join(capsys.readouterr().out.split())
     assert "steps change nothing" in page
     assert "1 thing would fail" in page
+
+
+def test_what_no_process_could_hold_whole_is_not_tried(
+    whole: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process tries the steps, of a model that is split since none can hold all of it."""
+    split = {"trainer.strategy": "frozen_sharded", "trainer.devices": 2}
+    tried: list[None] = []
+    monkeypatch.setattr(Examination, "_trial", lambda _: tried.append(None))
+
+    def counted(
+        config: Namespace, build: Any, device: torch.device, settings: dict[str, Any] | None = None
+    ) -> MemoryNeeded:
+        strategy = (settings or {}).get("trainer.strategy", config.trainer.strategy)
+        return MemoryNeeded(6 if is_sharded(strategy) else 10, 0, 0)
+
+    monkeypatch.setattr(examination, "count_step", counted)
+    for there, settings in ((10, split), (8, split), (10, {})):
+        monkeypatch.setattr(examination, "memory_there", lambda device, there=there: there)
+        findings = said(whole, settings, trial=True)
+        assert not findings.failed
+        left_out = "in one process, where a step needs 10 bytes, and 8 bytes are free"
+        assert any(left_out in line for line in lines(findings, "training")) is (there == 8)
+    assert len(tried) == 2
 
 
 def test_a_rate_that_makes_it_diverge(whole: Workspace) -> None:

@@ -27,6 +27,13 @@ class Parts:
         self.tuning = tuning
 
 
+class Kind:
+    """A part with arguments of the names that `build` has for its own."""
+
+    def __init__(self, kind: str = "", others: int = 0, values: int = 0) -> None:
+        self.given = (kind, others, values)
+
+
 def built(folder: Path, given: dict[str, Any]) -> Any:
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump({"parts": given}))
@@ -95,3 +102,7 @@ def test_an_error_keeps_the_innermost_part_in_mind() -> None:
     assert found is not None
     assert found.kind is LoraTuning
     assert found.values == {"rank": 0}
+
+
+def test_arguments_may_have_any_name() -> None:
+    assert build(Kind, kind="round", others=1, values=2).given == ("round", 1, 2)

@@ -32,6 +32,22 @@ def test_strategies_that_split_what_is_trained_are_refused(strategy: str) -> Non
         check_trainer_values(namespace(strategy=name, accumulate_grad_batches=1))
 
 
+@pytest.mark.parametrize(
+    ("strategy", "mend"),
+    [
+        ("frozen-sharded", r"did you mean 'frozen_sharded'\?$"),
+        ("FrozenShardedStrategy", r"did you mean 'frozen_sharded'\?$"),
+        ("dpp", r"did you mean 'ddp'\?$"),
+        ("zero", "take auto, ddp or frozen_sharded$"),
+    ],
+)
+def test_a_misspelled_name_is_refused_with_the_right_one(strategy: str, mend: str) -> None:
+    with pytest.raises(UserError, match=rf"^--trainer\.strategy: no .*{strategy}'.*; {mend}"):
+        check_trainer_values(namespace(strategy=strategy, accumulate_grad_batches=1))
+    for name in ("auto", "DDP", "ddp_spawn", "Frozen_Sharded"):
+        check_trainer_values(namespace(strategy=name, accumulate_grad_batches=1))
+
+
 def test_it_is_known_by_its_name_and_by_its_class() -> None:
     path = f"{FrozenShardedStrategy.__module__}.{FrozenShardedStrategy.__name__}"
     for strategy in ("frozen_sharded", FrozenShardedStrategy()):
@@ -41,6 +57,7 @@ def test_it_is_known_by_its_name_and_by_its_class() -> None:
         assert made._ddp_kwargs["gradient_as_bucket_view"]
         assert is_sharded(made)
     assert is_sharded("frozen_sharded")
+    assert is_sharded("Frozen_Sharded"), "Lightning takes it too"
     assert not is_sharded("ddp")
     assert not is_sharded(None)
     assert path == "idgen.runs.sharding.FrozenShardedStrategy", "docs/running.md names it"
@@ -68,6 +85,7 @@ def test_the_stored_config_names_it(
             {"model.backbone.init_args.dtype": "nf4"},
             r"--model\.backbone\.init_args\.dtype: weights in nf4 cannot be split .*bfloat16",
         ),
+        ({"compile.when": "always"}, r"--compile\.when: .*split between processes is not compiled"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused_before_work(
