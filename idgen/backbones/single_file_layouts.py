@@ -1,6 +1,7 @@
 """Which family a model in one file is of, told by the names of its weights."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,18 @@ class FileLayout:
     def has(self, header: Header, part: str) -> bool:
         """Whether the file holds a network."""
         return bool(self.of(header, part))
+
+    def stored_in(self, header: Header, part: str) -> str:
+        """What most bytes of a network are in, such as `F16`, as safetensors names it.
+
+        In 8 bits is one of which any weight is: its scales take more bits.
+        """
+        sizes: Counter[str] = Counter()
+        for weight in self.of(header, part):
+            first, end = weight["data_offsets"]
+            sizes[str(weight["dtype"])] += end - first
+        in_bits = [kind for kind in sizes if kind.startswith("F8")]
+        return in_bits[0] if in_bits else max(sizes, key=lambda kind: sizes[kind])
 
     def check(self, header: Header, base: Path, what: str) -> None:
         """Refuses a configuration of another family or size.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from idgen.backbones import StableDiffusionBackbone
 from idgen.backbones.opening import backbone_of
-from idgen.backbones.single_file import is_model_file
+from idgen.backbones.single_file import SingleFile, is_model_file
 from idgen.errors import UserError
 from idgen.importing import uncollected
 from idgen.loaded.bare import BareModel
@@ -22,7 +22,8 @@ class Opening:
 
     Attributes:
         configs: Files over a checkpoint's own config.
-        backbone: Where the backbone of checkpoints and exports is; None for where they say.
+        backbone: Where the backbone of checkpoints and exports is, and whose configuration a model
+            in one file has; None for where they say, and the best-known one.
         token: What [V] becomes for exports; None for what they say.
         reference: A photo to be kept.
         fallback: The backbone of an export that does not say it.
@@ -50,7 +51,7 @@ class Opening:
         note = note_of(path)
         if is_model_file(path):
             self._refuse_reference(name)
-            return BareModel(backbone_of(str(path)), path.stem)
+            return BareModel(backbone_of(SingleFile(str(path), self.backbone)), path.stem)
         if is_export(path) or (note is not None and is_merged(path)):
             self._refuse_reference(name)
             check_drawn(path, note)

@@ -121,7 +121,7 @@ def save_sdxl(folder: Path, **changed: Any) -> Path:
     return folder
 
 
-def save_sd3(folder: Path, **changed: Any) -> Path:
+def save_sd3(folder: Path, widths: tuple[int, int] = (16, 16), **changed: Any) -> Path:
     """Writes a Stable Diffusion 3.5-medium pipeline folder: blocks with a second attention."""
     from diffusers import (
         FlowMatchEulerDiscreteScheduler,
@@ -150,8 +150,8 @@ def save_sd3(folder: Path, **changed: Any) -> Path:
     )
     pipeline = StableDiffusion3Pipeline(
         vae=tiny_vae(shift_factor=0.25),
-        text_encoder=tiny_clip(words),
-        text_encoder_2=tiny_clip(words, hidden_act="gelu"),
+        text_encoder=tiny_clip(words, widths[0]),
+        text_encoder_2=tiny_clip(words, widths[1], hidden_act="gelu"),
         text_encoder_3=tiny_t5(len(long), 48),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
