@@ -427,12 +427,12 @@ class Backbone(nn.Module, ABC):
             raise UserError(
                 f"{parameter}: {width} x {height} is not in whole {what} of {self.source!r}, "
                 f"each {pixels} pixels wide; give multiples of {pixels}, such as "
-                f"{_nearest(width, pixels)} {_nearest(height, pixels)}"
+                f"{_nearest(width, pixels)} x {_nearest(height, pixels)}"
             )
         if longest is not None and max(width, height) > longest:
             raise UserError(
                 f"{parameter}: {width} x {height} is larger than what {self.source!r} has places "
-                f"for; give at most {longest} {longest}"
+                f"for; give at most {longest} x {longest}"
             )
         places = pixels // self.patch
         return self.latent_shape[0], height // places, width // places

@@ -155,6 +155,10 @@ class SingleFile:
 
     def _header(self, parameter: str) -> dict[str, dict[str, Any]]:
         suffix = self.path.suffix.lower()
+        if not self.file.strip():
+            raise UserError(f"{parameter}.file is blank; give the model's file")
+        if self.path.is_dir():
+            raise UserError(f"{parameter}.file: {self.file} is a folder; set source to it itself")
         if suffix != SUFFIX:
             reason = f"is no {SUFFIX} file"
             if suffix in _PICKLES:
@@ -190,9 +194,15 @@ class SingleFile:
             )
         patterns = [*_CONFIGS, *(f"{part}/*{SUFFIX}*" for part in lacking)]
         try:
-            return model_folder(
+            folder = model_folder(
                 name, parameter=f"{parameter}.config", revision=revision, patterns=patterns
             )
+            if not (folder / INDEX).is_file():
+                raise UserError(
+                    f"{parameter}.config: {folder} is no pipeline folder, {INDEX} is missing; give "
+                    "one"
+                )
+            return folder
         except UserError as error:
             if self.config is not None:
                 raise

@@ -71,7 +71,7 @@ class FileLayout:
         Raises:
             UserError: If it does not fit.
         """
-        kind = _read(base / "model_index.json").get("_class_name")
+        kind = _read(base / "model_index.json", what).get("_class_name")
         if kind != self.kind:
             raise UserError(
                 f"{what} is a {self.name}, {base} holds a {kind}; give the configuration of a "
@@ -79,7 +79,7 @@ class FileLayout:
             )
         if "unet" not in self.parts:
             return
-        config = _read(base / "unet" / "config.json")
+        config = _read(base / "unet" / "config.json", what)
         widths = {_size(w, -1) for n, w in header.items() if n.endswith(_WIDTH)}
         channels = _size(header.get(f"{_UNET}input_blocks.0.0.weight", {}), 1)
         for key, found in (("cross_attention_dim", widths), ("in_channels", {channels})):
@@ -229,11 +229,11 @@ def _size(weight: Mapping[str, Any], dimension: int) -> int:
     return int(shape[dimension]) if len(shape) > max(dimension, 0) else 0
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, what: str = "configuration") -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path} ({error}); fetch it again") from error
+        raise UserError(f"{what}: cannot read {path} ({error}); fetch it again") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no settings; fetch it again")
+        raise UserError(f"{what}: {path} holds no settings; fetch it again")
     return content

@@ -135,6 +135,8 @@ def _check(given: argparse.Namespace) -> None:
         raise UserError("--reference-weight says how much of a photo is kept: give --reference too")
     if not given.out.strip():
         raise UserError("--out is blank; name a folder")
+    if given.backbone is not None and not given.backbone.strip():
+        raise UserError("--backbone is blank; name a model, or leave it out")
     if given.like is not None:
         others = {
             "prompts": len(given.words) > 1 or given.prompts is not None,

@@ -256,8 +256,8 @@ def mmdit(state: State) -> State:
         elif stem in outer:
             made[f"{outer[stem]}.{kind}"] = value
         else:
-            _, block, layer = stem.split(".", 2)
-            made[f"joint_blocks.{block}.{dict(_JOINT)[layer]}.{kind}"] = value
+            _, number, layer = stem.split(".", 2)
+            made[f"joint_blocks.{number}.{dict(_JOINT)[layer]}.{kind}"] = value
     return made
 
 
@@ -301,7 +301,7 @@ _FLUX_BLOCK = {
         "proj_out": "linear2",
     },
 }
-_FLUX_JOINED = {
+_FLUX_JOINED: dict[str, dict[str, tuple[str, ...]]] = {
     "transformer_blocks": {
         "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
         "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
@@ -326,7 +326,7 @@ def flux(state: State) -> State:
             value = halves_turned(value) if stem == "norm_out.linear" else value
             made[f"{_FLUX[stem]}.{kind}"] = value
             continue
-        side, block, layer = stem.split(".", 2)
+        side, number, layer = stem.split(".", 2)
         kind = "scale" if ".norm_" in f".{layer}" else kind
-        made[f"{named[side]}.{block}.{_FLUX_BLOCK[side][layer]}.{kind}"] = value
+        made[f"{named[side]}.{number}.{_FLUX_BLOCK[side][layer]}.{kind}"] = value
     return made
