@@ -217,7 +217,8 @@ def load(
     Args:
         path: A checkpoint, a run's folder, files of `idgen export`, or a backbone.
         config: Files over a checkpoint's own config.
-        backbone: Where the backbone is, if it has moved or an export does not say.
+        backbone: Where the backbone is, if it has moved or an export does not say; of a model in
+            one file, whose configuration it has.
         token: What [V] becomes for an export; None for what its card says, else `sks`.
         reference: A photo whose scene and pose are kept.
         reference_weight: How much of it, 1 as much as in training.

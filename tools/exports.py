@@ -22,6 +22,7 @@ import yaml
 from idgen.errors import UserError
 from idgen.export.exported_run import ExportedRun
 from idgen.export.formats import FORMATS
+from idgen.export.trained_views import TrainedViews
 from idgen.export.verification import StandaloneDrawer, job_of, largest_difference
 from idgen.module import PersonalizationModule
 from idgen.runs.freezing import ConfigReader
@@ -95,7 +96,8 @@ def make_run(method: Path, source: str, **settings: Any) -> ExportedRun:
     _move(module)
     noun = module.words.class_noun
     prompts = tuple(prompt.format(noun=noun) for prompt in _PROMPTS)
-    return ExportedRun(module.eval(), 2, prompts, parts.data.cast)
+    views = TrainedViews.of(parts.data, module.backbone)
+    return ExportedRun(module.eval(), 2, prompts, parts.data.cast, views)
 
 
 @torch.no_grad()

@@ -449,28 +449,31 @@ class Backbone(nn.Module, ABC):
         """Pixels on a side of its largest pictures; None where nothing bounds them."""
         return None if self.most_patches is None else self.most_patches * self.unit
 
-    def latent_shape_of(self, width: int, height: int) -> tuple[int, int, int]:
+    def latent_shape_of(
+        self, width: int, height: int, parameter: str = "Sampler.size"
+    ) -> tuple[int, int, int]:
         """(C, h, w) of the latents of a picture of another size than the backbone's own.
 
         Args:
             width: In pixels.
             height: In pixels.
+            parameter: What set the size, for the error.
 
         Raises:
-            UserError: If it cannot draw in that size.
+            UserError: If it takes no pictures of that size.
         """
         pixels, longest = self.unit, self.longest_side
         what = "latents" if self.patch == 1 else "patches"
         if min(width, height) < pixels or width % pixels or height % pixels:
             raise UserError(
-                f"Sampler.size: {width} x {height} is not in whole {what} of {self.source!r}, "
+                f"{parameter}: {width} x {height} is not in whole {what} of {self.source!r}, "
                 f"each {pixels} pixels wide; give multiples of {pixels}, such as "
-                f"{_nearest(width, pixels)} {_nearest(height, pixels)}"
+                f"{_nearest(width, pixels)} x {_nearest(height, pixels)}"
             )
         if longest is not None and max(width, height) > longest:
             raise UserError(
-                f"Sampler.size: {width} x {height} is larger than what {self.source!r} has places "
-                f"for; give at most {longest} {longest}"
+                f"{parameter}: {width} x {height} is larger than what {self.source!r} has places "
+                f"for; give at most {longest} x {longest}"
             )
         places = pixels // self.patch
         return self.latent_shape[0], height // places, width // places

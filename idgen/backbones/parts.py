@@ -68,6 +68,12 @@ class PipelineFolder:
         self._networks = dict(networks)
         self._named_loras: set[Path] = set()
         self._file = single_file(source)
+        if self._file is not None and variant is not None:
+            raise UserError(
+                f"{parameter.removesuffix('source')}variant: {variant!r} is of the files of a "
+                f"pipeline folder; {self._file.file} is a model in one file, of which there is no "
+                "other: leave variant out, or set it to null"
+            )
         self.folder = configuration_folder(source, revision, parameter, _CONFIGS)
         self.source = str(source if self._file is None else self.folder)
         self._check_parts((*networks, *others))

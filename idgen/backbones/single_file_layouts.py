@@ -1,6 +1,7 @@
 """Which family a model in one file is of, told by the names of its weights."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,18 @@ class FileLayout:
         """Whether the file holds a network."""
         return bool(self.of(header, part))
 
+    def stored_in(self, header: Header, part: str) -> str:
+        """What most bytes of a network are in, such as `F16`, as safetensors names it.
+
+        In 8 bits is one of which any weight is: its scales take more bits.
+        """
+        sizes: Counter[str] = Counter()
+        for weight in self.of(header, part):
+            first, end = weight["data_offsets"]
+            sizes[str(weight["dtype"])] += end - first
+        in_bits = [kind for kind in sizes if kind.startswith("F8")]
+        return in_bits[0] if in_bits else max(sizes, key=lambda kind: sizes[kind])
+
     def check(self, header: Header, base: Path, what: str) -> None:
         """Refuses a configuration of another family or size.
 
@@ -58,7 +71,7 @@ class FileLayout:
         Raises:
             UserError: If it does not fit.
         """
-        kind = _read(base / "model_index.json").get("_class_name")
+        kind = _read(base / "model_index.json", what).get("_class_name")
         if kind != self.kind:
             raise UserError(
                 f"{what} is a {self.name}, {base} holds a {kind}; give the configuration of a "
@@ -66,7 +79,7 @@ class FileLayout:
             )
         if "unet" not in self.parts:
             return
-        config = _read(base / "unet" / "config.json")
+        config = _read(base / "unet" / "config.json", what)
         widths = {_size(w, -1) for n, w in header.items() if n.endswith(_WIDTH)}
         channels = _size(header.get(f"{_UNET}input_blocks.0.0.weight", {}), 1)
         for key, found in (("cross_attention_dim", widths), ("in_channels", {channels})):
@@ -216,11 +229,11 @@ def _size(weight: Mapping[str, Any], dimension: int) -> int:
     return int(shape[dimension]) if len(shape) > max(dimension, 0) else 0
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, what: str = "configuration") -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path} ({error}); fetch it again") from error
+        raise UserError(f"{what}: cannot read {path} ({error}); fetch it again") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no settings; fetch it again")
+        raise UserError(f"{what}: {path} holds no settings; fetch it again")
     return content

@@ -1,6 +1,7 @@
 """`idgen export`: a checkpoint as files that other tools load."""
 
 import argparse
+import re
 import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -197,10 +198,16 @@ _OPTIONS = {
 _BASE = "--model.backbone.init_args.source"
 
 
+# Of a model in one file, whose configuration has no option here.
+_CONFIG = re.compile(r"set source\.(file|config) to .*")
+
+
 def _in_own_words(text: str) -> str:
     """An error with the option that was typed in place of the key at its head."""
     if text.startswith(_BASE):
         said = text.removeprefix(_BASE)
+        if _CONFIG.search(said):
+            return f"--base{_CONFIG.sub('give the pipeline folder that idgen made of it', said)}"
         return f"--base{said}; say with --base where the base model is now"
     key = next((key for key in _OPTIONS if text.startswith(key)), None)
     return text if key is None else f"{_OPTIONS[key]}{text.removeprefix(key)}"

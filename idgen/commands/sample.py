@@ -1,6 +1,7 @@
 """`idgen sample`: prompts drawn by a checkpoint, an export or a backbone, or by several."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,7 +72,10 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         "--reference-weight", type=float, help="how much of it, 1 as in training (1)"
     )
     parser.add_argument(
-        "--backbone", metavar="MODEL", help="where the backbone of checkpoints and exports is now"
+        "--backbone",
+        metavar="MODEL",
+        help="where the backbone of checkpoints and exports is now; for a model in one file, a "
+        "pipeline folder or hub id of its layout, for configuration and tokenizers",
     )
     parser.add_argument(
         "--token", help="what [V] becomes for an export (what its card says, else sks)"
@@ -131,6 +135,8 @@ def _check(given: argparse.Namespace) -> None:
         raise UserError("--reference-weight says how much of a photo is kept: give --reference too")
     if not given.out.strip():
         raise UserError("--out is blank; name a folder")
+    if given.backbone is not None and not given.backbone.strip():
+        raise UserError("--backbone is blank; name a model, or leave it out")
     if given.like is not None:
         others = {
             "prompts": len(given.words) > 1 or given.prompts is not None,
@@ -200,6 +206,7 @@ _OPTIONS = {
     "--model.sampler.init_args.solver": "--solver",
     "--model.sampler.init_args.size": "--size",
     "--model.backbone.init_args.source": "--backbone",
+    "StableDiffusionBackbone.source.config": "--backbone",
     "StableDiffusionBackbone.source": "--backbone",
     "StableDiffusion3Backbone.source": "--backbone",
     "SDXLBackbone.source": "--backbone",
@@ -216,7 +223,12 @@ _OPTIONS = {
 }
 
 
+# Of a model in one file, whose configuration has no key of its own here.
+_CONFIG = re.compile(r"set (source\.file to it and )?source\.config to")
+
+
 def _in_own_words(text: str) -> str:
-    """An error with the option that was typed in place of the key at its head."""
+    """An error with the options that can be typed in place of keys of a config."""
     key = next((key for key in _OPTIONS if text.startswith(key)), None)
-    return text if key is None else f"{_OPTIONS[key]}{text.removeprefix(key)}"
+    said = text if key is None else f"{_OPTIONS[key]}{text.removeprefix(key)}"
+    return _CONFIG.sub("give --backbone", said)

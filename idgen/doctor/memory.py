@@ -52,7 +52,7 @@ def largest_latents(data: SubjectDataModule) -> tuple[int, int, int]:
     """(C, h, w) of the photos' largest views; a UserError if photos or sizes cannot be used."""
     sizes = [data.preparation.view_size(photo, data.backbone) for photo in data.photos]
     height, width = max(sizes, key=lambda size: size.height * size.width)
-    return data.backbone.latent_shape_of(width, height)
+    return data.backbone.latent_shape_of(width, height, "preparation.resolution")
 
 
 def memory_needed(

@@ -18,6 +18,7 @@ from idgen.data.cast import Cast
 from idgen.errors import UserError
 from idgen.export.kohya_names import KOHYA_FAMILIES
 from idgen.export.recipe import Recipe
+from idgen.export.trained_views import TrainedViews
 from idgen.export.updates import TrainedParts
 from idgen.models.decoupling import PhotoFeatures
 from idgen.module import PersonalizationModule
@@ -48,6 +49,7 @@ class ExportedRun:
         step: Steps that it was trained for.
         prompts: With [V] in them; the first is drawn to compare.
         cast: Who is named in prompts.
+        views: The sizes of what it was trained on.
         seed: Of the drawings.
         reference: A photo that the prompts keep; None for prompts alone.
     """
@@ -56,6 +58,7 @@ class ExportedRun:
     step: int
     prompts: tuple[str, ...]
     cast: Cast
+    views: TrainedViews
     seed: int = 0
     reference: Reference | None = None
 
@@ -250,7 +253,7 @@ def check_family(module: PersonalizationModule, name: str) -> None:
 
     Raises:
         UserError: If it does not: of families beside Stable Diffusion 1.x and 2.x, LoRA alone is
-            made, for diffusers where it has a loader, as kohya's files where it reads these.
+            made, for diffusers where it has a loader, as kohya's files where their names are known.
     """
     backbone: Any = module.backbone
     if isinstance(backbone, StableDiffusionBackbone):
@@ -262,9 +265,9 @@ def check_family(module: PersonalizationModule, name: str) -> None:
         )
     if name == "kohya" and backbone.pipeline.kind not in KOHYA_FAMILIES:
         raise UserError(
-            f"CKPT: its backbone is a {kind}; --format kohya is for Stable Diffusion 1.x, 2.x, XL "
-            "and FLUX.1, since diffusers reads no kohya file of others, so that none could be "
-            "compared; take --format diffusers"
+            f"CKPT: its backbone is a {kind}; --format kohya writes files for Stable Diffusion "
+            "1.x, 2.x, XL and FLUX.1 alone: of others idgen knows no names of kohya's that it "
+            "could compare; take --format diffusers"
         )
     if name not in ("diffusers", "kohya"):
         raise UserError(

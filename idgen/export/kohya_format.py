@@ -20,8 +20,6 @@ from idgen.loaded.export_note import KEY as NOTE
 from idgen.module import PersonalizationModule
 from idgen.processes import Prediction, VariancePreserving
 
-_SD2_WIDTH = 1024
-
 
 class KohyaFormat:
     """LoRA under the names of kohya's sd-scripts; a learnt token in a file for `embeddings/`.
@@ -96,11 +94,11 @@ def metadata(
     process = backbone.process
     predicts = process.prediction if isinstance(process, VariancePreserving) else None
     is_v = predicts is Prediction.v_prediction
-    is_two = not family.architecture and backbone.features.width == _SD2_WIDTH
-    version = "sd_v2" if is_two else family.version
-    architecture = family.architecture or _architecture(is_two, is_v)
+    config = backbone.pipeline.config(backbone.denoiser_part)
+    architecture = family.architecture(config, is_v)
+    is_two = architecture.startswith("stable-diffusion-v2")
     triggers = run.triggers(run.word)
-    size = backbone.resolution
+    side = run.views.side
     ranks = {update.rank for update in updates}
     alphas = {update.alpha for update in updates}
     base = run.base or Path(backbone.source).name
@@ -110,7 +108,7 @@ def metadata(
     )
     of_noise = {"modelspec.prediction_type": "v" if is_v else "epsilon"} if predicts else {}
     return {
-        "ss_base_model_version": version,
+        "ss_base_model_version": "sd_v2" if is_two else family.version,
         "ss_sd_model_name": base,
         "ss_v2": str(is_two),
         "ss_v_parameterization": str(is_v),
@@ -118,7 +116,7 @@ def metadata(
         "ss_network_dim": str(ranks.pop()) if len(ranks) == 1 else "Dynamic",
         "ss_network_alpha": str(alphas.pop()) if len(alphas) == 1 else "Dynamic",
         "ss_output_name": run.name,
-        "ss_resolution": f"({size}, {size})",
+        **run.views.as_kohya_has_them(),
         "ss_steps": str(run.step),
         "ss_max_train_steps": str(run.step),
         "ss_seed": str(module.seed),
@@ -129,14 +127,9 @@ def metadata(
         "modelspec.architecture": f"{architecture}/lora",
         "modelspec.implementation": "diffusers",
         "modelspec.title": run.name,
-        "modelspec.resolution": f"{size}x{size}",
+        "modelspec.resolution": f"{side}x{side}",
         **of_noise,
         "modelspec.trigger_phrase": ", ".join(triggers),
         "modelspec.description": comment,
         "modelspec.hash_sha256": f"0x{weights_digest(state)}",
     }
-
-
-def _architecture(is_two: bool, is_v: bool) -> str:
-    """Of Stable Diffusion 1.x and 2.x, which diffusers' class does not tell apart."""
-    return f"stable-diffusion-v2-{'768-v' if is_v else '512'}" if is_two else "stable-diffusion-v1"

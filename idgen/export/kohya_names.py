@@ -21,14 +21,15 @@ class KohyaFamily:
         text: How names of layers begin, by the text encoders' folders.
         network: The module of sd-scripts that trains it.
         version: `ss_base_model_version`.
-        architecture: Of ModelSpec, without `/lora`.
+        architecture: Of ModelSpec, without `/lora`, by the denoiser's configuration and whether it
+            predicts v.
     """
 
     denoiser: Callable[[Updates, Config], Updates]
     text: Mapping[str, str]
     network: str
     version: str
-    architecture: str
+    architecture: Callable[[Config, bool], str]
 
     def named(self, networks: Mapping[str, Updates], part: str, config: Config) -> Updates:
         """All updates under kohya's names, dots as underscores.
@@ -194,23 +195,40 @@ def joined_update(name: str, parts: Sequence[tuple[LowRankUpdate | None, int]]) 
     return LowRankUpdate(name, down, up, alpha * len(parts))
 
 
+_SD2_WIDTH = 1024
+
+
+def _sd_architecture(config: Config, predicts_v: bool) -> str:
+    if config.get("cross_attention_dim") != _SD2_WIDTH:
+        return "stable-diffusion-v1"
+    return f"stable-diffusion-v2-{'768-v' if predicts_v else '512'}"
+
+
+def _sdxl_architecture(config: Config, predicts_v: bool) -> str:
+    return "stable-diffusion-xl-v1-base"
+
+
+def _flux_architecture(config: Config, predicts_v: bool) -> str:
+    return "flux-1-dev" if config.get("guidance_embeds") else "flux-1-schnell"
+
+
 KOHYA_FAMILIES: Mapping[str, KohyaFamily] = {
     "StableDiffusionPipeline": KohyaFamily(
-        _as_in_diffusers, {"text_encoder": "lora_te_"}, "networks.lora", "sd_v1", ""
+        _as_in_diffusers, {"text_encoder": "lora_te_"}, "networks.lora", "sd_v1", _sd_architecture
     ),
     "StableDiffusionXLPipeline": KohyaFamily(
         _through_numbered,
         {"text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"},
         "networks.lora",
         "sdxl_base_v1-0",
-        "stable-diffusion-xl-v1-base",
+        _sdxl_architecture,
     ),
     "FluxPipeline": KohyaFamily(
         _joined_layers,
         {"text_encoder": "lora_te1_"},
         "networks.lora_flux",
         "flux1",
-        "flux-1-dev",
+        _flux_architecture,
     ),
 }
-"""By diffusers' class of the pipeline: those of which diffusers reads kohya's files back."""
+"""By diffusers' class of the pipeline: those of which kohya's files are written."""

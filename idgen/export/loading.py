@@ -8,6 +8,7 @@ import torch
 from idgen.errors import UserError
 from idgen.export.exported_run import ExportedRun, Reference, check_family
 from idgen.export.format import ExportFormat
+from idgen.export.trained_views import TrainedViews
 from idgen.loaded.checkpoint import CheckpointModel
 from idgen.loaded.exported import is_export, is_merged
 from idgen.loaded.model import Reference as Photo
@@ -90,4 +91,5 @@ def load_run(model: CheckpointModel, wanted: Wanted, device: torch.device) -> Ex
         assert data.reference_features is not None
         reference = Reference(data.reference_features, data.reference_weight)
     step, seed = model.stored.step, data.drawing_seed
-    return ExportedRun(module, step, model.prompts, data.cast, seed, reference)
+    views = TrainedViews.of(data, module.backbone)
+    return ExportedRun(module, step, model.prompts, data.cast, views, seed, reference)

@@ -1,15 +1,21 @@
 """A backbone that nothing was trained into, ready to draw."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from idgen.backbones.backbone import Backbone
+from idgen.errors import UserError
 from idgen.loaded.model import LoadedModel, ModelRecord
 from idgen.models.conditioning import Conditioning, TextOnly
 from idgen.placeholders import without_names
 from idgen.sampling import Sampler
 from idgen.sources import is_mini_backbone
+
+_SOURCE = re.compile(r"^\w+Backbone\.source: ")
 
 
 class BareModel(LoadedModel):
@@ -40,12 +46,23 @@ class BareModel(LoadedModel):
 
     def check(self) -> None:
         """Checks that the weights are there."""
-        self.backbone.check()
+        with named_itself():
+            self.backbone.check()
 
     def load(self, device: torch.device) -> None:
         """Loads the backbone."""
-        self.backbone.load()
+        with named_itself():
+            self.backbone.load()
         self.backbone.eval().to(device)
+
+
+@contextmanager
+def named_itself() -> Iterator[None]:
+    """Leaves out the parameter in front of errors: the model was named, and no setting of it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(_SOURCE.sub("", str(error))) from error
 
 
 def absolute_source(source: str) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from idgen.backbones import StableDiffusionBackbone
 from idgen.backbones.opening import backbone_of
-from idgen.backbones.single_file import is_model_file
+from idgen.backbones.single_file import SingleFile, Source, is_model_file
 from idgen.errors import UserError
 from idgen.importing import uncollected
-from idgen.loaded.bare import BareModel
+from idgen.loaded.bare import BareModel, named_itself
 from idgen.loaded.export_note import base_of, note_of
 from idgen.loaded.exported import ExportedModel, check_drawn, is_export, is_merged
 from idgen.loaded.model import LoadedModel, Reference
@@ -22,7 +22,8 @@ class Opening:
 
     Attributes:
         configs: Files over a checkpoint's own config.
-        backbone: Where the backbone of checkpoints and exports is; None for where they say.
+        backbone: Where the backbone of checkpoints and exports is, and whose configuration a model
+            in one file has; None for where they say, and the best-known one.
         token: What [V] becomes for exports; None for what they say.
         reference: A photo to be kept.
         fallback: The backbone of an export that does not say it.
@@ -48,9 +49,10 @@ class Opening:
         if (last := last_checkpoint(path)) is not None:
             return self._checkpoint(str(last))
         note = note_of(path)
-        if is_model_file(path):
+        # One that is gone may have been converted before.
+        if is_model_file(path) or (path.suffix.lower() == ".safetensors" and not path.exists()):
             self._refuse_reference(name)
-            return BareModel(backbone_of(str(path)), path.stem)
+            return _bare(SingleFile(str(path), self.backbone), path.stem)
         if is_export(path) or (note is not None and is_merged(path)):
             self._refuse_reference(name)
             check_drawn(path, note)
@@ -61,7 +63,7 @@ class Opening:
         is_pipeline = path.is_dir() or is_mini_backbone(name)
         if is_pipeline or (not path.exists() and _may_be_on_the_hub(name)):
             self._refuse_reference(name)
-            return BareModel(backbone_of(name), path.name or name)
+            return _bare(name, path.name or name)
         return self._checkpoint(name)
 
     def _checkpoint(self, path: str) -> LoadedModel:
@@ -77,6 +79,11 @@ class Opening:
                 f"--reference: {name} is no checkpoint of idgen fit, and cannot keep a photo's "
                 "scene; leave it out"
             )
+
+
+def _bare(source: Source, name: str) -> BareModel:
+    with named_itself():
+        return BareModel(backbone_of(source), name)
 
 
 def _base(name: str, source: str) -> StableDiffusionBackbone:

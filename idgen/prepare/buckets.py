@@ -45,7 +45,9 @@ class AspectBuckets:
             UserError: If there is one.
         """
         if not 1 <= self.max_aspect < math.inf:
-            raise UserError(f"{_KEY}.max_aspect: {self.max_aspect} is not 1 or more; give 2, say")
+            raise UserError(
+                f"{_KEY}.max_aspect: {self.max_aspect} is no number from 1 on; give 2, say"
+            )
         if self.step is not None and self.step < 1:
             raise UserError(f"{_KEY}.step: {self.step} is not 1 or more; leave it out, or give 64")
 

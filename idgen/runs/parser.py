@@ -17,6 +17,7 @@ from idgen.errors import UserError
 from idgen.runs.building import mark, part_of
 from idgen.runs.keys import with_key
 from idgen.runs.parts import configurable_parts, nearest_class
+from idgen.runs.plain_errors import said_plainly
 from idgen.runs.reading import (
     check_config,
     check_options,
@@ -116,9 +117,28 @@ class OneLineParser(LightningArgumentParser):
         own = next((c for c in _causes(ex) if isinstance(c, UserError)), None) if ex else None
         if own is not None:
             raise own
+        if (plain := said_plainly(_shorten(message), self._hint_of)) is not None:
+            raise UserError(f"{self._file_of(plain.key)}{plain}") from ex
         raise UserError(
             self._place(message) + _shorten(message) + self._suggestion(message)
         ) from ex
+
+    def _hint_of(self, key: str) -> Any:
+        """The type of a key at the top of this parser."""
+        for parser in (self, *self.commands):
+            for action in parser._actions:
+                if action.dest == key:
+                    return getattr(action, "_typehint", None)
+        return None
+
+    def _file_of(self, key: str) -> str:
+        """The config file that has a key, where one alone has it and no option gives it."""
+        plain = _plain(key)
+        if any(_plain(option).startswith(plain) for option in self._options):
+            return ""
+        keys_of = {f: k for parser in (self, *self.commands) for f, k in parser._keys_of.items()}
+        found = [f for f, keys in keys_of.items() if f".{plain}" in set(map(_plain, keys))]
+        return f"{found[0]}: " if len(found) == 1 else ""
 
     def _place(self, message: str) -> str:
         """The config file that has the key which an error is about, where one alone has it."""
@@ -166,6 +186,11 @@ def _whole_numbers_first(hint: Any) -> Any:
     if kinds.index(int) < kinds.index(float):
         return hint
     return Union[tuple(sorted(kinds, key=lambda kind: kind is not int))]  # noqa: UP007
+
+
+def _plain(key: str) -> str:
+    """A key as it may be written too: without `init_args`."""
+    return key.replace(".init_args", "")
 
 
 def _keys_in(config: Any, key: str = "") -> Iterator[str]:

@@ -184,6 +184,8 @@ def test_sizes_that_are_no_whole_patches_are_refused(
     backbone = family.open(folders[family.name])
     with pytest.raises(UserError, match=r"Sampler\.size: 15 x 16 .* give multiples of"):
         Sampler(size=(15, 16)).check(backbone)
+    with pytest.raises(UserError, match=r"^preparation\.resolution: 15 x 16"):
+        backbone.latent_shape_of(15, 16, "preparation.resolution")
 
 
 @pytest.mark.parametrize(("name", "most"), [("sd35_medium", 32), ("z_image", 128)])
@@ -193,7 +195,7 @@ def test_pictures_larger_than_there_are_places_for_are_refused(
     [family] = [family for family in FAMILIES if family.name == name]
     backbone = family.open(folders[name])
     assert backbone.latent_shape_of(most, 16)[1:] == (8, most // 2)
-    with pytest.raises(UserError, match=rf"Sampler\.size: .* give at most {most} {most}"):
+    with pytest.raises(UserError, match=rf"Sampler\.size: .* give at most {most} x {most}"):
         Sampler(size=(16, most + 4)).check(backbone)
     assert view_sizes(most, None, backbone) == ((most, most),)
     with pytest.raises(UserError, match=rf"preparation\.resolution: .* has places for {most};"):

@@ -3,26 +3,46 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from idgen.backbones import SDXLBackbone, SingleFile, StableDiffusionBackbone
+from idgen.backbones import (
+    FluxBackbone,
+    SDXLBackbone,
+    SingleFile,
+    StableDiffusion3Backbone,
+    StableDiffusionBackbone,
+)
 from idgen.backbones.opening import backbone_of
 from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.single_file import Source
 from idgen.cli import main
 from idgen.errors import UserError
+from idgen.locks import locked
 from idgen.models.conditioning import TextOnly
 from idgen.processes import Prediction, VariancePreserving
 from idgen.sampling import DrawingRequest, Sampler
 from tests.backbones.original_names import save_single_file
-from tests.backbones.tiny_families import save_sdxl
+from tests.backbones.tiny_families import save_flux, save_sd3, save_sdxl
 from tests.workspace import TinyModels, make_workspace
 
 CPU = torch.device("cpu")
-KINDS = {"sd1": StableDiffusionBackbone, "sdxl": SDXLBackbone}
+KINDS: dict[str, Any] = {
+    "sd1": StableDiffusionBackbone,
+    "sdxl": SDXLBackbone,
+    "sd2": StableDiffusionBackbone,
+    "sd3": StableDiffusion3Backbone,
+    "dev": FluxBackbone,
+    "schnell": FluxBackbone,
+}
+OF_LENGTH: dict[str, dict[str, Any]] = {
+    "sd3": {"t5_tokens": 12},
+    "dev": {"t5_tokens": 12, "resolution": 16},
+    "schnell": {"t5_tokens": 12, "resolution": 16},
+}
 every = pytest.mark.parametrize("name", KINDS)
 
 
@@ -35,7 +55,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def folders(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Pipeline folders; not to be changed."""
-    return {"sd1": tiny_pipeline, "sdxl": save_sdxl(tmp_path_factory.mktemp("xl") / "sdxl")}
+    made = tmp_path_factory.mktemp("folders")
+    return {
+        "sd1": tiny_pipeline,
+        "sdxl": save_sdxl(made / "sdxl"),
+        "sd2": tiny_pipeline,
+        # Diffusers tells its two CLIPs in a file apart by their widths.
+        "sd3": save_sd3(made / "sd3", (12, 20)),
+        "dev": save_flux(made / "dev"),
+        "schnell": save_flux(made / "schnell", guided=False),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +72,21 @@ def written(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
     """A folder of the same models in one file each; not to be changed."""
     made = tmp_path_factory.mktemp("files")
     for name, folder in folders.items():
-        save_single_file(folder, made / f"{name}.safetensors")
+        save_single_file(folder, made / f"{name}.safetensors", open_clip=name == "sd2")
     return made
+
+
+@pytest.fixture(autouse=True)
+def narrow_flux(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Diffusers' reader of FLUX.1 knows the published width alone: the tiny one takes its place."""
+    from diffusers.loaders import single_file_utils
+
+    code = single_file_utils.convert_flux_transformer_checkpoint_to_diffusers.__code__
+    assert 3072 in code.co_consts
+    narrow = code.replace(co_consts=tuple(64 if c == 3072 else c for c in code.co_consts))
+    monkeypatch.setattr(
+        single_file_utils.convert_flux_transformer_checkpoint_to_diffusers, "__code__", narrow
+    )
 
 
 @pytest.fixture
@@ -66,7 +108,7 @@ def drawn(backbone: PipelineBackbone) -> torch.Tensor:
 
 
 def open_file(name: str, file: Path, config: Path) -> PipelineBackbone:
-    backbone = KINDS[name](SingleFile(str(file), str(config)))
+    backbone = KINDS[name](SingleFile(str(file), str(config)), **OF_LENGTH.get(name, {}))
     assert isinstance(backbone, PipelineBackbone)
     return backbone
 
@@ -76,7 +118,8 @@ def test_a_file_is_drawn_with_as_the_folder_is(
     name: str, folders: dict[str, Path], files: dict[str, Path], tmp_path: Path
 ) -> None:
     config = configuration(folders[name], tmp_path / "config")
-    backbone, other = open_file(name, files[name], config), KINDS[name](str(folders[name]))
+    backbone = open_file(name, files[name], config)
+    other = KINDS[name](str(folders[name]), **OF_LENGTH.get(name, {}))
     backbone.load()
     other.load()
     expected = other.state_dict()
@@ -108,7 +151,8 @@ def test_it_is_converted_once_and_known_by_its_content(
     save_file(changed, moved)
     assert open_file(name, moved, config).identity != identity
     # The folder is a pipeline folder like any other.
-    assert torch.equal(drawn(backbone_of(first.source)), drawn(first))
+    folder = KINDS[name](first.source, **OF_LENGTH.get(name, {}))
+    assert torch.equal(drawn(folder), drawn(first))
 
 
 def test_a_second_start_converts_nothing(
@@ -130,6 +174,102 @@ def test_half_precision_stays_half(
     backbone.check()
     for path in Path(backbone.source).rglob("*.safetensors"):
         assert {value.dtype for value in load_file(path).values()} == {dtype}
+
+
+def types_in(folder: str, part: str) -> set[torch.dtype]:
+    [path] = Path(folder, part).glob("*.safetensors")
+    return {value.dtype for value in load_file(path).values()}
+
+
+@pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3", "dev"])
+def test_each_network_is_in_what_most_of_it_is_in(
+    name: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    types = {"dtype": torch.float16, "vae": torch.float32, "text_encoder": torch.bfloat16}
+    file = save_single_file(folders[name], tmp_path / "mixed.safetensors", **types)
+    state = load_file(file)
+    # A few weights in another type, of the denoiser and of the autoencoder, decide nothing.
+    for head, other in (("model.diffusion_model.", torch.float32), ("first_", torch.float16)):
+        names = [n for n in state if n.startswith(head) and n.endswith(".bias")]
+        state |= {n: state[n].to(other) for n in names[:3]}
+    save_file(state, file)
+    backbone = open_file(name, file, configuration(folders[name], tmp_path / "config"))
+    backbone.check()
+    denoiser = backbone.denoiser_part
+    assert types_in(backbone.source, denoiser) == {torch.float16}
+    assert types_in(backbone.source, "vae") == {torch.float32}
+    assert types_in(backbone.source, "text_encoder") == {torch.bfloat16}
+    vae = load_file(next(Path(backbone.source, "vae").glob("*.safetensors")))
+    [plain] = (folders[name] / "vae").glob("*.safetensors")
+    same = [torch.equal(value, vae[key]) for key, value in load_file(plain).items()]
+    assert same.count(False) <= 3, "a float32 autoencoder is not rounded"
+
+
+def test_weights_in_8_bits_are_refused_by_the_networks_name(
+    folders: dict[str, Path], files: dict[str, Path]
+) -> None:
+    state = load_file(files["sd1"])
+    name = "cond_stage_model.transformer.text_model.final_layer_norm.weight"
+    save_file({**state, name: state[name].to(torch.float8_e4m3fn)}, files["sd1"])
+    with pytest.raises(UserError, match="holds its text_encoder in F8_E4M3; take the file in"):
+        open_file("sd1", files["sd1"], folders["sd1"]).check()
+
+
+def test_what_killed_processes_left_is_removed_and_what_others_write_is_not(
+    cache: Path, folders: dict[str, Path], files: dict[str, Path]
+) -> None:
+    first = open_file("sd1", files["sd1"], folders["sd1"])
+    place = Path(first.source).parent
+    stale = [cache / "single_files" / ".tmp-1" / "a", Path(first.source) / ".tmp-2"]
+    for folder in stale:
+        folder.mkdir(parents=True)
+        (folder / "half.safetensors").write_bytes(b"")
+    (Path(first.source) / ".tmp-3").write_bytes(b"")
+    first.check()
+    assert not list(Path(first.source).glob(".tmp-*"))
+    stale[1].mkdir()
+    with locked(place / ".lock"):
+        # Another process is at work in there.
+        open_file("sdxl", files["sdxl"], folders["sdxl"])
+        assert stale[1].is_dir()
+    open_file("sd3", files["sd3"], folders["sd3"])
+    assert not list((cache / "single_files").rglob(".tmp-*"))
+
+
+def test_a_file_that_is_gone_is_what_was_made_of_it(
+    folders: dict[str, Path],
+    files: dict[str, Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = configuration(folders["sd1"], tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
+    relative = files["sd1"].relative_to(tmp_path)
+    first = open_file("sd1", relative, Path("config"))
+    files["sd1"].rename(tmp_path / "moved")
+    # What is half made is no model.
+    assert "there is no file" in refused(SingleFile(str(relative), "config"))
+    (tmp_path / "moved").rename(files["sd1"])
+    identity = first.identity
+    files["sd1"].unlink()
+    shutil.rmtree(config)
+    monkeypatch.chdir(tmp_path.parent)
+    again = open_file("sd1", files["sd1"], config)
+    assert again.source == first.source
+    assert again.identity == identity
+    said = [r.getMessage() for r in caplog.records if "is gone" in r.getMessage()]
+    assert said == [f"{files['sd1']} is gone; what was made of it is taken: {first.source}"]
+    # Of another configuration nothing was made.
+    assert "there is no file" in refused(SingleFile(str(files["sd1"]), str(folders["sd1"])))
+    (Path(first.source) / ".converted").unlink()
+    assert "there is no file" in refused(SingleFile(str(files["sd1"]), str(config)))
+
+
+def test_a_variant_is_of_folders(folders: dict[str, Path], files: dict[str, Path]) -> None:
+    source = SingleFile(str(files["sd1"]), str(folders["sd1"]))
+    with pytest.raises(UserError, match=r"^StableDiffusionBackbone\.variant: 'fp16' .*null"):
+        StableDiffusionBackbone(source, variant="fp16")
 
 
 def test_an_interrupted_conversion_is_done_again(
@@ -190,7 +330,13 @@ def test_the_command_line_trains_on_a_file_and_draws(
     capsys.readouterr()
     no = f"--out={tmp_path / 'no'}"
     assert main(["sample", str(files["sd1"]), *prompt, no]) == 2
-    assert "holds no configuration and no tokenizer" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "holds no configuration and no tokenizer" in said
+    assert "give --backbone a pipeline folder of a Stable Diffusion 1.x" in said
+    assert "Backbone.source" not in said
+    config, bare = f"--backbone={folders['sd1']}", f"--out={tmp_path / 'bare'}"
+    assert main(["sample", str(files["sd1"]), *prompt, bare, config]) == 0
+    assert len(list((tmp_path / "bare" / "images").rglob("*.png"))) == 1
     # A file's path is a value, and no file of settings.
     for options in ([f"{key}.source={files['sd1']}"], [f"{key}.source={tmp_path / 'gone'}"]):
         assert workspace.fit(*options) == 2
@@ -199,6 +345,20 @@ def test_the_command_line_trains_on_a_file_and_draws(
         assert "holds no configuration and no tokenizer" in said or "gone" in said
     assert main(["sample", str(workspace.last), *prompt, no, f"--backbone={files['sd1']}"]) == 2
     assert "holds no configuration and no tokenizer" in capsys.readouterr().err
+    # It is drawn with, though the file is gone, and not with another in its place.
+    kept = files["sd1"].rename(tmp_path / "kept.safetensors")
+    assert main(["sample", str(workspace.last), *prompt, f"--out={tmp_path / 'gone'}"]) == 0
+    pictures = [next((tmp_path / o / "images").rglob("*.png")) for o in ("of-last.ckpt", "gone")]
+    assert len({path.read_bytes() for path in pictures}) == 1
+    state = load_file(kept)
+    save_file({**state, name_of(state): state[name_of(state)] + 1}, files["sd1"])
+    capsys.readouterr()
+    assert main(["sample", str(workspace.last), *prompt, no]) == 2
+    assert "have changed since" in (said := capsys.readouterr().err) or "differ from" in said
+
+
+def name_of(state: dict[str, torch.Tensor]) -> str:
+    return next(iter(state))
 
 
 def test_weights_of_another_folder_are_another_model(

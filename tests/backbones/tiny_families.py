@@ -121,12 +121,15 @@ def save_sdxl(folder: Path, **changed: Any) -> Path:
     return folder
 
 
-def save_sd3(folder: Path, wide: bool = False, **changed: Any) -> Path:
+def save_sd3(
+    folder: Path, wide: bool = False, widths: tuple[int, int] | None = None, **changed: Any
+) -> Path:
     """Writes a Stable Diffusion 3.5-medium pipeline folder: blocks with a second attention.
 
     Args:
         folder: Where.
         wide: Whether inputs and outputs of all layers are multiples of 32, and 64 or more inputs.
+        widths: Of the CLIP encoders, 32 together.
         changed: Of the scheduler.
     """
     from diffusers import (
@@ -139,6 +142,7 @@ def save_sd3(folder: Path, wide: bool = False, **changed: Any) -> Path:
     torch.manual_seed(0)
     clip, t5, channels = (32, 64, 8) if wide else (16, 48, 4)
     of_t5 = {"d_kv": 32, "d_ff": 64} if wide else {}
+    first, second = widths or (clip, clip)
     words = save_tokenizer(folder / "tokenizer")
     tokenizer, long = CLIPTokenizer.from_pretrained(folder / "tokenizer"), tiny_t5_tokenizer()
     transformer = SD3Transformer2DModel(
@@ -158,8 +162,8 @@ def save_sd3(folder: Path, wide: bool = False, **changed: Any) -> Path:
     )
     pipeline = StableDiffusion3Pipeline(
         vae=tiny_vae(channels, shift_factor=0.25),
-        text_encoder=tiny_clip(words, clip),
-        text_encoder_2=tiny_clip(words, clip, hidden_act="gelu"),
+        text_encoder=tiny_clip(words, first),
+        text_encoder_2=tiny_clip(words, second, hidden_act="gelu"),
         text_encoder_3=tiny_t5(len(long), t5, **of_t5),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,

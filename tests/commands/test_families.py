@@ -142,8 +142,8 @@ def test_diffusers_draws_from_an_export_what_idgen_draws(
 KOHYA = {
     "sdxl": "",
     "flux1_dev": "diffusers cannot draw from the written files",
-    "sd35_medium": "diffusers reads no kohya file of others",
-    "z_image": "diffusers reads no kohya file of others",
+    "sd35_medium": "writes files for Stable Diffusion 1.x, 2.x, XL and FLUX.1 alone",
+    "z_image": "writes files for Stable Diffusion 1.x, 2.x, XL and FLUX.1 alone",
 }
 
 

@@ -3,13 +3,16 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 
 from idgen.export.kohya_format import KohyaFormat
 from idgen.export.updates import LowRankUpdate, full_rank, of_one_alpha
+from tests.backbones.tiny_families import save_flux
 from tools.exports import CONFIGS, make_run
 from tools.small_layouts import LAYOUTS, save_layout
 
@@ -65,6 +68,8 @@ def test_names_and_metadata_are_those_of_the_tools(layout: str, tmp_path: Path) 
     assert said["ss_network_module"] == "networks.lora"
     assert said["ss_network_dim"] == "Dynamic"  # 8 in the U-Net, 4 in the text encoder
     assert said["ss_resolution"] == "(16, 16)"
+    assert said["ss_enable_bucket"] == "False"
+    assert "ss_bucket_info" not in said
     assert said["ss_steps"] == "2"
     assert json.loads(said["ss_tag_frequency"]) == {"sks_dog": {"sks dog": 1}}
     assert "a photo of a sks dog" in said["ss_training_comment"]
@@ -72,6 +77,66 @@ def test_names_and_metadata_are_those_of_the_tools(layout: str, tmp_path: Path) 
     assert said["modelspec.trigger_phrase"] == "sks dog"
     assert said["modelspec.prediction_type"] == "epsilon"
     assert re.fullmatch("0x[0-9a-f]{64}", said["modelspec.hash_sha256"])
+
+
+def metadata_of(method: Path, source: str, folder: Path, **settings: Any) -> dict[str, str]:
+    run = make_run(method, source, **settings)
+    made = KohyaFormat().write(run, folder, torch.float16)
+    with safe_open(made.lora, "pt") as file:
+        said: dict[str, str] = file.metadata()
+    return said
+
+
+def test_metadata_says_the_size_and_the_buckets_of_what_was_trained_on(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, size in (("a", (60, 60)), ("b", (61, 60)), ("c", (90, 60)), ("d", (60, 90))):
+        Image.new("RGB", size, "red").save(photos / f"{name}.png")
+    given = {"data.subject.photos": str(photos), "data.preparation.resolution": 32}
+    buckets = {f"data.preparation.buckets.{k}": v for k, v in (("max_aspect", 1.7), ("step", 8))}
+    lora = CONFIGS / "method" / "lora.yaml"
+    said = metadata_of(lora, "mini", tmp_path, **given)
+    assert said["ss_resolution"] == "(32, 32)"
+    assert said["modelspec.resolution"] == "32x32"
+    assert said["ss_enable_bucket"] == "False"
+    (tmp_path / "buckets").mkdir()
+    said = metadata_of(lora, "mini", tmp_path / "buckets", **given, **buckets)
+    assert said["ss_enable_bucket"] == "True"
+    assert said["ss_bucket_no_upscale"] == "False"
+    info = json.loads(said["ss_bucket_info"])
+    found = {tuple(b["resolution"]): b["count"] for b in info["buckets"].values()}
+    assert found == {(32, 32): 2, (40, 24): 1, (24, 40): 1}
+    assert int(said["ss_min_bucket_reso"]) == 24
+    assert int(said["ss_max_bucket_reso"]) == 40
+    # Of sd-scripts' train_util.py: width by height of a bucket, and how far photos are from it.
+    far = [
+        abs(w / h - aspect)
+        for (w, h), aspect in zip(
+            [(32, 32), (32, 32), (40, 24), (24, 40)], [1, 61 / 60, 1.5, 1 / 1.5], strict=True
+        )
+    ]
+    assert info["mean_img_ar_error"] == pytest.approx(sum(far) / 4)
+    for path in photos.iterdir():
+        path.unlink()
+    (tmp_path / "gone").mkdir()
+    said = metadata_of(lora, "mini", tmp_path / "gone", **given, **buckets)
+    assert said["ss_enable_bucket"] == "True"
+    assert "ss_bucket_info" not in said
+
+
+@pytest.mark.parametrize(("guided", "name"), [(True, "flux-1-dev"), (False, "flux-1-schnell")])
+def test_flux_is_dev_where_guidance_is_embedded_else_schnell(
+    guided: bool, name: str, tmp_path: Path
+) -> None:
+    source, arguments = save_flux(tmp_path / "flux", guided), "model.backbone.init_args"
+    overlay = CONFIGS / "backbone" / "flux1_dev.yaml"
+    given = {f"{arguments}.resolution": 16, f"{arguments}.dtype": "float32"}
+    given["model.conditioning.init_args.low_rank"] = 4
+    said = metadata_of(overlay, str(source), tmp_path, **given)
+    assert said["modelspec.architecture"] == f"{name}/lora"
+    assert said["ss_base_model_version"] == "flux1"
+    assert said["ss_network_module"] == "networks.lora_flux"
+    assert said["ss_resolution"] == "(16, 16)"
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 3, 3, 3)])
