@@ -75,8 +75,7 @@ def memory_needed(
     """
     trained = sum(shape.numel() for shape in module.trained_shapes.values())
     held = round(_FLOAT32 * trained * (2 + _states_of(module)))
-    half = str(precision).partition("-")[0]
-    mixed = _MIXED.get(half)
+    mixed = _MIXED.get(str(precision).partition("-")[0])
 
     def peak(rows: int) -> int:
         rules = CudaRules(mixed) if on_gpu else nullcontext()

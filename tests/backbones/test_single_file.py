@@ -61,7 +61,7 @@ def folders(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> di
         "sdxl": save_sdxl(made / "sdxl"),
         "sd2": tiny_pipeline,
         # Diffusers tells its two CLIPs in a file apart by their widths.
-        "sd3": save_sd3(made / "sd3", (12, 20)),
+        "sd3": save_sd3(made / "sd3", widths=(12, 20)),
         "dev": save_flux(made / "dev"),
         "schnell": save_flux(made / "schnell", guided=False),
     }
