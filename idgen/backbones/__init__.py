@@ -1,7 +1,8 @@
 """The frozen models that are tuned, a family a file."""
 
-from idgen.backbones.backbone import Autoencoder, Backbone, FeatureSpace
+from idgen.backbones.backbone import Backbone, FeatureSpace
 from idgen.backbones.flux import FluxBackbone
+from idgen.backbones.latents import Autoencoder
 from idgen.backbones.sd3 import StableDiffusion3Backbone
 from idgen.backbones.sdxl import SDXLBackbone
 from idgen.backbones.single_file import SingleFile

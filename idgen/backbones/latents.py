@@ -1,6 +1,6 @@
-"""Latents: drawn from the autoencoder's posterior, and diffusers' KL autoencoder itself."""
+"""Latents: drawn from the autoencoder's posterior, the autoencoder, and diffusers' KL one."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -9,6 +9,18 @@ from torch import Tensor
 def sample_latents(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Draws from the autoencoder's Gaussian posterior N(mean, exp(log_variance)), `B C h w`."""
     return mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+
+
+class Autoencoder(Protocol):
+    """Pixels to latents and back."""
+
+    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels `B 3 H W` in [-1, 1] to the posterior's mean and log-variance, `B C h w`."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Unscaled latents `B C h w` to pixels `B 3 H W`, about [-1, 1]."""
+        ...
 
 
 class KLAutoencoder:

@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from idgen.backbones.backbone import Autoencoder
 from idgen.backbones.frozen_text import FrozenTextBackbone
-from idgen.backbones.latents import KLAutoencoder
+from idgen.backbones.latents import Autoencoder, KLAutoencoder
 from idgen.backbones.parts import PipelineFolder
 from idgen.backbones.quantization import Dtype, check_quantization, quantization_of
 from idgen.backbones.single_file import Source

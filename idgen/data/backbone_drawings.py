@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from idgen.backbones.backbone import Autoencoder, Backbone
+from idgen.backbones.backbone import Backbone
+from idgen.backbones.latents import Autoencoder
 from idgen.devices import free
 from idgen.errors import UserError
 from idgen.files import check_writable

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from idgen.backbones.backbone import Autoencoder, Backbone
+from idgen.backbones.backbone import Backbone
+from idgen.backbones.latents import Autoencoder
 from idgen.data.backbone_drawings import BackboneDrawings, drawn_by
 from idgen.data.batch import PriorBatch
 from idgen.data.shard import drawing_requests

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from idgen.backbones.backbone import Autoencoder, Backbone
+from idgen.backbones.backbone import Backbone
+from idgen.backbones.latents import Autoencoder
 from idgen.data.backbone_drawings import BackboneDrawings, drawn_by
 from idgen.data.batch import SceneBatch
 from idgen.data.shard import drawing_requests

@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from idgen.backbones.backbone import Autoencoder
+from idgen.backbones.latents import Autoencoder
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.prepare.buckets import AspectBuckets, Size, closest

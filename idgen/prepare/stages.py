@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from idgen.backbones.backbone import Autoencoder
+from idgen.backbones.latents import Autoencoder
 from idgen.devices import free
 from idgen.errors import UserError
 from idgen.masks import Mask, Matte, Picture

@@ -11,7 +11,8 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
-from idgen.backbones.backbone import Autoencoder, Backbone, FeatureSpace
+from idgen.backbones.backbone import Backbone, FeatureSpace
+from idgen.backbones.latents import Autoencoder
 from idgen.backbones.text import TextStates, TextTokens
 from idgen.processes import RectifiedFlow
 

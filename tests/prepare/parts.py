@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from idgen.backbones.backbone import Autoencoder
+from idgen.backbones.latents import Autoencoder
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask, Picture
 from idgen.models.encoders import ImageEncoder

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from idgen.backbones.backbone import Autoencoder
+from idgen.backbones.latents import Autoencoder
 from idgen.cli import main
 from idgen.errors import UserError
 from idgen.masks import Mask

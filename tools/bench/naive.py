@@ -17,7 +17,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from PIL import Image
 from torch import Tensor
 
-from idgen.backbones.backbone import Autoencoder, Backbone
+from idgen.backbones.backbone import Backbone
+from idgen.backbones.latents import Autoencoder
 from idgen.backbones.text import TextStates
 from idgen.data.batch import SubjectBatch
 from idgen.losses import denoising_loss

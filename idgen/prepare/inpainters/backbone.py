@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from idgen import opencv as cv2
-from idgen.backbones.backbone import Autoencoder, Backbone
+from idgen.backbones.backbone import Backbone
+from idgen.backbones.latents import Autoencoder
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask, Picture
