@@ -11,6 +11,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import cv2
 
-    value = getattr(cv2, name)
-    globals()[name] = value
-    return value
+    return getattr(cv2, name)

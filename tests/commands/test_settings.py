@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from idgen.cli import main
+from idgen.yaml_texts import own_yaml
 from tests.commands.test_bad_input import Refusal, refusal  # noqa: F401
 from tests.commands.test_fit import assert_same
 from tests.workspace import TinyModels, Workspace, make_workspace
@@ -17,10 +18,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 LORA = "--model.tuning.init_args"
 
 
+def section(heading: str) -> str:
+    """What is under a heading of the page."""
+    return PAGE.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
 def options_of(heading: str) -> list[str]:
     """The options of the command under a heading of the page."""
-    section = PAGE.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    command = re.search(r"^idgen fit((?:.*\\\n)*.*)$", section, re.MULTILINE)
+    command = re.search(r"^idgen fit((?:.*\\\n)*.*)$", section(heading), re.MULTILINE)
     assert command is not None, heading
     words = command[1].replace("\\\n", " ").split()
     assert words[:2] == ["--config", "configs/base.yaml"]
@@ -121,6 +126,18 @@ def test_a_cpu_is_not_compiled_for_and_trains_the_same(
     assert "on the cpu it seldom pays back" in caplog.text
     plain = trained(subject, tmp_path / "b", ())
     assert_same(made["state_dict"], plain["state_dict"])
+
+
+def test_settings_for_less_memory_train_together(subject: Workspace, tmp_path: Path) -> None:
+    options = re.findall(r"^\| `(--\S+) (\S+)` \|", section("Less memory"), re.MULTILINE)
+    assert len(options) == 4
+    given = [f"{key}={'24' if key.endswith('resolution') else value}" for key, value in options]
+    made = trained(subject, tmp_path / "run", given)
+    config = own_yaml(made["idgen"]["config"])
+    assert config["model"]["backbone"]["init_args"]["dtype"] == "bfloat16"
+    assert config["data"]["preparation"]["init_args"]["resolution"] == 24
+    moved = [w for n, w in made["state_dict"].items() if "lora_B" in n]
+    assert any(weight.abs().max() > 0 for weight in moved)
 
 
 def test_every_heading_of_the_page_is_run() -> None:

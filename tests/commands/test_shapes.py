@@ -181,7 +181,7 @@ def test_it_is_said_where_drawings_have_another_size(
     ("option", "error"),
     [
         ("step=6", "buckets.step: 6 is no multiple of 2"),
-        ("max_aspect=0.5", "buckets.max_aspect: 0.5 is not 1 or more"),
+        ("max_aspect=0.5", "buckets.max_aspect: 0.5 is no number from 1 on"),
         ("step=4 --data.scenes.seed=1 --data.composites.seed=1", "composites: they are square"),
     ],
 )
