@@ -56,7 +56,7 @@ class Interleaved(Callback):
         now = _clock(pl_module.device)
         if self._first is None:
             self._first = time.process_time()
-            self._others = self._build(trainer, pl_module, batch)
+            self._others = other_steps(trainer, pl_module, batch, self._compiled, self._kept)
         elif self._began is not None:
             self._times["idgen"].append(now - self._began)
         names = list(self._others)
@@ -83,19 +83,32 @@ class Interleaved(Callback):
         }
         atomic_write(self._result, json.dumps(found, indent=1).encode())
 
-    def _build(
-        self, trainer: L.Trainer, module: PersonalizationModule, batch: SubjectBatch
-    ) -> dict[str, Callable[[], None]]:
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(data, SubjectDataModule)
-        enter = self._kept.enter_context
-        autoencoder = enter(module.backbone.autoencoder(module.device))
-        encoder = enter(data.preparation.image_encoder.loaded(module.device))
-        photos = [photo.path for photo in data.photos]
-        return {
-            "bare": BareStep(module, batch, self._compiled),
-            "naive": NaiveStep(module, batch, photos, autoencoder, encoder),
-        }
+
+def other_steps(
+    trainer: L.Trainer,
+    module: PersonalizationModule,
+    batch: SubjectBatch,
+    compiled: bool,
+    kept: ExitStack,
+) -> dict[str, Callable[[], None]]:
+    """Bare and naive steps of a fit, by name.
+
+    Args:
+        trainer: Of the fit.
+        module: Of the fit, loaded.
+        batch: One of the fit's.
+        compiled: Whether the denoiser is compiled.
+        kept: Keeps the networks that a naive step needs.
+    """
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(data, SubjectDataModule)
+    autoencoder = kept.enter_context(module.backbone.autoencoder(module.device))
+    encoder = kept.enter_context(data.preparation.image_encoder.loaded(module.device))
+    photos = [photo.path for photo in data.photos]
+    return {
+        "bare": BareStep(module, batch, compiled),
+        "naive": NaiveStep(module, batch, photos, autoencoder, encoder),
+    }
 
 
 def _clock(device: torch.device) -> float:

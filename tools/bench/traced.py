@@ -3,17 +3,19 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch.profiler import ProfilerActivity, profile
 
 from idgen.data.batch import SubjectBatch
 from idgen.files import atomic_write
 from idgen.module import PersonalizationModule
-from tools.bench.interleaved import Interleaved
+from tools.bench.interleaved import other_steps
 
 _LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch")
 _WAITS = "Synchronize"
@@ -22,7 +24,7 @@ _READS = "aten::_local_scalar_dense"
 _MOST = 12
 
 
-class Traced(Interleaved):
+class Traced(Callback):
     """After some steps of a fit, traces one of each kind."""
 
     def __init__(self, result: str, warm_up: int = 3, compiled: bool = False) -> None:
@@ -33,7 +35,9 @@ class Traced(Interleaved):
             warm_up: Steps before.
             compiled: Whether the denoiser is compiled.
         """
-        super().__init__(result, warm_up, compiled)
+        self._result, self._warm_up, self._compiled = Path(result), warm_up, compiled
+        self._others: dict[str, Callable[[], None]] = {}
+        self._kept = ExitStack()
         self._found: dict[str, Any] = {}
         self._running: profile | None = None
         self._steps = 0
@@ -52,7 +56,7 @@ class Traced(Interleaved):
             self._end("idgen", self._running)
             self._running = None
         if not self._others:
-            self._others = self._build(trainer, pl_module, batch)
+            self._others = other_steps(trainer, pl_module, batch, self._compiled, self._kept)
         self._steps += 1  # of all epochs: one may be shorter than what is warmed up
         if self._steps <= self._warm_up:
             for step in self._others.values():
