@@ -37,7 +37,7 @@ class DrawingModule(TrainedModule):
             )
         except BaseException:
             # Lightning tells no module of it, and a notebook goes on: with fewer at a time, say.
-            self._drawing.close()
+            self.stop_drawing()
             raise
 
     def validation_step(self, batch: DrawingBatch, batch_idx: int) -> Drawings:  # type: ignore[override]
@@ -59,6 +59,10 @@ class DrawingModule(TrainedModule):
 
     def on_validation_end(self) -> None:
         """Frees the autoencoder."""
+        self.stop_drawing()
+
+    def stop_drawing(self) -> None:
+        """Frees what was loaded to draw with; there may be nothing."""
         self._drawing.close()
         self.drawn = ()
 

@@ -10,7 +10,7 @@ from idgen.models.fusion import expert_load, router_entropy
 
 
 class LoggedModule(DrawingModule):
-    """Logs at the trainer's logged steps alone, but for the loss.
+    """Logs at the trainer's logged steps alone, but for a loss that is shown or followed.
 
     Attributes:
         shows_loss: Whether Lightning's progress bar is to show the loss of a step, for which the
@@ -29,9 +29,12 @@ class LoggedModule(DrawingModule):
         return self._finite.last
 
     def _log_step(self, total: Tensor, losses: dict[str, Tensor], condition: Condition) -> None:
-        self.log("train/loss", total.detach(), prog_bar=self.shows_loss)
-        # Lightning takes a twelfth of a small step to note a dozen values, most for no logger.
-        if not self._logs_this_step():
+        # Lightning takes a twelfth of a small step to note a dozen values, most for no logger, and
+        # more than a hundredth of one for the loss alone.
+        logged = self._logs_this_step()
+        if logged or self.shows_loss or self._loss_is_followed():
+            self.log("train/loss", total.detach(), prog_bar=self.shows_loss)
+        if not logged:
             return
         values = {f"train/{name}": loss.detach() for name, loss in losses.items()}
         if condition.gates is not None:
@@ -58,6 +61,11 @@ class LoggedModule(DrawingModule):
             return False
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         return every > 0 and (self.global_step + 1) % every == 0
+
+    def _loss_is_followed(self) -> bool:
+        """Whether a callback, such as a checkpoint, compares losses between logged steps."""
+        callbacks = [] if self._trainer is None else self.trainer.callbacks  # type: ignore[attr-defined]
+        return any(getattr(callback, "monitor", None) == "train/loss" for callback in callbacks)
 
     def _trained_parts(self) -> dict[str, torch.nn.Module]:
         parts = {"denoiser": self.backbone.denoiser}

@@ -14,6 +14,7 @@ from idgen.backbones.latents import sample_latents
 from idgen.backbones.text import SubjectWords
 from idgen.data.batch import PriorBatch, SceneBatch, SubjectBatch
 from idgen.data.datamodule import SubjectDataModule
+from idgen.devices import seed_randomness
 from idgen.errors import UserError
 from idgen.finite_losses import FiniteLosses
 from idgen.logged_module import LoggedModule
@@ -305,7 +306,7 @@ class PersonalizationModule(LoggedModule):
         logs at the same steps too, which Lightning counts one off where it resumes at validation.
         """
         self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step
-        torch.manual_seed(seed_of(self.seed, batch.position, self.global_rank))
+        seed_randomness(seed_of(self.seed, batch.position, self.global_rank), self.device)
 
     def training_step(self, batch: SubjectBatch, batch_idx: int) -> Tensor:
         """Section 2 of the method: text, condition, noise, the terms' losses, their sum.

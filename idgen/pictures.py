@@ -135,7 +135,8 @@ def save_png(
         said = PngInfo()
         for key, text in (texts or {}).items():
             said.add_itxt(key, text)
-        picture.save(content, format="PNG", pnginfo=said)
+        # Level 6, the default, takes four times as long for files a tenth smaller.
+        picture.save(content, format="PNG", pnginfo=said, compress_level=2)
         atomic_write(path, content.getvalue())
     except OSError as error:
         raise UserError(

@@ -111,15 +111,27 @@ class EvaluateDrawings(Callback):
         self._predicted += ScoredDrawing.each(outputs)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Logs the means over all processes, and frees the encoders."""
+        """Logs the means over all processes; the encoders rest until a fit draws again."""
         self._finish(trainer, pl_module, "val")
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Frees the encoders."""
+        self.evaluator.release()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Frees what was loaded: a notebook goes on after it."""
+        assert isinstance(pl_module, PersonalizationModule)
+        pl_module.stop_drawing()
+        self.evaluator.release()
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs the means over all processes, and frees what was loaded."""
         self._finish(trainer, pl_module, "test")
 
     def _finish(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
-        self._evaluation = self._found or self._finished()
+        self._evaluation = self._found or self._finished(trainer.state.fn == TrainerFn.FITTING)
         self._found, self._beginning = None, None
         scores = self._evaluation.scores
         named = {f"{stage}/{name}": v for name, v in scores.items() if v is not None}
@@ -136,8 +148,8 @@ class EvaluateDrawings(Callback):
         if trainer.is_global_zero and trainer.state.fn != TrainerFn.FITTING:
             _print_scores(named)
 
-    def _finished(self) -> Evaluation:
-        evaluation = self.evaluator.finish()
+    def _finished(self, in_fit: bool) -> Evaluation:
+        evaluation = self.evaluator.finish(rests=in_fit)
         for reason in self.evaluator.undefined:
             rank_zero_warn(reason)
         if self._untrained is not None and self._beginning is not None:

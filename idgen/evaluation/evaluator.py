@@ -117,8 +117,13 @@ class Evaluator:
                 drawing.scores[score.name] = value
         self._scored += scored
 
-    def finish(self) -> Evaluation:
-        """Computes the scores over all processes and frees what was loaded; call it on all."""
+    def finish(self, rests: bool = False) -> Evaluation:
+        """Computes the scores over all processes and frees what was loaded; call it on all.
+
+        Args:
+            rests: Whether the encoders stay in the host's memory, for the next time, until
+                `release`.
+        """
         # The states are summed over processes here.
         found = {score.name: score.result() for score in self._scores}
         requests = [drawing.request for drawing in self._scored]
@@ -135,18 +140,24 @@ class Evaluator:
         }
         self.undefined = [note for score in self._scores if (note := score.note())]
         drawings = of_all_processes(self._scored)
-        self.release()
+        self._let_go()
+        for encoder in (self.fidelity.clip, self.fidelity.dino):
+            encoder.rest() if rests else encoder.release()
         return Evaluation(drawings, scores, self._photo_scores, self._protocol)
 
     def release(self) -> None:
         """Frees what was loaded."""
+        self._let_go()
+        self.fidelity.clip.release()
+        self.fidelity.dino.release()
+
+    def _let_go(self) -> None:
+        """Frees all but the encoders."""
         for score in self._scores:
             score.release()
         self._scores, self._scored, self._truth, self._pair_truth = [], [], None, None
         self._observer = Observer(self.fidelity.clip, self.fidelity.dino)
         self._loaded.close()
-        self.fidelity.clip.release()
-        self.fidelity.dino.release()
 
     def _begin(
         self, scores: list[Score], photos: Observed, suite: Suite, device: torch.device

@@ -167,6 +167,16 @@ def test_scorers_are_light_until_loaded(scorer: ClipScorer | DinoScorer) -> None
     assert torch.equal(scorer.load(CPU).embed_images(noise(1, 32, 32)), first)
 
 
+def test_at_rest_the_weights_stay_and_embed_as_before(scorer: ClipScorer | DinoScorer) -> None:
+    scorer.rest()
+    with scorer.loaded(CPU):
+        network, before = scorer._loaded_encoder.network, scorer.embed_images(noise(2, 32, 32))
+        scorer.rest()
+        assert scorer.load(CPU)._loaded_encoder.network is network
+        assert torch.equal(scorer.embed_images(noise(2, 32, 32)), before)
+    assert scorer._encoder is None
+
+
 def test_texts_need_loading_and_may_be_none(clip_folder: Path) -> None:
     scorer = ClipScorer(f"local-dir:{clip_folder}")
     with pytest.raises(RuntimeError, match="call load"):

@@ -1,0 +1,154 @@
+"""How few steps of the solver leave the scores where they are.
+
+``python -m tools.bench.solver_steps --output DIR RUN [RUN ...]`` tests each run's last weights with
+several numbers of steps, with fresh noise at each step and without it, by ``idgen test``. Its table
+has means over the runs, which should be of different subjects, and differences to the run's own
+settings with a bootstrap interval of 95 %. What has been tested is not tested again. Start it where
+the runs were trained: their configs name prepared subjects by paths from there.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from idgen.benchmark.bootstrap import Pair, paired_difference
+from idgen.errors import UserError
+from tools.command import run
+
+SCORES = ("dino", "clip_t", "identity_accuracy", "background_accuracy", "all_right", "kid_dino")
+_SAMPLER = "--model.sampler.init_args"
+
+
+Found = Mapping[Pair, Mapping[str, float | None]]
+"""The scores of each run."""
+
+
+class Setting(NamedTuple):
+    """How is drawn.
+
+    Attributes:
+        steps: Of the solver.
+        noisy: Whether fresh noise is added at each.
+    """
+
+    steps: int
+    noisy: bool
+
+    @property
+    def options(self) -> list[str]:
+        """For `idgen test`."""
+        noisy = str(self.noisy).lower()
+        return [f"{_SAMPLER}.steps={self.steps}", f"{_SAMPLER}.stochastic={noisy}"]
+
+
+def scores(trained: Path, setting: Setting, output: Path) -> Mapping[str, float | None]:
+    """What a run's drawings score with a setting.
+
+    Args:
+        trained: The run's folder.
+        setting: How is drawn.
+        output: A folder for the drawings; made, unless it holds them already.
+
+    Raises:
+        UserError: If they cannot be made.
+    """
+    found = output / "test" / "metrics.json"
+    if not found.is_file():
+        command = [sys.executable, "-m", "idgen", "test"]
+        command += [f"--ckpt_path={trained / 'checkpoints' / 'last.ckpt'}"]
+        command += [f"--trainer.default_root_dir={output}", "--data.test_images=1"]
+        command += setting.options
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            said = ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"]
+            raise UserError(f"{' '.join(command)}: {said[-1]}")
+    read: dict[str, float | None] = json.loads(found.read_text())
+    return read
+
+
+def table(found: Mapping[Setting, Found], own: Setting) -> Table:
+    """A line a setting.
+
+    Args:
+        found: All scores of each run.
+        own: What the others are compared with.
+    """
+    drawn = Table("steps", "noise", *SCORES)
+    for setting, of_runs in found.items():
+        cells = [_cell(of_runs, found[own], score, setting == own) for score in SCORES]
+        drawn.add_row(str(setting.steps), "yes" if setting.noisy else "no", *cells)
+    return drawn
+
+
+def _cell(
+    of_runs: Found,
+    of_own: Found,
+    score: str,
+    is_own: bool,
+) -> str:
+    here, there = _values(of_runs, score), _values(of_own, score)
+    if not here:
+        return ""
+    mean = f"{sum(here.values()) / len(here):.3f}"
+    difference = None if is_own else paired_difference(here, there)
+    if difference is None or difference.interval.ends is None:
+        return mean
+    low, high = difference.interval.ends
+    return f"{mean} ({difference.interval.mean:+.3f} [{low:+.3f}, {high:+.3f}])"
+
+
+def _values(of_runs: Found, score: str) -> dict[Pair, float]:
+    both = ((pair, of_run.get(score)) for pair, of_run in of_runs.items())
+    return {pair: value for pair, value in both if value is not None}
+
+
+def compared(
+    runs: Sequence[Path], settings: Sequence[Setting], output: Path
+) -> dict[Setting, dict[Pair, Mapping[str, float | None]]]:
+    """All scores of all runs.
+
+    Args:
+        runs: Folders.
+        settings: How is drawn.
+        output: A folder for what is drawn.
+
+    Raises:
+        UserError: If a run has no weights, or cannot be drawn with.
+    """
+    for trained in runs:
+        if not (trained / "checkpoints" / "last.ckpt").is_file():
+            raise UserError(f"{trained}: there is no checkpoints/last.ckpt; name a run's folder")
+    found: dict[Setting, dict[Pair, Mapping[str, float | None]]] = {one: {} for one in settings}
+    # Run by run, so that those that are through have all settings.
+    for number, trained in enumerate(track(runs, "runs", console=Console(stderr=True))):
+        for setting in settings:
+            name = f"{setting.steps}-{'noisy' if setting.noisy else 'plain'}"
+            folder = output / f"{number:02d}" / name
+            found[setting][str(trained), 0] = scores(trained, setting, folder)
+    return found
+
+
+def main() -> None:
+    """Tests all and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="a folder for the drawings")
+    parser.add_argument("--steps", type=int, nargs="+", default=[6, 8, 10, 14, 20, 40])
+    parser.add_argument("--own", type=int, default=20, help="the steps that others are compared to")
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of `idgen fit`'s runs")
+    args = parser.parse_args()
+    own = Setting(args.own, True)
+    every = [Setting(steps, noisy) for noisy in (True, False) for steps in args.steps]
+    found = compared(args.runs, list(dict.fromkeys([own, *every])), args.output)
+    Console(width=200).print(table(found, own))
+
+
+if __name__ == "__main__":
+    run(main)
