@@ -25,6 +25,18 @@ def best_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the host's on a device, without having the host wait until it is there.
+
+    Args:
+        tensor: On the CPU; it must not be changed afterwards.
+        device: Where it goes.
+    """
+    pinned = tensor.pin_memory() if device.type == "cuda" else tensor
+    # Metal may read the host's memory after it was freed.
+    return pinned.to(device, non_blocking=device.type != "mps")
+
+
 def seed_randomness(seed: int, device: torch.device) -> None:
     """Does what `torch.manual_seed` does, for what a device takes random numbers from.
 

@@ -141,5 +141,6 @@ def expert_overlap_loss(residuals: Sequence[Tensor]) -> Tensor:
     """
     unit = normalize(torch.stack([r.float() for r in residuals], dim=-2), dim=-1, eps=1e-6)
     cosines = unit @ unit.transpose(-1, -2)
-    first, second = torch.triu_indices(len(residuals), len(residuals), offset=1)
+    count, device = len(residuals), cosines.device
+    first, second = torch.triu_indices(count, count, offset=1, device=device)
     return cosines[..., first, second].square().mean()

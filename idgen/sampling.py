@@ -14,6 +14,7 @@ from torch import Tensor
 
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.text import TextStates
+from idgen.devices import sent
 from idgen.errors import UserError, first_line
 from idgen.models.conditioning import Conditioning
 from idgen.models.decoupling import PhotoFeatures
@@ -192,7 +193,7 @@ class Sampler:
                 "schedule"
             )
         try:
-            self._solver(backbone, torch.device("cpu"))
+            self._solver(backbone)
         except (ImportError, ValueError, NotImplementedError) as error:
             raise UserError(
                 f"the scheduler of {backbone.source} cannot be drawn with ({first_line(error)}); "
@@ -205,9 +206,9 @@ class Sampler:
         except UserError as error:
             raise UserError(f"Sampler.negative_prompt: {error}") from error
 
-    def _solver(self, backbone: Backbone, device: torch.device) -> Solver:
+    def _solver(self, backbone: Backbone) -> Solver:
         process = backbone.process_of(self.latent_shape(backbone))
-        return process.solver(self.steps, device, self.stochastic, self.solver)
+        return process.solver(self.steps, self.stochastic, self.solver)
 
     def latent_shape(self, backbone: Backbone) -> tuple[int, int, int]:
         """(C, h, w) of the latents of its drawings; a UserError if the size is none for them."""
@@ -277,15 +278,16 @@ class Sampler:
     ) -> Tensor:
         """The latents that each request's noise becomes, `B C h w`."""
         negative, shape = self._negative(backbone), self.latent_shape(backbone)
-        solver = self._solver(backbone, device)
+        solver = self._solver(backbone)
+        all_times = sent(solver.times, device)
 
         def noise(step: int) -> Tensor:
             drawn = [drawing_noise(request, shape, step) for request in requests]
-            return torch.stack(drawn).to(device)
+            return sent(torch.stack(drawn), device)
 
         latents = solver.start(noise(0))
         for step, time in enumerate(solver.times, start=1):
-            noisy, times = solver.scaled(latents, time), time.expand(len(latents)).to(device)
+            noisy, times = solver.scaled(latents, time), all_times[step - 1].expand(len(latents))
             prediction = backbone.guided(noisy, times, condition, negative, self.guidance)
             added = noise(step) if self.stochastic else None
             latents = solver.step(prediction, time, latents, added)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from idgen.devices import sent
+
 
 @dataclass
 class RecordedAttention:
@@ -40,7 +42,7 @@ class RecordedAttention:
             raise ValueError(f"no layer of cross-attention has maps of {height} x {width}")
         some = places.any(dim=1).nonzero().squeeze(1)
         device = self.queries[layers[0]].device
-        meant, rows = places[some].to(device), some.to(device)
+        meant, rows = sent(places[some], device), sent(some, device)
         maps = [
             attention_to(self.queries[at][rows], self.keys[at][rows], meant, at.heads, at.scale)
             for at in layers

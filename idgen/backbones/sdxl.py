@@ -15,6 +15,7 @@ from idgen.backbones.pipeline import PipelineBackbone
 from idgen.backbones.quantization import Dtype
 from idgen.backbones.single_file import Source
 from idgen.backbones.text import TextStates
+from idgen.devices import sent
 
 _TWINS = "ViT-L-14 (openai) and ViT-bigG-14 (laion2b_s39b_b160k) side by side"
 _TWIN_WIDTH = 2048
@@ -171,8 +172,8 @@ class SDXLBackbone(PipelineBackbone):
         """
         pixels = self.resolution // self.latent_shape[1]
         height, width = (side * pixels for side in noisy.shape[2:])
-        whole = noisy.new_tensor([height, width, 0, 0, height, width], dtype=torch.float32)
-        whole = whole.expand(len(noisy), -1)
+        said = torch.tensor([height, width, 0, 0, height, width], dtype=torch.float32)
+        whole = sent(said, noisy.device).expand(len(noisy), -1)
         if framing is None:
             return whole
         is_said = framing[:, :2].gt(0).all(dim=1, keepdim=True)

@@ -170,9 +170,8 @@ class ExportedRun:
     def noise(self) -> Tensor:
         """What the first drawing starts from, and what each step adds where it does, `S C h w`."""
         shape = self.backbone.latent_shape_of(*self.size)
-        sampler, device = self.sampler, torch.device("cpu")
-        process = self.backbone.process_of(shape)
-        solver = process.solver(sampler.steps, device, sampler.stochastic, sampler.solver)
+        sampler, process = self.sampler, self.backbone.process_of(shape)
+        solver = process.solver(sampler.steps, sampler.stochastic, sampler.solver)
         steps = len(solver.times) if sampler.stochastic else 0
         request = self.request()
         return torch.stack([drawing_noise(request, shape, step) for step in range(steps + 1)])

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from idgen.processes.solver_kind import SolverKind
@@ -32,7 +31,8 @@ class Solver:
     """A scheduler of diffusers on its way from noise to latents.
 
     Attributes:
-        times: The times that are visited, in order, as the denoiser takes them.
+        times: The times that are visited, in order, as the denoiser takes them. They are on the
+            CPU, wherever latents are: schedulers look them up, for which the host would wait.
         stochastic: Whether each step takes fresh noise.
     """
 
@@ -110,17 +110,12 @@ class NoiseProcess(ABC):
 
     @abstractmethod
     def solver(
-        self,
-        steps: int,
-        device: torch.device,
-        stochastic: bool = False,
-        kind: SolverKind | None = None,
+        self, steps: int, stochastic: bool = False, kind: SolverKind | None = None
     ) -> Solver:
-        """Makes what drawings are solved with.
+        """Makes what drawings are solved with, on whatever device their latents are.
 
         Args:
             steps: How many, 1 to `steps`.
-            device: Where latents are.
             stochastic: Whether to solve the reverse-time SDE, which adds noise at every step.
             kind: How; None for the process's own way.
 

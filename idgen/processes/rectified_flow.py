@@ -82,11 +82,7 @@ class RectifiedFlow(NoiseProcess):
         return self.shift * places / (1 + (self.shift - 1) * places)
 
     def solver(
-        self,
-        steps: int,
-        device: torch.device,
-        stochastic: bool = False,
-        kind: SolverKind | None = None,
+        self, steps: int, stochastic: bool = False, kind: SolverKind | None = None
     ) -> Solver:
         """Euler steps along the velocity."""
         from diffusers import FlowMatchEulerDiscreteScheduler
@@ -104,7 +100,7 @@ class RectifiedFlow(NoiseProcess):
         told: dict[str, Any] = {} if self.mu is None else {"mu": self.mu}
         if self.whole_steps:
             told["sigmas"] = [1 - step / steps for step in range(steps)]
-        scheduler.set_timesteps(steps, device=device, **told)
+        scheduler.set_timesteps(steps, device="cpu", **told)
         return Solver(scheduler)
 
 

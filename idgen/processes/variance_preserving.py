@@ -45,6 +45,10 @@ class VariancePreserving(NoiseProcess):
     prediction: Prediction
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     min_snr_gamma: float | None = None
+    # Of alphas_cumprod, by device: each step looks into it.
+    _copies: dict[torch.device, Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         """Refuses a gamma that is no weight.
@@ -78,17 +82,23 @@ class VariancePreserving(NoiseProcess):
         """
         return (spread_evenly(batch, device) * self.steps).long().clamp(max=self.steps - 1)
 
+    def signal_shares(self, times: Tensor) -> Tensor:
+        """alpha_bar_t, `B` in (0, 1]; times `B` int64."""
+        device = times.device
+        if device == self.alphas_cumprod.device:
+            return self.alphas_cumprod[times]
+        if device not in self._copies:
+            with torch.inference_mode(False):
+                self._copies[device] = self.alphas_cumprod.to(device)
+        return self._copies[device][times]
+
     def signal_and_noise(self, times: Tensor) -> tuple[Tensor, Tensor]:
         """The scales sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t), each `B 1 1 1` in [0, 1]."""
-        alpha_bar = self.alphas_cumprod.to(times.device, non_blocking=True)[times].view(-1, 1, 1, 1)
+        alpha_bar = self.signal_shares(times).view(-1, 1, 1, 1)
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
     def solver(
-        self,
-        steps: int,
-        device: torch.device,
-        stochastic: bool = False,
-        kind: SolverKind | None = None,
+        self, steps: int, stochastic: bool = False, kind: SolverKind | None = None
     ) -> Solver:
         """DPM-Solver++ (Lu et al. 2022) if nothing else is asked for.
 
@@ -108,7 +118,7 @@ class VariancePreserving(NoiseProcess):
         if kind is SolverKind.dpm:
             settings["algorithm_type"] = "sde-dpmsolver++" if stochastic else "dpmsolver++"
         scheduler = getattr(diffusers, name).from_config(settings)
-        scheduler.set_timesteps(steps, device=device)
+        scheduler.set_timesteps(steps, device="cpu")
         told = {"eta": float(stochastic)} if kind is SolverKind.ddim else {}
         return Solver(scheduler, stochastic, **told)
 
@@ -159,7 +169,7 @@ def min_snr_weight(process: VariancePreserving, times: Tensor, gamma: float) -> 
     With SNR_t = alpha_bar_t / (1 - alpha_bar_t): min(SNR, gamma) on the clean latents' error,
     which is divided by SNR for a noise prediction and by SNR + 1 for v.
     """
-    alpha_bar = process.alphas_cumprod.to(times.device, non_blocking=True)[times]
+    alpha_bar = process.signal_shares(times)
     snr = alpha_bar / (1 - alpha_bar).clamp(min=1e-8)
     clipped = snr.clamp(max=gamma)
     match process.prediction:

@@ -64,7 +64,7 @@ def test_shifted_times_are_diffusers_own() -> None:
 @pytest.mark.parametrize("mu", [None, 0.8])
 def test_the_solver_follows_a_known_velocity_to_the_latents(mu: float | None) -> None:
     config = {**CONFIG, "use_dynamic_shifting": mu is not None}
-    solver = RectifiedFlow(config, mu=mu).solver(7, CPU)
+    solver = RectifiedFlow(config, mu=mu).solver(7)
     clean, noise = torch.randn(2, 1, 4, 8, 8)
     latents = solver.start(noise)
     torch.testing.assert_close(latents, noise)
@@ -76,17 +76,17 @@ def test_the_solver_follows_a_known_velocity_to_the_latents(mu: float | None) ->
 
 def test_whole_steps_visit_even_shares_before_they_are_shifted() -> None:
     process = RectifiedFlow(dict(FlowMatchEulerDiscreteScheduler().config), whole_steps=True)
-    times = process.solver(4, CPU).times / 1000
+    times = process.solver(4).times / 1000
     torch.testing.assert_close(times, torch.tensor([1.0, 0.75, 0.5, 0.25]))
     shifting = dict(FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True).config)
-    shifted = RectifiedFlow(shifting, mu=1.0, whole_steps=True).solver(4, CPU).times / 1000
+    shifted = RectifiedFlow(shifting, mu=1.0, whole_steps=True).solver(4).times / 1000
     expected = torch.e * times / (1 + (torch.e - 1) * times)
     torch.testing.assert_close(shifted, expected)
 
 
 def test_a_stochastic_solver_is_refused() -> None:
     with pytest.raises(UserError, match="stochastic"):
-        RectifiedFlow(CONFIG).solver(4, CPU, stochastic=True)
+        RectifiedFlow(CONFIG).solver(4, stochastic=True)
 
 
 @pytest.mark.parametrize("values", [{"shift": 0.0}, {"shift": float("nan")}, {"logit_std": -1.0}])

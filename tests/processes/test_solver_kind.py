@@ -25,7 +25,7 @@ CONFIG = {
 def solved(kind: SolverKind | None, stochastic: bool = False, steps: int = 50) -> list[Tensor]:
     """The way that a solver goes when every picture is x_0 = 2, so that its noise is known."""
     process = VariancePreserving(ALPHAS, Prediction.epsilon, CONFIG)
-    solver = process.solver(steps, CPU, stochastic, kind)
+    solver = process.solver(steps, stochastic, kind)
     generator = torch.Generator().manual_seed(0)
     latents = solver.start(torch.randn(4, 4, 8, 8, generator=generator))
     way = [latents]
@@ -56,7 +56,7 @@ def test_what_a_solver_cannot_do_is_refused() -> None:
     process = VariancePreserving(ALPHAS, Prediction.epsilon, CONFIG)
     for kind in (SolverKind.euler, SolverKind.heun, SolverKind.unipc):
         with pytest.raises(UserError, match=f"solver: {kind.value} solves the ODE alone"):
-            process.solver(5, CPU, stochastic=True, kind=kind)
-    RectifiedFlow().solver(5, CPU, kind=SolverKind.euler)
+            process.solver(5, stochastic=True, kind=kind)
+    RectifiedFlow().solver(5, kind=SolverKind.euler)
     with pytest.raises(UserError, match="rectified flow is solved by euler, not by ddim"):
-        RectifiedFlow().solver(5, CPU, kind=SolverKind.ddim)
+        RectifiedFlow().solver(5, kind=SolverKind.ddim)

@@ -14,6 +14,7 @@ from torch import Tensor
 from idgen import opencv as cv2
 from idgen.backbones.backbone import Backbone
 from idgen.backbones.latents import Autoencoder
+from idgen.devices import sent
 from idgen.errors import UserError
 from idgen.fingerprint import fingerprint_fields
 from idgen.masks import Mask, Picture
@@ -213,19 +214,20 @@ class BackboneInpainter(Inpainter):
 
         def noise() -> Tensor:
             drawn = [torch.randn(shape, generator=generator) for generator in generators]
-            return torch.stack(drawn).to(known.device)
+            return sent(torch.stack(drawn), known.device)
 
         stochastic = self._is_stochastic(backbone)
-        solver = backbone.process.solver(self.steps, known.device, stochastic)
+        solver = backbone.process.solver(self.steps, stochastic)
         condition = backbone.encode([self.prompt] * len(known))
         unguided = backbone.embeds_guidance or self.guidance == 1
         negative = None if unguided else backbone.encode([self.negative_prompt])
         visited = solver.times[min(self.steps - 1, int(self.steps * (1 - self.strength))) :]
+        all_times = sent(visited, known.device)
         latents = solver.noised(known, noise(), visited[0])
         if self.strength == 1:
             latents = torch.where(hole, solver.start(noise()), latents)
         for step, time in enumerate(visited, start=1):
-            noisy, times = solver.scaled(latents, time), time.expand(len(known)).to(known.device)
+            noisy, times = solver.scaled(latents, time), all_times[step - 1].expand(len(known))
             prediction = backbone.guided(noisy, times, condition, negative, self.guidance)
             latents = solver.step(prediction, time, latents, noise() if stochastic else None)
             last = step == len(visited)
@@ -237,7 +239,7 @@ class BackboneInpainter(Inpainter):
         if self.stochastic is not None:
             return self.stochastic
         try:
-            backbone.process.solver(self.steps, torch.device("cpu"), stochastic=True)
+            backbone.process.solver(self.steps, stochastic=True)
         except UserError:
             return False
         return True
