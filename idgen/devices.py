@@ -26,13 +26,16 @@ def best_device() -> torch.device:
 
 
 def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor of the host's on a device, without having the host wait until it is there.
+    """A tensor on a device, without having the host wait until it is there.
+
+    Of memory that is not pinned, CUDA waits for all that is launched before it copies.
 
     Args:
-        tensor: On the CPU; it must not be changed afterwards.
+        tensor: It must not be changed afterwards.
         device: Where it goes.
     """
-    pinned = tensor.pin_memory() if device.type == "cuda" else tensor
+    pins = device.type == "cuda" and tensor.device.type == "cpu"
+    pinned = tensor.pin_memory() if pins else tensor
     # Metal may read the host's memory after it was freed.
     return pinned.to(device, non_blocking=device.type != "mps")
 

@@ -18,14 +18,15 @@ AWAY = torch.device("meta")
 """As good as a GPU for what mixes it with numbers of the host's; lists go there unseen."""
 
 _GPUS = {"cuda", "meta"}
+_pinned: dict[int, Tensor] = {}
 _PACKAGE = str(Path(__file__).parents[1] / "idgen")
 
 
 class HostWaits(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes each read of a number that is away, and each copy from or to there that is waited for.
 
-    It sees the operations themselves, whoever calls them. What is copied with `non_blocking` is
-    not waited for.
+    It sees the operations themselves, whoever calls them. What is copied with `non_blocking` out
+    of pinned memory is not waited for.
 
     Attributes:
         found: The operation of each wait, and the lines of idgen that led to it.
@@ -44,7 +45,7 @@ class HostWaits(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         options = dict(kwargs or {})
         name = function.overloadpacket.__name__
-        copies = name in ("_to_copy", "copy_") and not (options.get("non_blocking") or args[2:])
+        copies = name in ("_to_copy", "copy_") and not _is_sent_ahead(name, args, options)
         before = _devices((args, options), copies)
         try:
             result = function(*args, **options)
@@ -60,6 +61,14 @@ class HostWaits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         lines = [s for s in traceback.extract_stack() if s.filename.startswith(_PACKAGE)]
         where = (f"{Path(line.filename).name}:{line.lineno}" for line in reversed(lines))
         self.found.append(f"{name}: {' < '.join(where)}")
+
+
+def _is_sent_ahead(name: str, args: Sequence[Any], options: Mapping[str, Any]) -> bool:
+    source = args[1] if name == "copy_" else args[0]
+    there = args[0].device if name == "copy_" else options.get("device", source.device)
+    pinned = source.device.type != "cpu" or id(source) in _pinned
+    asked = options.get("non_blocking") or args[2:]
+    return bool(asked) and (pinned or torch.device(there) != CUDA)
 
 
 def _devices(values: Any, with_numbers: bool) -> set[str]:
@@ -90,8 +99,12 @@ def made_up_cuda() -> Iterator[Callable[[Any], Any]]:
             return moved
         return tree_map(lambda v: there(v) if isinstance(v, Tensor) else v, moved)
 
-    pinned = patch.object(Tensor, "pin_memory", lambda tensor: tensor)
-    with FakeTensorMode(allow_non_fake_inputs=True), pinned:
+    def pin(tensor: Tensor) -> Tensor:
+        _pinned[id(tensor)] = tensor
+        return tensor
+
+    pinned = patch.object(Tensor, "pin_memory", pin)
+    with FakeTensorMode(allow_non_fake_inputs=True), pinned, patch.dict(_pinned, clear=True):
         yield put
 
 

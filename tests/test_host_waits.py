@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from idgen.backbones import StableDiffusionBackbone
 from idgen.backbones.pipeline import PipelineBackbone
-from idgen.data.batch import SubjectBatch
+from idgen.data.batch import DrawingBatch, SubjectBatch
+from idgen.data.datamodule import SubjectDataModule
+from idgen.data.subject import Subject
 from idgen.devices import sent
 from idgen.doctor.made_up import MadeUpBatches
 from idgen.models.conditioning import ConditioningCallable, DecoupledFusion, TextOnly
@@ -135,6 +137,21 @@ def test_no_family_waits_in_a_step(family: Family, tmp_path: Path) -> None:
     assert waits_of_a_step(*module_of(backbone, conditioning, OF_BASE, tuning)) == []
 
 
+def test_batches_are_sent_ahead(backbone: StableDiffusionBackbone, tmp_path: Path) -> None:
+    data = SubjectDataModule(Subject(str(tmp_path), "dog"), backbone)
+    _, batch = module_of(backbone, DecoupledFusion, OF_BASE, LoraTuning(rank=2))
+    drawings = DrawingBatch(REQUESTS, batch.features, 0.5)
+    with made_up_cuda(), HostWaits() as seen:
+        there = data.transfer_batch_to_device(batch, CUDA, 0)
+        drawn = data.transfer_batch_to_device(drawings, CUDA, 0)
+    assert seen.found == []
+    assert type(there) is SubjectBatch
+    tensors = [leaf for leaf in tree_leaves((there, drawn)) if isinstance(leaf, Tensor)]
+    assert len(tensors) > 5
+    assert all(tensor.device == CUDA for tensor in tensors)
+    assert (there.prompts, there.position, drawn.requests) == (batch.prompts, 0, REQUESTS)
+
+
 @pytest.fixture
 def full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """Autocast does not know the device of what is away."""
@@ -192,6 +209,10 @@ def takes_rows_by_the_hosts_numbers(there: Tensor) -> None:
     there[torch.tensor([0])]
 
 
+def copies_out_of_memory_that_is_not_pinned(there: Tensor) -> None:
+    torch.ones(3).to(there.device, non_blocking=True)
+
+
 def makes_a_tensor_there(there: Tensor) -> None:
     torch.tensor([1.0, 2.0], device=there.device)
 
@@ -211,6 +232,7 @@ def takes_it_home(there: Tensor) -> None:
         asks_whether_all_are,
         takes_rows_by_a_list,
         takes_rows_by_the_hosts_numbers,
+        copies_out_of_memory_that_is_not_pinned,
         makes_a_tensor_there,
         brings_a_number_there,
         takes_it_home,

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor
 
+from idgen.devices import sent
+
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
@@ -35,7 +37,7 @@ class TextTokens(NamedTuple):
 
     def to(self, device: torch.device) -> "TextTokens":
         """The same tokens on a device."""
-        moved = (tuple(part.to(device, non_blocking=True) for part in parts) for parts in self)
+        moved = (tuple(sent(part, device) for part in parts) for parts in self)
         return TextTokens(*moved)
 
 
@@ -69,8 +71,7 @@ class TextStates(NamedTuple):
         if len(self.states) == 1:  # without a copy of the numbers to the device
             parts = (None if p is None else p.expand(len(numbers), *p.shape[1:]) for p in self)
             return TextStates(*parts)  # type: ignore[arg-type]
-        # Without the host's waiting for the device.
-        at = torch.tensor(numbers).to(self.states.device, non_blocking=True)
+        at = sent(torch.tensor(numbers), self.states.device)
         pooled = None if self.pooled is None else self.pooled[at]
         framing = None if self.framing is None else self.framing[at]
         return TextStates(self.states[at], self.mask[at], pooled, framing)

@@ -1,8 +1,12 @@
 """The prompts of a subject's drawings, as the loaders of validation, test and predict."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import lightning as L
+import torch
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from idgen.backbones.backbone import Backbone
@@ -11,6 +15,7 @@ from idgen.data.cast import Cast
 from idgen.data.prompts import suite_templates
 from idgen.data.shard import ShardedBatches, drawing_requests
 from idgen.data.subject import Subject
+from idgen.devices import sent
 from idgen.errors import UserError
 from idgen.models.decoupling import PhotoFeatures
 from idgen.sampling import DrawingRequest
@@ -111,6 +116,12 @@ class DrawingData(L.LightningDataModule):
 
     def _collate_drawings(self, requests: list[DrawingRequest]) -> DrawingBatch:
         return DrawingBatch(requests, self.reference_features, self.reference_weight)
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Lightning's hook: the batch's tensors there, without having the host wait for it."""
+        return apply_to_collection(batch, Tensor, sent, device=device)
 
     def _process(self) -> tuple[int, int]:
         trainer = self.trainer
