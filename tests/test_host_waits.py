@@ -104,8 +104,11 @@ def module_of(
     return module, batch
 
 
-def waits_of_a_step(module: PersonalizationModule, batch: SubjectBatch) -> list[str]:
+def waits_of_a_step(
+    module: PersonalizationModule, batch: SubjectBatch, mixed: bool = False
+) -> list[str]:
     """Where the host would wait for CUDA in the forward pass of a step that is not the first."""
+    precision = torch.autocast("cuda", torch.bfloat16, enabled=mixed)
     with made_up_cuda() as put, HostWaits() as seen:
         put(module)
         there = put(batch)
@@ -113,7 +116,8 @@ def waits_of_a_step(module: PersonalizationModule, batch: SubjectBatch) -> list[
             kept.update({key: put(value) for key, value in kept.items()})
         for _ in range(2):
             seen.found.clear()
-            loss = module.training_step(there, 0)
+            with precision:
+                loss = module.training_step(there, 0)
     assert loss.device == CUDA
     found: list[str] = seen.found
     return found
@@ -134,7 +138,8 @@ def test_no_family_waits_in_a_step(family: Family, tmp_path: Path) -> None:
     backbone = family.open(family.save(tmp_path / family.name))
     conditioning = partial(DecoupledFusion, **family.conditioning)
     tuning = LoraTuning(rank=2, **{"text_rank": 2, **family.tuning})
-    assert waits_of_a_step(*module_of(backbone, conditioning, OF_BASE, tuning)) == []
+    module, batch = module_of(backbone, conditioning, OF_BASE, tuning)
+    assert waits_of_a_step(module, batch, mixed=True) == []
 
 
 def test_batches_are_sent_ahead(backbone: StableDiffusionBackbone, tmp_path: Path) -> None:
