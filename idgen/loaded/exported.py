@@ -138,11 +138,13 @@ def is_export(path: Path) -> bool:
 
 
 def check_drawn(path: Path, note: ExportNote | None) -> None:
-    """Refuses exports that diffusers' loaders alone cannot draw with.
+    """Refuses exports that diffusers' loaders alone cannot draw with, and damaged ones.
 
     Raises:
         UserError: If it is one of them.
     """
+    for file in [path] if path.is_file() else sorted(path.glob(_WEIGHTS)):
+        _names(file)
     if note is not None and note.format in _NOT_DRAWN:
         raise UserError(
             f"{path} is an export --format {note.format}, which is for other tools; draw with the "

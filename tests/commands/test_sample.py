@@ -310,9 +310,13 @@ def test_an_exported_lora_draws_what_the_checkpoint_draws(
     like = ["sample", "--like", str(theirs[1]), "--out", str(tmp_path / "again")]
     assert main(like) == 0
 
-    (folder / "pytorch_lora_weights.safetensors").write_bytes(b"no weights")
-    base = ("--backbone", str(trained.models.pipeline))
-    assert "fetch it again" in refusal("sample", str(folder), *command, "--out", "no", *base)
+    file = folder / "pytorch_lora_weights.safetensors"
+    file.write_bytes(file.read_bytes()[:2000])
+    for damaged in (folder, file):
+        for base in ((), ("--backbone", str(trained.models.pipeline))):
+            line = refusal("sample", str(damaged), *command, "--out", "no", *base)
+            assert f"cannot read {file} (" in line
+            assert "fetch it again" in line
 
 
 def test_a_prompt_that_is_no_utf_8_is_refused(
