@@ -69,6 +69,7 @@ class DrawingModule(TrainedModule):
     def _open_autoencoder(self) -> None:
         self._drawing.enter_context(self.backbone.autoencoder(self.device))
         self._drawing.enter_context(self.backbone.text_side())
+        self._drawing.enter_context(self.backbone.keeping_folds())
 
     on_test_start = on_predict_start = _open_autoencoder
     on_test_end = on_predict_end = on_validation_end

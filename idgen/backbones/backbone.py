@@ -3,7 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple, Protocol, Self
 
 import torch
@@ -51,6 +51,10 @@ class AttachedTuning(Protocol):
 
     def folded(self, backbone: "Backbone") -> AbstractContextManager[None]:
         """What it adds to frozen weights, laid into copies of them."""
+        ...
+
+    def keeping_folds(self) -> AbstractContextManager[None]:
+        """The copies stay, to be used again."""
         ...
 
 
@@ -214,6 +218,10 @@ class Backbone(TextSide, ABC):
                 yield
             finally:
                 self._is_folded = False
+
+    def keeping_folds(self) -> AbstractContextManager[None]:
+        """For several batches of drawings: what was folded for one serves the next ones too."""
+        return nullcontext() if self.tuning is None else self.tuning.keeping_folds()
 
     # Latents
 

@@ -69,8 +69,9 @@ def draw_order(
     """
     requests, size = order.requests(model), model.batch_size
     batches = [requests[at : at + size] for at in range(0, len(requests), size)]
-    for batch in shown(batches):
-        yield from draw_batch(model, order, batch, device)
+    with model.backbone.keeping_folds():
+        for batch in shown(batches):
+            yield from draw_batch(model, order, batch, device)
 
 
 def draw_batch(

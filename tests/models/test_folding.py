@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from peft.tuners.lora.layer import Conv2d, Linear
 from torch import Tensor, nn
 
 from idgen.backbones import StableDiffusionBackbone
@@ -57,7 +59,7 @@ def counted_products(backbone: nn.Module) -> Iterator[list[str]]:
         handle.remove()
 
 
-@pytest.mark.parametrize(
+every_tuning = pytest.mark.parametrize(
     "tuning",
     [
         LoraTuning(rank=4, alpha=2.0, targets=EVERYWHERE),
@@ -66,6 +68,9 @@ def counted_products(backbone: nn.Module) -> Iterator[list[str]]:
     ],
     ids=["everywhere", "combined", "dora"],
 )
+
+
+@every_tuning
 def test_folded_it_predicts_the_same_in_one_product_and_leaves_no_trace(
     tiny_pipeline: Path, tuning: Tuning
 ) -> None:
@@ -86,6 +91,65 @@ def test_folded_it_predicts_the_same_in_one_product_and_leaves_no_trace(
         assert not torch.allclose(predicted(backbone), plain)
 
 
+@pytest.fixture
+def merged(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The layers that LoRA was laid into."""
+    layers: list[Any] = []
+    for kind in (Linear, Conv2d):
+        merge = kind.merge
+
+        def noting(self: Any, *args: Any, merge: Any = merge) -> None:
+            layers.append(self)
+            merge(self, *args)
+
+        monkeypatch.setattr(kind, "merge", noting)
+    return layers
+
+
+@every_tuning
+def test_what_is_kept_is_folded_once_and_leaves_no_trace(
+    tiny_pipeline: Path, tuning: Tuning, merged: list[Any]
+) -> None:
+    backbone = tuned(tiny_pipeline, tuning)
+    before = {name: weight.clone() for name, weight in backbone.named_parameters()}
+    plain = predicted(backbone)
+    drawn = []
+    with backbone.keeping_folds():
+        for _ in range(3):
+            with backbone.folded(), backbone.keeping_folds(), torch.inference_mode():
+                drawn.append(predicted(backbone))
+            assert torch.equal(predicted(backbone), plain)
+    assert len(merged) == len(set(merged)) > 0
+    torch.testing.assert_close(drawn[0], plain, rtol=1e-4, atol=1e-5)
+    assert torch.equal(drawn[0], drawn[1])
+    assert torch.equal(drawn[0], drawn[2])
+    for name, weight in backbone.named_parameters():
+        assert torch.equal(weight, before[name]), name
+    once = len(merged)
+    with backbone.folded():
+        pass
+    assert len(merged) == 2 * once, "nothing is kept any more"
+
+
+def test_what_is_kept_is_not_used_once_the_tuning_has_changed(
+    tiny_pipeline: Path, merged: list[Any]
+) -> None:
+    backbone = tuned(tiny_pipeline, LoraTuning(rank=2))
+    weight = next(w for n, w in backbone.named_parameters() if "lora_B" in n)
+    with backbone.keeping_folds():
+        with backbone.folded():
+            first = predicted(backbone)
+        # As weights are averaged: the version counter does not tell.
+        version = weight._version
+        weight.data.copy_(weight.data + 1)
+        assert weight._version == version
+        with backbone.folded():
+            second = predicted(backbone)
+    assert not torch.allclose(first, second)
+    torch.testing.assert_close(second, predicted(backbone), rtol=1e-4, atol=1e-4)
+    assert len(merged) == 2 * len(set(merged))
+
+
 def test_training_goes_on_as_if_nothing_had_been_drawn(tiny_pipeline: Path) -> None:
     def trained(draws: bool) -> Sequence[Tensor]:
         backbone = tuned(tiny_pipeline, LoraTuning(rank=2))
@@ -94,7 +158,7 @@ def test_training_goes_on_as_if_nothing_had_been_drawn(tiny_pipeline: Path) -> N
         for _ in range(3):
             if draws:
                 # As Lightning draws.
-                with torch.inference_mode():
+                with torch.inference_mode(), backbone.keeping_folds():
                     Sampler(2).draw(backbone, TextOnly(backbone.features), REQUESTS, CPU)
             optimizer.zero_grad()
             torch.autograd.backward(predicted(backbone).square().mean())

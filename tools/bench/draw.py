@@ -113,10 +113,11 @@ class Drawers:
         """As idgen draws."""
         method = TextOnly(self.backbone.features)
         device = self.backbone.device
-        drawn = [
-            self.sampler.draw(self.backbone, method, some, device).images
-            for some in self._batches(count)
-        ]
+        with self.backbone.keeping_folds():
+            drawn = [
+                self.sampler.draw(self.backbone, method, some, device).images
+                for some in self._batches(count)
+            ]
         return torch.cat(drawn)
 
     def beside(self, count: int) -> Tensor:

@@ -66,6 +66,14 @@ class CombinedTuning(Tuning):
                 stack.enter_context(part.folded(backbone))
             yield
 
+    @contextmanager
+    def keeping_folds(self) -> Iterator[None]:
+        """Keeps what each of them folded."""
+        with ExitStack() as stack:
+            for part in self.parts:
+                stack.enter_context(part.keeping_folds())
+            yield
+
     def words(self, subject: SubjectWords) -> tuple[str, ...]:
         """Theirs."""
         return tuple(word for part in self.parts for word in part.words(subject))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from idgen.backbones.backbone import Backbone
-from idgen.backbones.quantization import is_quantized
 from idgen.backbones.text import SubjectWords
 from idgen.errors import UserError
 from idgen.importing import uncollected
+from idgen.models.tuning.folds import Folds
 from idgen.models.tuning.tuning import Tuning, find_layers
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -73,6 +73,7 @@ class LoraTuning(Tuning):
             raise ValueError("text_encoders are numbers from 0, one at least; or null for all")
         # What it has been attached to, so that `off` need not look for it.
         self._layers: list[Any] = []
+        self._folds = Folds()
 
     @property
     def trains_text(self) -> bool:
@@ -105,29 +106,13 @@ class LoraTuning(Tuning):
             for layer in self._layers:
                 layer.__dict__["_disable_adapters"] = False
 
-    @contextmanager
-    def folded(self, backbone: Backbone) -> Iterator[None]:
-        """W + (alpha / r) B A in place of W: one product a layer instead of three.
+    def folded(self, backbone: Backbone) -> AbstractContextManager[None]:
+        """W + (alpha / r) B A in place of W: one product a layer instead of three."""
+        return self._folds.inside(self._layers)
 
-        What is held in few bits stays beside: it would be rounded again.
-        """
-        kept: list[tuple[Any, nn.Parameter, torch.Tensor]] = []
-        try:
-            with _exactly(backbone.device.type):
-                for layer in self._layers:
-                    if is_quantized(layer.get_base_layer()):
-                        continue
-                    weight = layer.get_base_layer().weight
-                    kept.append((layer, weight, weight.data))
-                    weight.data = weight.data.clone()
-                    layer.merge()
-            yield
-        finally:
-            # Not peft's `unmerge`: to take away what was added would leave its rounding behind.
-            for layer, weight, original in kept:
-                weight.data = original
-                layer.merged_adapters.clear()
-                layer._caches.clear()
+    def keeping_folds(self) -> AbstractContextManager[None]:
+        """Keeps W + (alpha / r) B A from one batch to the next; see `Tuning.keeping_folds`."""
+        return self._folds.keeping()
 
     def _scale(self, rank: int) -> float:
         return 1.0 if self.alpha is None else self.alpha / rank
@@ -210,13 +195,6 @@ def _drop_directions(
     shape[0], shape[axis] = output.shape[0], output.shape[axis]
     kept = torch.rand(shape, device=output.device) >= share
     return output * (kept / (1 - share)).to(output.dtype)
-
-
-@contextmanager
-def _exactly(device: str) -> Iterator[None]:
-    """Without autocast, which would round B A, and with weights that may be trained on later."""
-    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
-        yield
 
 
 def _check_rank(module: nn.Module, rank: int, layers: Sequence[nn.Module], parameter: str) -> None:

@@ -91,6 +91,13 @@ class Tuning(ABC):
         """
         return nullcontext()
 
+    def keeping_folds(self) -> AbstractContextManager[None]:
+        """What `folded` made is kept until it ends, and used again while nothing has changed in it.
+
+        It takes as much memory as inside of `folded`, for as long.
+        """
+        return nullcontext()
+
     @property
     def name(self) -> str:
         """What tells checkpoints of this tuning from others'."""
