@@ -250,6 +250,12 @@ def test_a_wait_is_seen(waiting: Callable[[Tensor], None]) -> None:
     assert len(seen.found) == 1
 
 
+def test_what_is_sent_home_is_waited_for() -> None:
+    with made_up_cuda() as put, HostWaits() as seen:
+        assert sent(put(torch.ones(3)), torch.device("cpu")).device.type == "cpu"
+    assert len(seen.found) == 1
+
+
 def test_what_is_sent_ahead_is_no_wait() -> None:
     with made_up_cuda() as put, HostWaits() as seen:
         put(torch.ones(3)) + sent(torch.ones(3), CUDA) * torch.tensor(2.0)
