@@ -31,13 +31,14 @@ def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     Of memory that is not pinned, CUDA waits for all that is launched before it copies.
 
     Args:
-        tensor: It must not be changed afterwards.
+        tensor: Of the host; it must not be changed afterwards. Another is moved as torch does it.
         device: Where it goes.
     """
-    pins = device.type == "cuda" and tensor.device.type == "cpu"
-    pinned = tensor.pin_memory() if pins else tensor
-    # Metal may read the host's memory after it was freed.
-    return pinned.to(device, non_blocking=device.type != "mps")
+    # Metal may read the host's memory after it was freed; what comes home is there only at the end.
+    if tensor.device.type != "cpu" or device.type in ("cpu", "mps"):
+        return tensor.to(device)
+    pinned = tensor.pin_memory() if device.type == "cuda" else tensor
+    return pinned.to(device, non_blocking=True)
 
 
 def seed_randomness(seed: int, device: torch.device) -> None:

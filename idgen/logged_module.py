@@ -1,6 +1,9 @@
 """What a training logs of its steps: losses, gates, the rate, gradients."""
 
+from typing import Any
+
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 from torch import Tensor
 
 from idgen.drawing_module import DrawingModule
@@ -63,12 +66,28 @@ class LoggedModule(DrawingModule):
         return every > 0 and (self.global_step + 1) % every == 0
 
     def _loss_is_followed(self) -> bool:
-        """Whether a callback, such as a checkpoint, compares losses between logged steps."""
+        """Whether a callback, such as a checkpoint, may look at losses between logged steps."""
         callbacks = [] if self._trainer is None else self.trainer.callbacks  # type: ignore[attr-defined]
-        return any(getattr(callback, "monitor", None) == "train/loss" for callback in callbacks)
+        return any(_may_follow_the_loss(callback) for callback in callbacks)
 
     def _trained_parts(self) -> dict[str, torch.nn.Module]:
         parts = {"denoiser": self.backbone.denoiser}
         for index, encoder in self.backbone.tuned_text_encoders.items():
             parts[f"text_encoder_{index}"] = encoder
         return parts | dict(self.conditioning.named_children())
+
+
+def _may_follow_the_loss(callback: Any) -> bool:
+    """Whether it may look at each step's loss, unless it says so itself by `follows_loss`.
+
+    Those of idgen do not. Lightning's do if told to. What others do is not known.
+    """
+    said = getattr(callback, "follows_loss", None)
+    if isinstance(said, bool):
+        return said
+    package = type(callback).__module__.split(".")[0]
+    if package == "idgen":
+        return False
+    told = (str(getattr(callback, name, None)) for name in ("monitor", "filename"))
+    is_known = package == "lightning" and not isinstance(callback, LambdaCallback)
+    return not is_known or any("train/loss" in name for name in told)

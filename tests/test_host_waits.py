@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from idgen.backbones import StableDiffusionBackbone
 from idgen.backbones.pipeline import PipelineBackbone
+from idgen.backbones.text import TextStates
 from idgen.data.batch import DrawingBatch, SubjectBatch
 from idgen.data.datamodule import SubjectDataModule
 from idgen.data.subject import Subject
@@ -247,6 +248,19 @@ def test_a_wait_is_seen(waiting: Callable[[Tensor], None]) -> None:
     # Reads fail there, since there is nothing to read.
     with made_up_cuda() as put, HostWaits() as seen, contextlib.suppress(Exception):
         waiting(put(torch.ones(3, 2)))
+    assert len(seen.found) == 1
+
+
+def test_rows_of_texts_are_taken_without_a_wait() -> None:
+    with made_up_cuda() as put, HostWaits() as seen:
+        states = TextStates(put(torch.ones(2, 3, 4)), put(torch.ones(2, 3)))
+        assert states.rows([1, 0, 1]).states.shape == (3, 3, 4)
+    assert seen.found == []
+
+
+def test_what_is_sent_home_is_waited_for() -> None:
+    with made_up_cuda() as put, HostWaits() as seen:
+        assert sent(put(torch.ones(3)), torch.device("cpu")).device.type == "cpu"
     assert len(seen.found) == 1
 
 

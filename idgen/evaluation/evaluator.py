@@ -40,7 +40,8 @@ class Evaluator:
     """Turns drawings into scores: `start` or `start_test`, `add` batches, `finish`.
 
     Every process adds its own share. The encoders stay out of the LightningModule, so that
-    neither its checkpoints nor its optimizer see them, and in memory only while images are scored.
+    neither its checkpoints nor its optimizer see them, and on the device only while images are
+    scored. Between a fit's validations they rest in the host's memory.
 
     Attributes:
         undefined: Why some scores do not exist, for the user: in what was started, or once it is

@@ -177,6 +177,21 @@ def test_at_rest_the_weights_stay_and_embed_as_before(scorer: ClipScorer | DinoS
     assert scorer._encoder is None
 
 
+def test_at_rest_the_weights_are_not_on_an_accelerator(
+    scorer: ClipScorer | DinoScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[torch.device] = []
+    with scorer.loaded(CPU):
+        network = scorer._loaded_encoder.network
+        monkeypatch.setattr(network, "to", lambda device: moved.append(torch.device(device)))
+        scorer.load(torch.device("cuda"))
+        monkeypatch.setattr("idgen.metrics.scorer.free", moved.append)
+        scorer.rest()
+        # Freed there once nothing is there any more.
+        assert moved == [torch.device("cuda"), CPU, torch.device("cuda")]
+        assert scorer._device == CPU
+
+
 def test_texts_need_loading_and_may_be_none(clip_folder: Path) -> None:
     scorer = ClipScorer(f"local-dir:{clip_folder}")
     with pytest.raises(RuntimeError, match="call load"):

@@ -11,6 +11,8 @@ import lightning as L
 class FirstStep(L.Callback):
     """Writes the time of the first step to a file."""
 
+    follows_loss = False
+
     def __init__(self, result: Path) -> None:
         """Sets where it goes.
 

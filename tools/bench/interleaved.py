@@ -28,6 +28,8 @@ class Interleaved(Callback):
     time until the device is through.
     """
 
+    follows_loss = False
+
     def __init__(self, result: str, warm_up: int = 3, compiled: bool = False) -> None:
         """Names the file.
 

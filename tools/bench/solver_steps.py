@@ -2,9 +2,9 @@
 
 ``python -m tools.bench.solver_steps --output DIR RUN [RUN ...]`` tests each run's last weights with
 several numbers of steps, with fresh noise at each step and without it, by ``idgen test``. Its table
-has means over the runs, which should be of different subjects, and differences to the run's own
-settings with a bootstrap interval of 95 %. What has been tested is not tested again. Start it where
-the runs were trained: their configs name prepared subjects by paths from there.
+has means over the runs, which should be of different subjects, and differences to `--own` steps
+with noise, with a bootstrap interval of 95 %. Weights that have been tested are not tested again.
+Start it where the runs were trained: their configs name prepared subjects by paths from there.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from rich.table import Table
 
 from idgen.benchmark.bootstrap import Pair, paired_difference
 from idgen.errors import UserError
+from idgen.fingerprint import file_digest
 from tools.command import run
 
 SCORES = ("dino", "clip_t", "identity_accuracy", "background_accuracy", "all_right", "kid_dino")
@@ -60,8 +61,7 @@ def scores(trained: Path, setting: Setting, output: Path) -> Mapping[str, float 
     Raises:
         UserError: If they cannot be made.
     """
-    found = output / "test" / "metrics.json"
-    if not found.is_file():
+    if not (found := _metrics(output)):
         command = [sys.executable, "-m", "idgen", "test"]
         command += [f"--ckpt_path={trained / 'checkpoints' / 'last.ckpt'}"]
         command += [f"--trainer.default_root_dir={output}", "--data.test_images=1"]
@@ -70,8 +70,14 @@ def scores(trained: Path, setting: Setting, output: Path) -> Mapping[str, float 
         if ended.returncode:
             said = ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"]
             raise UserError(f"{' '.join(command)}: {said[-1]}")
-    read: dict[str, float | None] = json.loads(found.read_text())
+        found = _metrics(output)
+    read: dict[str, float | None] = json.loads(found[0].read_text())
     return read
+
+
+def _metrics(output: Path) -> list[Path]:
+    # A test that was cut short leaves `test/`, and the next one goes beside it.
+    return sorted(output.glob("test*/metrics.json"))
 
 
 def table(found: Mapping[Setting, Found], own: Setting) -> Table:
@@ -121,27 +127,40 @@ def compared(
         output: A folder for what is drawn.
 
     Raises:
-        UserError: If a run has no weights, or cannot be drawn with.
+        UserError: If a run has no weights, is given twice, or cannot be drawn with.
     """
+    folders: dict[str, Path] = {}
     for trained in runs:
-        if not (trained / "checkpoints" / "last.ckpt").is_file():
+        weights = trained / "checkpoints" / "last.ckpt"
+        if not weights.is_file():
             raise UserError(f"{trained}: there is no checkpoints/last.ckpt; name a run's folder")
+        # Of what is tested: under a name alone, another run's scores would be taken for this one's.
+        first = folders.setdefault(file_digest(weights)[:16], trained)
+        if first is not trained:
+            raise UserError(f"{trained}: its weights are those of {first}; name each run once")
     found: dict[Setting, dict[Pair, Mapping[str, float | None]]] = {one: {} for one in settings}
     # Run by run, so that those that are through have all settings.
-    for number, trained in enumerate(track(runs, "runs", console=Console(stderr=True))):
+    shown = track(folders.items(), "runs", console=Console(stderr=True), total=len(folders))
+    for weights_digest, trained in shown:
         for setting in settings:
             name = f"{setting.steps}-{'noisy' if setting.noisy else 'plain'}"
-            folder = output / f"{number:02d}" / name
+            folder = output / weights_digest / name
             found[setting][str(trained), 0] = scores(trained, setting, folder)
     return found
+
+
+def _count(said: str) -> int:
+    if not said.isdecimal() or int(said) < 1:
+        raise argparse.ArgumentTypeError(f"steps are a whole number above 0, not {said!r}")
+    return int(said)
 
 
 def main() -> None:
     """Tests all and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="a folder for the drawings")
-    parser.add_argument("--steps", type=int, nargs="+", default=[6, 8, 10, 14, 20, 40])
-    parser.add_argument("--own", type=int, default=20, help="the steps that others are compared to")
+    parser.add_argument("--steps", type=_count, nargs="+", default=[6, 8, 10, 14, 20, 40])
+    parser.add_argument("--own", type=_count, default=20, help="steps to compare others to")
     parser.add_argument("runs", type=Path, nargs="+", help="folders of `idgen fit`'s runs")
     args = parser.parse_args()
     own = Setting(args.own, True)

@@ -27,6 +27,8 @@ _MOST = 12
 class Traced(Callback):
     """After some steps of a fit, traces one of each kind."""
 
+    follows_loss = False
+
     def __init__(self, result: str, warm_up: int = 3, compiled: bool = False) -> None:
         """Names the file.
 
