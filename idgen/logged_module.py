@@ -35,8 +35,9 @@ class LoggedModule(DrawingModule):
         # Lightning takes a twelfth of a small step to note a dozen values, most for no logger, and
         # more than a hundredth of one for the loss alone.
         logged = self._logs_this_step()
-        if logged or self.shows_loss or self._loss_is_followed():
-            self.log("train/loss", total.detach(), prog_bar=self.shows_loss)
+        shown = self.shows_loss and self._has_progress_bar()
+        if logged or shown or self._loss_is_followed():
+            self.log("train/loss", total.detach(), prog_bar=shown)
         if not logged:
             return
         values = {f"train/{name}": loss.detach() for name, loss in losses.items()}
@@ -64,6 +65,9 @@ class LoggedModule(DrawingModule):
             return False
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         return every > 0 and (self.global_step + 1) % every == 0
+
+    def _has_progress_bar(self) -> bool:
+        return self._trainer is not None and self.trainer.progress_bar_callback is not None
 
     def _loss_is_followed(self) -> bool:
         """Whether a callback, such as a checkpoint, may look at losses between logged steps."""
