@@ -45,7 +45,7 @@ def seed_randomness(seed: int, device: torch.device) -> None:
     """Does what `torch.manual_seed` does, for what a device takes random numbers from.
 
     On a machine without an accelerator that function writes down the call stack each time, to seed
-    one later: a millisecond in each step of a training.
+    one later, which takes time in each step of a training.
 
     Args:
         seed: Of the generators.

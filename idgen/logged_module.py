@@ -32,8 +32,7 @@ class LoggedModule(DrawingModule):
         return self._finite.last
 
     def _log_step(self, total: Tensor, losses: dict[str, Tensor], condition: Condition) -> None:
-        # Lightning takes a twelfth of a small step to note a dozen values, most for no logger, and
-        # more than a hundredth of one for the loss alone.
+        # Lightning takes a twelfth of a small step to note a dozen values, most for no logger.
         logged = self._logs_this_step()
         shown = self.shows_loss and self._has_progress_bar()
         if logged or shown or self._loss_is_followed():

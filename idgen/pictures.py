@@ -135,7 +135,7 @@ def save_png(
         said = PngInfo()
         for key, text in (texts or {}).items():
             said.add_itxt(key, text)
-        # Level 6, the default, takes four times as long for files a tenth smaller.
+        # The default takes several times as long for files that are hardly smaller.
         picture.save(content, format="PNG", pnginfo=said, compress_level=2)
         atomic_write(path, content.getvalue())
     except OSError as error:

@@ -91,7 +91,7 @@ class ImageScorer(ABC):
     def rest(self) -> None:
         """Keeps the weights in the host's memory, and none on an accelerator, until `load`.
 
-        To build a ViT-B/32 and read its weights anew takes a second and a half.
+        To build a network and read its weights anew takes longer than to move it.
         """
         if self._encoder is not None:
             self._encoder.network.to("cpu")

@@ -9,8 +9,6 @@ Start it where the runs were trained: their configs name prepared subjects by pa
 
 import argparse
 import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +20,7 @@ from rich.table import Table
 from idgen.benchmark.bootstrap import Pair, paired_difference
 from idgen.errors import UserError
 from idgen.fingerprint import file_digest
-from tools.command import run
+from tools.command import run, run_module
 
 SCORES = ("dino", "clip_t", "identity_accuracy", "background_accuracy", "all_right", "kid_dino")
 _SAMPLER = "--model.sampler.init_args"
@@ -62,14 +60,10 @@ def scores(trained: Path, setting: Setting, output: Path) -> Mapping[str, float 
         UserError: If they cannot be made.
     """
     if not (found := _metrics(output)):
-        command = [sys.executable, "-m", "idgen", "test"]
-        command += [f"--ckpt_path={trained / 'checkpoints' / 'last.ckpt'}"]
-        command += [f"--trainer.default_root_dir={output}", "--data.test_images=1"]
-        command += setting.options
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
-        if ended.returncode:
-            said = ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"]
-            raise UserError(f"{' '.join(command)}: {said[-1]}")
+        weights = trained / "checkpoints" / "last.ckpt"
+        folder = f"--trainer.default_root_dir={output}"
+        command = ["idgen", "test", f"--ckpt_path={weights}", folder, "--data.test_images=1"]
+        run_module(*command, *setting.options)
         found = _metrics(output)
     read: dict[str, float | None] = json.loads(found[0].read_text())
     return read
@@ -94,12 +88,7 @@ def table(found: Mapping[Setting, Found], own: Setting) -> Table:
     return drawn
 
 
-def _cell(
-    of_runs: Found,
-    of_own: Found,
-    score: str,
-    is_own: bool,
-) -> str:
+def _cell(of_runs: Found, of_own: Found, score: str, is_own: bool) -> str:
     here, there = _values(of_runs, score), _values(of_own, score)
     if not here:
         return ""

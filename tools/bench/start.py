@@ -9,8 +9,6 @@ seconds by the clock and of processor seconds, which other work on the machine c
 import argparse
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +18,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from idgen.errors import UserError
-from tools.command import run
+from tools.command import run, run_module
 
 _ROOT = Path(__file__).parents[2]
 _FIRST_STEP = "first_step.json"
@@ -90,18 +87,8 @@ def timed(folder: Path, options: Sequence[str]) -> Seconds:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     module = [] if filled[0] == _SCRIPT else ["idgen"]
     before, began = os.times(), time.monotonic()
-    ended = subprocess.run(
-        [sys.executable, "-m", *module, *filled],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env=environment,
-    )
+    run_module(*module, *filled, cwd=folder, env=environment)
     clock, after = time.monotonic() - began, os.times()
-    if ended.returncode:
-        said = ended.stderr.strip().splitlines() or ["it failed"]
-        raise UserError(f"idgen {' '.join(filled)}: {said[-1]}")
     reached = new.with_name(f"{new.name}-{_FIRST_STEP}")
     if reached.exists():
         noted = json.loads(reached.read_text())

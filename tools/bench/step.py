@@ -9,9 +9,6 @@ and text encoder in each step, each pass by itself, losses read from the device.
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median, quantiles
@@ -20,8 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from idgen.errors import UserError
-from tools.command import run
+from tools.command import run, run_module
 
 _COMPILED = ("--compile.when=always", "--compile.whole=true")
 METHODS = {
@@ -57,7 +53,7 @@ def measure(
     name = f"{method}-{batch}{'-compiled' if compiled else ''}"
     result = output / f"{name}.json"
     warm_up = 3
-    command = [sys.executable, "-m", "idgen", "fit", "--config=configs/base.yaml"]
+    command = ["idgen", "fit", "--config=configs/base.yaml"]
     command += [f"--config={path}" for path in METHODS[method]]
     command += [
         *options,
@@ -71,10 +67,7 @@ def measure(
         f"--trainer.callbacks.compiled={str(compiled).lower()}",
         *(_COMPILED if compiled else ()),
     ]
-    ended = subprocess.run(command, env={**os.environ}, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        said = ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"]
-        raise UserError(f"{' '.join(command)}: {said[-1]}")
+    run_module(*command)
     found: dict[str, Any] = json.loads(result.read_text())
     return found
 

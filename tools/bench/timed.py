@@ -7,8 +7,6 @@ prints a line. Memory is what torch had allotted on a GPU, or what the process h
 import argparse
 import json
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +15,8 @@ from typing import Any
 import lightning as L
 import torch
 
-from idgen.errors import UserError
 from idgen.files import atomic_write
-from tools.command import run
+from tools.command import run, run_module
 
 
 class MostMemory(L.Callback):
@@ -55,15 +52,12 @@ def measure(options: Sequence[str], result: Path) -> dict[str, Any]:
     Raises:
         UserError: If it fails.
     """
-    command = [sys.executable, "-m", "idgen", *options]
+    command = ["idgen", *options]
     command += ["--trainer.callbacks+=tools.bench.timed.MostMemory"]
     command += [f"--trainer.callbacks.result={result}"]
     began = time.monotonic()
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = run_module(*command)
     seconds = time.monotonic() - began
-    if ended.returncode:
-        said = ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"]
-        raise UserError(f"idgen {' '.join(options)}: {said[-1]}")
     found = {"seconds": seconds, **json.loads(result.read_text()), "options": list(options)}
     found["said"] = [line for line in ended.stderr.splitlines() if line.startswith("compile:")]
     atomic_write(result, json.dumps(found, indent=1).encode())

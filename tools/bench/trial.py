@@ -10,8 +10,6 @@ what it keeps, is not counted and stands by itself.
 import argparse
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -31,7 +29,7 @@ from idgen.benchmark.running import executing, run_cells
 from idgen.errors import UserError
 from idgen.files import atomic_write
 from idgen.threads import available_cores
-from tools.command import run
+from tools.command import run, run_module
 
 BARE = "bare"
 _PROMPTS = ["a [V] {class_noun} in the snow", "a photo of a [V] {class_noun}"]
@@ -104,11 +102,7 @@ def _run_bare(cell: Cell, folder: Path) -> None:
         ["fit", *given],
         ["test", f"--ckpt_path={last}", *given, f"--drawings.output={folder / 'test'}"],
     ):
-        words = [sys.executable, "-m", "idgen", *command]
-        ended = subprocess.run(words, capture_output=True, text=True, check=False)
-        if ended.returncode:
-            said = ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"]
-            raise UserError(f"{' '.join(words)}: {said[-1]}")
+        run_module("idgen", *command)
 
 
 def check_same(output: Path, number: int, cells: Mapping[str, Cell]) -> None:

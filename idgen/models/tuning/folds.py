@@ -37,7 +37,7 @@ class _Fold:
 class Folds:
     """Lays LoRA into copies of the weights, and keeps the copies where it is asked to.
 
-    To lay it in again for each batch takes as long as a few passes of a small denoiser.
+    To lay it in again for each batch takes about as long as a pass of a small denoiser.
     """
 
     def __init__(self) -> None:
@@ -77,8 +77,7 @@ class Folds:
             with _exactly(originals):
                 self._lay_in(folded)
             for layer in folded:
-                # Straight to the layer that LoRA is in: peft's way there takes a tenth of a drawing
-                # by a small denoiser.
+                # Straight to the layer that LoRA is in: peft's way there is long for a small one.
                 layer.__dict__["forward"] = layer.get_base_layer().forward
             yield
         finally:
